@@ -1,0 +1,48 @@
+PYTHON ?= python3
+VENV ?= .venv
+DB_PATH ?= my-db
+
+# Seconds for the whole suite.  It takes a fraction of this; past it something hangs.
+LIMIT ?= 900
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+MODULES := $(wildcard resp.py meilies_*.py) server store
+# These are tested in every branch, the rest nearly so.
+CORE := resp.py,store/*
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint pyz clean
+
+help: ## show this
+	@echo "make TARGET, where TARGET is one of"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-6s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "One test: make lint, then $(BIN)/python -m pytest tests/test_resp.py -k NAME"
+	@echo "Another Python: make test PYTHON=python3.9 VENV=.venv-3.9"
+
+run: ## run the server on my-db (or DB_PATH=...), port 6480
+	$(PYTHON) meilies_server.py --db-path $(DB_PATH)
+
+test: lint ## lint, run all tests, check that they cover enough
+	$(BIN)/coverage erase
+	timeout --signal=ABRT --kill-after=10 $(LIMIT) $(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --include='$(CORE)' --fail-under=100
+	$(BIN)/coverage report --omit='$(CORE)' --fail-under=95
+
+lint: $(INSTALLED) ## check style, and that nothing needs more than Python 3.9
+	$(BIN)/ruff check --quiet --output-format concise .
+	$(BIN)/vermin --quiet --no-tips --violations --target=3.9- $(MODULES)
+
+pyz: ## build dist/meilies-server.pyz and dist/meilies-cli.pyz
+	$(PYTHON) make/pyz.py dist
+
+clean: ## remove everything that was made here, but no data
+	rm -rf .venv* dist build *.egg-info .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): requirements-dev.txt
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt
+	touch $@

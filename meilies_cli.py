@@ -1,0 +1,733 @@
+#!/usr/bin/env python3
+"""The command line: publish, follow, ask, inspect, migrate.
+
+    stdin ---> publish                  stdout    what was asked for, nothing else
+    stdout <-- subscribe                stderr    what went wrong; progress, on a terminal
+    source --> migrate --> destination  exit      0 done, 1 error, 2 usage, 130 Ctrl-C
+
+Whatever is shown on a terminal is escaped: data of others can't drive it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, BinaryIO, Callable
+from collections.abc import Iterable, Iterator
+
+from meilies_client import (
+    ALL,
+    Client,
+    ClientError,
+    Event,
+    NothingCame,
+    PublishInterrupted,
+    Refused,
+    Selector,
+    Subscription,
+    check_event,
+    check_stream,
+)
+
+PROGRAM = "meilies_cli"
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 6480
+
+# Bytes of standard input that are taken at once; and the longest line, which
+# no server with default limits takes anyway.
+BLOCK = 256 * 1024
+LONGEST_LINE = 512 * 1024 * 1024
+
+# How often, in seconds, a quiet `subscribe` looks whether its reader is still there.
+LOOK_FOR_READER = 1.0
+
+# migrate: events compared where a copy is joined to what is there already, and
+# streams asked for at once.
+COMPARED = 10
+STREAMS_AT_ONCE = 50
+
+# migrate: seconds that the destination's last numbers must stand still after an
+# interruption, while what was under way to it may still arrive.
+SETTLED = 0.3
+
+EPILOG = """\
+Selectors are STREAM (new events), STREAM:FROM or STREAM:FROM:TO, FROM inclusive
+and TO exclusive; $all is every stream, its FROM and TO positions in the store.
+MEILIES_HOSTNAME and MEILIES_PORT are used where -h and -p are not given.
+Exit status: 0 done, 1 error, 2 wrong usage, 130 interrupted by Ctrl-C."""
+
+
+class Failed(Exception):
+    """What the user is told in one line before the exit with status 1."""
+
+
+# -- show ----------------------------------------------------------------------
+
+def printable(text: str) -> str:
+    """`text` with every character that could move a cursor, or hide, as its escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def readable_line(event: Event) -> bytes:
+    """STREAM:NUMBER NAME DATA, whatever they hold, in one line."""
+    data = event.data.decode("utf-8", "backslashreplace")
+    line = printable(f"{event.stream}:{event.number} {event.name} {data}")
+    return line.encode(sys.stdout.encoding, "backslashreplace") + b"\n"
+
+
+def json_line(event: Event) -> bytes:
+    """One JSON object; bytes that aren't UTF-8 text stand under NAME_base64."""
+    fields: dict[str, Any] = {"stream": event.stream, "number": event.number, "name": event.name}
+    fields.update(_json_bytes("data", event.data))
+    for name, value in (("id", event.id), ("metadata", event.metadata)):
+        if value:
+            fields.update(_json_bytes(name, value))
+    if event.position is not None:
+        fields["position"] = event.position
+    if event.time is not None:
+        fields["time"] = event.time
+    return json.dumps(fields).encode() + b"\n"
+
+
+def _json_bytes(name: str, value: bytes) -> dict[str, str]:
+    try:
+        return {name: value.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": base64.b64encode(value).decode()}
+
+
+def raw_line(event: Event) -> bytes:
+    return event.data + b"\n"
+
+
+def raw_bytes(event: Event) -> bytes:
+    return event.data
+
+
+# -- publish and ask -----------------------------------------------------------
+
+def run_publish(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        if options.lines:
+            _publish_lines(client, options.stream, options.name)
+        elif options.data in (None, "-"):
+            client.publish(options.stream, options.name, _stdin().read())
+        else:
+            client.publish(options.stream, options.name, os.fsencode(options.data))
+
+
+def _publish_lines(client: Client, stream: str, name: str) -> None:
+    """Publish each line of standard input, as it comes, the bytes before its LF."""
+    stored = 0
+    try:
+        for lines in lines_as_they_come(_stdin()):
+            stored += client.publish_many(stream, ((name, line) for line in lines))
+    except Refused as error:
+        raise Failed(f"line {stored + error.index + 1} was refused: {error.reply}; "
+                     f"{stored + error.acknowledged} lines are stored") from error
+    except PublishInterrupted as error:
+        raise Failed(f"{error.__cause__}; {stored + error.acknowledged} lines are stored, "
+                     f"the fate of {error.unknown} more is unknown") from error
+    except ClientError as error:
+        raise Failed(f"{error}; {stored} lines are stored") from error
+
+
+def lines_as_they_come(source: BinaryIO) -> Iterator[list[bytes]]:
+    """Lines, those together that can be read without waiting.  A last one may lack its LF."""
+    pieces: list[bytes] = []        # of a line whose end is still to come
+    size = 0
+    while True:
+        block = source.read1(BLOCK)     # type: ignore[attr-defined]
+        if not block:
+            break
+        *lines, rest = block.split(b"\n")
+        if lines:
+            lines[0] = b"".join(pieces) + lines[0]
+            yield lines
+            pieces, size = [], 0
+        pieces.append(rest)
+        size += len(rest)
+        if size > LONGEST_LINE:
+            raise Failed(f"a line is longer than {LONGEST_LINE} bytes; it and what follows was not published")
+    last = b"".join(pieces)
+    if last:
+        yield [last]
+
+
+def _stdin() -> BinaryIO:
+    if sys.stdin is None:
+        raise Failed("standard input is closed, expected the data to publish")
+    return sys.stdin.buffer
+
+
+def run_last_event_number(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        last = client.last_event_number(options.stream)
+    print("none" if last is None else last)
+
+
+def run_stream_names(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        names = client.stream_names()
+    if sys.stdout.isatty():
+        names = [printable(name) for name in names]
+    _write("".join(f"{name}\n" for name in names).encode())
+
+
+def run_ping(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        print(f"{client.ping() * 1000:.3f} ms")
+
+
+# -- follow ----------------------------------------------------------------------
+
+def run_subscribe(options: argparse.Namespace) -> None:
+    with _client(options) as client, _subscribe(client, options, options.selectors) as subscription:
+        for events in _batches(subscription):
+            _write(b"".join(map(options.show, events)))
+
+
+def run_inspect(options: argparse.Namespace) -> None:
+    with _client(options) as client, _subscribe(client, options, [options.selector]) as subscription:
+        for event in subscription:
+            _inspect(event, options.shell_command)
+
+
+def _inspect(event: Event, command: str) -> None:
+    """Run `command` in a shell with the event's data on its stdin.  Raises Failed."""
+    shell = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
+    environment = dict(
+        os.environ,
+        MEILIES_STREAM_NAME=event.stream,
+        MEILIES_EVENT_NAME=event.name,
+        MEILIES_EVENT_NUMBER=str(event.number))
+    status = subprocess.run([shell, "-c", command], input=event.data, env=environment, check=False).returncode
+    if status:
+        how = f"with status {status}" if status > 0 else f"by {signal.Signals(-status).name}"
+        raise Failed(f"event {event.number} of {event.stream}: the command ended {how}; "
+                     f"no further event was inspected")
+
+
+def _subscribe(client: Client, options: argparse.Namespace, selectors: list[Selector]) -> Subscription:
+    try:
+        return client.subscribe(
+            *selectors, tries=options.tries, accept_other_store=options.accept_other_store)
+    except ValueError as error:         # selectors that are right alone, but not together
+        options.usage_error(str(error))
+
+
+def _batches(subscription: Subscription) -> Iterator[list[Event]]:
+    """Events that came together, until the end or until nobody reads our output."""
+    while True:
+        try:
+            events = subscription.read(LOOK_FOR_READER)
+        except NothingCame:
+            if _reader_is_gone():
+                raise BrokenPipeError from None
+            continue
+        if not events:
+            return
+        yield events
+
+
+def _reader_is_gone() -> bool:
+    """True if standard output is a pipe that nobody will read from any more."""
+    if not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(flags & select.POLLERR for _, flags in poll.poll(0))
+
+
+# -- migrate -----------------------------------------------------------------------
+
+class Copy:
+    """How far one stream is copied.
+
+    Event `first` of the source is event 0 of the destination; `next` is the
+    first, by the source's numbers, that the destination doesn't have; `to`
+    ends it, None doesn't.
+    """
+
+    __slots__ = ("stream", "first", "next", "to")
+
+    def __init__(self, stream: str, first: int = 0, to: int | None = None) -> None:
+        self.stream = stream
+        self.first = first
+        self.next = first
+        self.to = to
+
+    @property
+    def left(self) -> Selector | None:
+        """What is to be copied yet, if there is anything."""
+        if self.to is not None and self.to <= self.next:
+            return None
+        return Selector(self.stream, self.next, self.to)
+
+
+class Migration:
+    """Copies events from one server to another, each once.
+
+        source --- $all, or stream by stream ---> what is not there yet ---> destination
+                                                         |
+               last-event-number of both, and the last events compared: join()
+
+    Nothing is remembered between runs: the destination says how far it got.
+    All streams of a server that has positions are copied in the order of
+    $all; of MeiliES, or of streams that were named, in each stream's order.
+    """
+
+    def __init__(self, source: Client, destination: Client, follow: bool, progress: Progress) -> None:
+        self.source = source
+        self.destination = destination
+        self.follow = follow
+        self.progress = progress
+        self._copies: dict[str, Copy] = {}
+        source_info, destination_info = source.server_info(), destination.server_info()
+        self._has_positions = source_info is not None
+        self._cuts_lines = destination_info is None
+        if source_info and destination_info and source_info.store == destination_info.store:
+            raise Failed("source and destination are the same store; nothing was copied")
+
+    def run(self, selectors: list[Selector]) -> None:
+        """Copy what the selectors name, or all streams if there are none."""
+        if selectors:
+            self._copies = {s.stream: Copy(s.stream, s.from_ or 0, s.to) for s in selectors}
+            self._copy_streams()
+        elif self._has_positions:
+            self._copy_positions()
+        else:
+            names = [name for name in self.source.stream_names() if name != ALL]
+            self._copies = {name: Copy(name) for name in names}
+            self._copy_streams()
+
+    def _copy_positions(self) -> None:
+        """All streams in the order of the source: what is new, streams too, comes by itself."""
+        last = self.source.last_event_number(ALL)
+        end = 0 if last is None else last + 1
+        self.progress.begin(end)
+        if self.follow:
+            self._copy_from([Selector(ALL, 0)])
+        elif end:
+            self._copy_from([Selector(ALL, 0, end)])
+
+    def _copy_streams(self) -> None:
+        copies = list(self._copies.values())
+        if not self.follow:
+            self._end_at_what_is_there(copies)
+        self.join(copies)
+        self.progress.begin(sum(copy.to - copy.next for copy in copies if copy.left and copy.to))
+        left = [copy.left for copy in copies if copy.left]
+        for group in _groups(left, len(left) if self.follow else STREAMS_AT_ONCE):
+            self._copy_from(group)
+
+    def _end_at_what_is_there(self, copies: list[Copy]) -> None:
+        for copy, last in zip(copies, self._source_lasts(copies)):
+            end = 0 if last is None else last + 1
+            copy.to = end if copy.to is None else min(end, copy.to)
+
+    def _copy_from(self, selectors: list[Selector]) -> None:
+        with self.source.subscribe(*selectors) as subscription:
+            for events in iter(subscription.read, []):
+                self._copy(events)
+                self.progress.advance(len(events))
+
+    def _copy(self, events: list[Event]) -> None:
+        """Publish those of `events` that the destination lacks, for as long as it takes."""
+        self._meet({event.stream for event in events if event.stream not in self._copies})
+        for _ in range(1 + self.destination.tries):
+            lacking = self._lacking(events)
+            streams = list({event.stream: self._copies[event.stream] for event in lacking}.values())
+            try:
+                self.destination.publish_batch((e.stream, e.name, e.data) for e in lacking)
+            except PublishInterrupted as error:
+                logging.warning("%s; looking how far the destination got", error.__cause__)
+                self.join(streams, interrupted=True)
+                continue
+            except Refused as error:
+                event = lacking[error.index]
+                raise Failed(f"the destination refused event {event.number} of {event.stream}: "
+                             f"{error.reply}; what is before it was copied") from error
+            for event in lacking:
+                self._copies[event.stream].next = event.number + 1
+            self._check_nobody_else_writes(streams)
+            return
+        raise Failed("the destination was lost again and again without taking an event; "
+                     "run the command again to go on")
+
+    def _meet(self, streams: Iterable[str]) -> None:
+        """Streams that $all shows for the first time."""
+        copies = [Copy(stream) for stream in streams]
+        self.join(copies)
+        self._copies.update((copy.stream, copy) for copy in copies)
+
+    def _lacking(self, events: list[Event]) -> list[Event]:
+        """Those of `events` that come next in their streams, and on.  Raises Failed."""
+        lacking = []
+        due: dict[str, int] = {}
+        for event in events:
+            expected = due.get(event.stream, self._copies[event.stream].next)
+            if event.number < expected:
+                continue
+            if event.number > expected:
+                raise Failed(f"{event.stream}: found event {event.number}, expected {expected}, which "
+                             f"the destination lost or never had; run the command again to go on from there")
+            if self._cuts_lines and b"\r\n" in event.data:
+                raise Failed(f"event {event.number} of {event.stream} holds CR LF, where the destination "
+                             f"(MeiliES 0.2.0) would cut it; it and what follows was not copied")
+            due[event.stream] = expected + 1
+            lacking.append(event)
+        return lacking
+
+    def _check_nobody_else_writes(self, copies: list[Copy]) -> None:
+        for copy, last in zip(copies, self._destination_lasts(copies)):
+            if last != copy.next - copy.first - 1:
+                raise Failed(f"{copy.stream}: the destination's last event is {last}, expected "
+                             f"{copy.next - copy.first - 1}: somebody else publishes to it; stopped")
+
+    # -- where to go on
+
+    def join(self, copies: list[Copy], interrupted: bool = False) -> None:
+        """Find how far each stream was copied, and that it was from here.
+
+        Raises   Failed   the destination has events that the source doesn't
+        """
+        lasts = self._destination_lasts(copies)
+        while interrupted or any(last is not None for last in lasts):
+            time.sleep(SETTLED)
+            again = self._destination_lasts(copies)
+            if again == lasts:
+                break
+            lasts = again
+        for copy, last in zip(copies, lasts):
+            copy.next = copy.first if last is None else copy.first + last + 1
+        begun = [copy for copy in copies if copy.next > copy.first]
+        for copy, last in zip(begun, self._source_lasts(begun)):
+            if last is None or last + 1 < copy.next:
+                there = max(0 if last is None else last + 1 - copy.first, 0)
+                raise Failed(f"{copy.stream}: the destination has {copy.next - copy.first} events, "
+                             f"the source {there}; nothing was copied to it")
+        for group in _groups(begun, STREAMS_AT_ONCE):
+            self._compare(group)
+
+    def _compare(self, copies: list[Copy]) -> None:
+        """Raise Failed unless the last events at the destination are those of the source."""
+        starts = [max(copy.first, copy.next - COMPARED) for copy in copies]
+        found = _digests(self.destination, [
+            Selector(copy.stream, start - copy.first, copy.next - copy.first)
+            for copy, start in zip(copies, starts)])
+        expected = _digests(self.source, [
+            Selector(copy.stream, start, copy.next) for copy, start in zip(copies, starts)])
+        for copy, start in zip(copies, starts):
+            for number in range(start, copy.next):
+                if found[copy.stream, number - copy.first] != expected[copy.stream, number]:
+                    raise Failed(
+                        f"{copy.stream}: event {number - copy.first} at the destination is not event {number} "
+                        f"of the source; nothing was copied to it")
+
+    def _source_lasts(self, copies: list[Copy]) -> list[int | None]:
+        return self.source.last_event_numbers([copy.stream for copy in copies])
+
+    def _destination_lasts(self, copies: list[Copy]) -> list[int | None]:
+        return self.destination.last_event_numbers([copy.stream for copy in copies])
+
+
+def _digests(client: Client, selectors: list[Selector]) -> dict[tuple[str, int], bytes]:
+    """Names and data in the ranges, as digests: events may be large."""
+    with client.subscribe(*selectors) as subscription:
+        return {(event.stream, event.number): _digest(event) for event in subscription}
+
+
+def _digest(event: Event) -> bytes:
+    return hashlib.blake2b(event.name.encode() + b"\0" + event.data, digest_size=32).digest()
+
+
+def _groups(items: list[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start:start + size]
+
+
+class Progress:
+    """One line on a terminal that says how far it is, and nothing at all in a pipe."""
+
+    INTERVAL = 0.2      # seconds between two drawings
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.shown = sys.stderr.isatty()
+        self._clock = clock
+        self.begin(0)
+
+    def begin(self, total: int) -> None:
+        """From now on `total` events are to come."""
+        self.total = total
+        self.done = 0
+        self._began = self._drawn = self._clock()
+
+    def advance(self, count: int) -> None:
+        self.done += count
+        if self.shown and self._clock() - self._drawn >= self.INTERVAL:
+            self._draw()
+
+    def end(self) -> None:
+        if self.shown:
+            self._draw()
+            print(file=sys.stderr)
+
+    def _draw(self) -> None:
+        self._drawn = self._clock()
+        print(f"\r{self.line():<70}", end="", file=sys.stderr, flush=True)
+
+    def line(self) -> str:
+        rate = self.done / max(self._clock() - self._began, 0.001)
+        line = f"{self.done:,} of {max(self.total, self.done):,} events, {rate:,.0f}/s"
+        if self.done < self.total and rate:
+            seconds = int((self.total - self.done) / rate)
+            line += f", {seconds // 60}:{seconds % 60:02} left"
+        return line
+
+
+def run_migrate(options: argparse.Namespace) -> None:
+    if options.source == options.destination:
+        options.usage_error("source and destination are the same server")
+    source, destination = (Client(*address, timeout=options.timeout, tries=0)
+                           for address in (options.source, options.destination))
+    progress = Progress()
+    with source, destination:
+        try:
+            migration = Migration(source, destination, options.follow, progress)
+            source.tries = destination.tries = options.tries    # an outage is waited out, a wrong address not
+            migration.run(options.selectors)
+        finally:
+            progress.end()
+
+
+# -- options -------------------------------------------------------------------------
+
+def _client(options: argparse.Namespace) -> Client:
+    return Client(options.hostname, options.port, timeout=options.timeout, tries=0)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a port from 1 to 65535")
+    return int(text)
+
+
+def _address(text: str) -> tuple[str, int]:
+    """HOST, HOST:PORT or [HOST]:PORT, the last for IPv6."""
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, str(DEFAULT_PORT)
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected HOST:PORT or [HOST]:PORT")
+    if not host:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected HOST:PORT")
+    return host, _port(port)
+
+
+def _selector(text: str) -> Selector:
+    try:
+        return Selector.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _stream(text: str) -> str:
+    try:
+        check_stream(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected seconds, more than 0")
+    return seconds
+
+
+def _tries(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number from 0")
+    return int(text)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose -h is the host, as in MeiliES, and whose help is --help."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(add_help=False, allow_abbrev=False,
+                         formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        self.add_argument("--help", action="help", help="show this and exit")
+
+    def add_server(self, host: str, port: str) -> None:
+        self.add_argument("-h", "--hostname", metavar="HOST", default=host, help="server (127.0.0.1)")
+        self.add_argument("-p", "--port", type=_port, default=port, help="its port (6480)")
+
+    def add_timeout(self) -> None:
+        self.add_argument("--timeout", type=_seconds, default=10.0, metavar="SECONDS",
+                          help="how long a server may take to answer (10)")
+
+    def add_following(self) -> None:
+        self.add_argument("--tries", type=_tries, default=50, metavar="N",
+                          help="how often to try again to reach a server that was lost (50)")
+        self.add_argument("--accept-other-store", action="store_true",
+                          help="go on even if another store is found after an outage")
+
+
+def parser() -> argparse.ArgumentParser:
+    main = _Parser(description="Publish events to a MeiliES server, follow them, copy them.", epilog=EPILOG)
+    main.add_server(os.environ.get("MEILIES_HOSTNAME", DEFAULT_HOST),
+                    os.environ.get("MEILIES_PORT", str(DEFAULT_PORT)))
+    commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> _Parser:
+        one = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        one.add_timeout()
+        one.set_defaults(run=run, usage_error=one.error)
+        return one
+
+    def command_for_server(name: str, run: Callable[[argparse.Namespace], None], text: str) -> _Parser:
+        one = command(name, run, text)
+        one.add_server(argparse.SUPPRESS, argparse.SUPPRESS)
+        return one
+
+    publish = command_for_server("publish", run_publish, "store an event, or one for each line of input")
+    publish.add_argument("stream", metavar="STREAM")
+    publish.add_argument("name", metavar="NAME", help="what kind of event it is")
+    publish.add_argument("data", metavar="DATA", nargs="?",
+                         help="its data; standard input, every byte of it, if this is '-' or missing")
+    publish.add_argument("--lines", action="store_true", help="store each line of standard input as an event")
+
+    subscribe = command_for_server("subscribe", run_subscribe, "print events, one a line, as they come")
+    subscribe.add_argument("selectors", metavar="STREAM[:FROM[:TO]]", nargs="+", type=_selector)
+    subscribe.add_following()
+    shown = subscribe.add_mutually_exclusive_group()
+    for option, show, text in (
+            ("--json", json_line, "one JSON object a line; what isn't text as data_base64"),
+            ("--raw", raw_line, "the data and a line feed"),
+            ("--raw-bytes", raw_bytes, "the data and nothing between")):
+        shown.add_argument(option, dest="show", action="store_const", const=show, default=readable_line,
+                           help=text)
+
+    last = command_for_server("last-event-number", run_last_event_number,
+                              "print the number of a stream's last event, or 'none'")
+    last.add_argument("stream", metavar="STREAM", type=_stream)
+
+    command_for_server("stream-names", run_stream_names, "print the names of all streams, one a line")
+    command_for_server("ping", run_ping, "print how long the server takes to answer")
+
+    inspect = command_for_server(
+        "inspect", run_inspect,
+        "run a shell command for each event, its data on stdin, until one fails; MEILIES_STREAM_NAME, "
+        "MEILIES_EVENT_NAME and MEILIES_EVENT_NUMBER are in its environment")
+    inspect.add_argument("--stream", dest="selector", metavar="STREAM[:FROM[:TO]]", type=_selector,
+                         required=True)
+    inspect.add_argument("shell_command", metavar="COMMAND")
+    inspect.add_following()
+
+    migrate = command("migrate", run_migrate,
+                      "copy events from one server to another; run again, it goes on where it stopped")
+    for option, name in ("--src-server", "source"), ("--dst-server", "destination"):
+        migrate.add_argument(option, dest=name, metavar="HOST:PORT", type=_address, required=True)
+    migrate.add_argument("--follow", action="store_true", help="don't end, copy what is new as it comes")
+    migrate.add_argument("--tries", type=_tries, default=50, metavar="N",
+                         help="how often to try again to reach a server that was lost (50)")
+    migrate.add_argument("selectors", metavar="STREAM[:FROM[:TO]]", nargs="*", type=_selector,
+                         help="what to copy, from event 0 if FROM is missing; all streams if none is named")
+    return main
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    options = parser().parse_args(arguments)
+    problem = None
+    if options.command == "publish":
+        if options.lines and options.data is not None:
+            problem = "--lines takes its data from standard input, DATA must be missing"
+        try:
+            check_event(options.stream, options.name)
+        except ValueError as error:
+            problem = str(error)
+    if options.command == "migrate":
+        names = [selector.stream for selector in options.selectors]
+        if ALL in names:
+            problem = f"{ALL}: name no stream to copy all of them"
+        elif len(set(names)) < len(names):
+            problem = "a stream is named twice"
+    if problem:
+        options.usage_error(problem)
+    return options
+
+
+# -- main ----------------------------------------------------------------------------
+
+def _write(data: bytes) -> None:
+    """To standard output, at once: somebody may be watching."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def _complain(problem: object) -> None:
+    print(f"{PROGRAM}: {printable(str(problem))}", file=sys.stderr)
+
+
+class _Complaints(logging.Handler):
+    """What the client warns of, such as an outage that it waits out."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _complain(record.getMessage())
+
+
+def _run(arguments: list[str] | None) -> int:
+    options = _parse(arguments)
+    if sys.stdout is None:
+        raise Failed("standard output is closed")
+    options.run(options)
+    sys.stdout.flush()
+    return 0
+
+
+def _silence_stdout() -> None:
+    """Let what is still buffered go nowhere; nor may Python complain of it when it exits."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return the exit status."""
+    logging.basicConfig(handlers=[_Complaints()])
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:         # of standard output: the client's are ClientErrors
+        _silence_stdout()
+        return 0
+    except (Failed, ClientError) as error:
+        _complain(error)
+    except OSError as error:        # of standard input or output
+        _complain(error)
+        _silence_stdout()
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1137 @@
+"""A client: publish events, ask about streams, follow them through outages.
+
+    Client ------ one connection: publish, last-event-number, stream-names, ping
+      '- subscribe() -> Subscription ------ one connection each: events
+
+    Client, Subscription    sockets, time-outs, trying again
+    ------------------------------------------------------------------ no I/O above bytes
+    Following               what was asked for, what came, what to ask next
+    Session                 requests -> bytes; bytes -> events and replies
+    resp                    values <-> bytes
+
+    with Client() as client:
+        client.publish("orders", "created", b"one")
+        for event in client.subscribe("orders:0"):
+            print(event.number, event.name, event.data)
+
+Session and Following know no socket and no clock, so that another kind of
+driver can stand on them.  Neither a Client nor a Subscription may be shared
+by threads: give each thread its own.  A Client notices and raises.
+
+It talks to this project's server and to MeiliES 0.2.0, which refuses HELLO
+and follow.  There a subscription asks in ranges that end, because MeiliES
+sends but one event of a range without end; $all is every stream that
+stream-names lists (streams made later are found after an outage), in order
+only within each stream; and a store that was exchanged can't be noticed.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+import socket
+import threading
+import time
+import weakref
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Callable, NamedTuple, Union
+from collections.abc import Iterable, Iterator
+
+import resp
+
+ALL = "$all"
+MAX_NUMBER = 2**64 - 1
+
+# Follow and ask requests in flight on a subscription.  More wait their turn, so
+# that naming 10,000 streams never fills both directions of the connection.
+MAX_UNANSWERED = 100
+
+# One window of a pipeline.  Two are in flight at most: the replies to them, a
+# few KiB, fit every socket buffer, so neither side ever waits for the other.
+WINDOW_EVENTS = 1000
+WINDOW_BYTES = 256 * 1024
+
+RECEIVE_BYTES = 256 * 1024
+LONGEST_PAUSE = 100     # times the first one: 10 s after 0.1 s
+
+_log = logging.getLogger("meilies_client")
+
+Data = Union[bytes, bytearray, memoryview, str]
+
+
+class Event(NamedTuple):
+    """One event as the server told it.
+
+    number     its place in its stream, from 0
+    position   its place in the whole store, from 0
+    time       when it was stored, microseconds since 1970 UTC
+    position and time are None, id and metadata empty, where the server didn't
+    say (MeiliES 0.2.0).
+    """
+
+    stream: str
+    number: int
+    name: str
+    data: bytes
+    id: bytes = b""
+    metadata: bytes = b""
+    position: int | None = None
+    time: int | None = None
+
+
+class ServerInfo(NamedTuple):
+    """What HELLO tells of a server and of the store behind it.
+
+    store   UUID, 32 hexadecimal digits
+    epoch   raised when a crash made the store give up numbers, which are used again
+    """
+
+    version: str
+    store: str | None
+    epoch: int | None
+
+
+# -- errors --------------------------------------------------------------------
+
+class ClientError(Exception):
+    """What every error of this module is one of."""
+
+
+class CannotConnect(ClientError):
+    """No connection could be opened; nothing was sent."""
+
+
+class Disconnected(ClientError):
+    """The connection ended, and was not to."""
+
+
+class TimedOut(ClientError, TimeoutError):
+    """Nothing came in time."""
+
+
+class NothingCame(TimedOut):
+    """No event came in the caller's time; the subscription is as good as before."""
+
+
+class BadReply(ClientError):
+    """What came is not RESP, or does not answer what was asked; the connection is closed."""
+
+
+class Unsupported(ClientError):
+    """The server at the other end can't do this."""
+
+
+class Refused(ClientError):
+    """The server answered with an error.
+
+    reply          it, a resp.ErrorReply
+    index          which event of a batch it answers, from 0
+    acknowledged   how many of the batch were stored; some may be behind `index`
+    """
+
+    def __init__(self, reply: resp.ErrorReply, index: int = 0, acknowledged: int = 0) -> None:
+        where = f"event {index} of the batch: " if index or acknowledged else ""
+        super().__init__(f"the server refused: {where}{reply}")
+        self.reply = reply
+        self.index = index
+        self.acknowledged = acknowledged
+
+
+class PublishInterrupted(ClientError):
+    """The connection failed before all replies came.  Nothing is sent again.
+
+    acknowledged   events of the batch that are stored
+    unknown        events sent, of which nobody can say whether they are stored
+    """
+
+    def __init__(self, acknowledged: int, unknown: int, why: object) -> None:
+        super().__init__(
+            f"{why}; of the events sent, {acknowledged} are stored and the fate of {unknown} is unknown; "
+            f"none is sent again, last-event-number tells what the server has")
+        self.acknowledged = acknowledged
+        self.unknown = unknown
+
+
+class StoreChanged(ClientError):
+    """Behind the same address is another store, or one that lost events.
+
+    before, after   ServerInfo; `after` is None if the server says nothing of its store
+    """
+
+    def __init__(self, before: ServerInfo, after: ServerInfo | None) -> None:
+        found = f"store {after.store} epoch {after.epoch}" if after else "a server without HELLO"
+        super().__init__(
+            f"followed store {before.store} epoch {before.epoch}, found {found} when resuming; "
+            f"numbers may mean other events now, so the subscription ends here")
+        self.before = before
+        self.after = after
+
+
+class Gap(ClientError):
+    """An event is missing between the last one and this one."""
+
+    def __init__(self, stream: str, expected: int, found: int) -> None:
+        unit = "position" if stream == ALL else "event"
+        super().__init__(f"{stream}: found {unit} {found}, expected {expected}; the subscription ends here")
+        self.stream = stream
+        self.expected = expected
+        self.found = found
+
+
+# -- what may be asked ---------------------------------------------------------
+
+_DIGITS = re.compile(r"[0-9]+\Z")
+_NEVER = re.compile("[\r\n\0]")
+
+
+def _check_text(what: str, text: str) -> None:
+    if not text:
+        raise ValueError(f"{what} is empty, expected at least one character")
+    if _NEVER.search(text):
+        raise ValueError(f"{what} {text!r} holds CR, LF or NUL, which it may not")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} {text!r} is not UTF-8 text") from None
+
+
+def check_stream(stream: str) -> None:
+    """Raise ValueError if `stream` can't be the name of a stream, or $all."""
+    _check_text("stream", stream)
+    if ":" in stream:
+        raise ValueError(f"stream {stream!r} holds ':', which a stream's name may not")
+
+
+def check_event(stream: str, name: str) -> None:
+    """Raise ValueError if no event called `name` can be published to `stream`."""
+    check_stream(stream)
+    if stream == ALL:
+        raise ValueError(f"{ALL} is all streams together, nothing can be published to it")
+    _check_text("event name", name)
+
+
+def _number(text: str, whole: str) -> int:
+    """The digits of a range as a number; int() alone would take '+1', ' 1' and '1_0'."""
+    if not _DIGITS.match(text) or len(text.lstrip("0")) > 20 or int(text) > MAX_NUMBER:
+        raise ValueError(f"{whole!r}: found {text[:40]!r}, expected a number from 0 to {MAX_NUMBER}")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class Selector:
+    """A stream, or $all, and the part of it that is wanted.
+
+    from_   first event, by number; for $all by position; None: only new ones
+    to      the event to end before; None: go on for ever
+    Raises  ValueError
+    """
+
+    stream: str
+    from_: int | None = None
+    to: int | None = None
+
+    def __post_init__(self) -> None:
+        check_stream(self.stream)
+        for number in (self.from_, self.to):
+            if number is not None and not 0 <= number <= MAX_NUMBER:
+                raise ValueError(f"{self.stream}: found {number}, expected a number from 0 to {MAX_NUMBER}")
+        if self.from_ is not None and self.to is not None and self.to <= self.from_:
+            raise ValueError(f"{self}: nothing is from {self.from_} and before {self.to}")
+
+    @classmethod
+    def parse(cls, text: str) -> Selector:
+        """Read STREAM, STREAM:FROM or STREAM:FROM:TO."""
+        stream, *numbers = text.split(":")
+        if len(numbers) > 2:
+            raise ValueError(f"{text!r}: expected STREAM, STREAM:FROM or STREAM:FROM:TO")
+        return cls(stream, *[_number(number, text) for number in numbers])
+
+    def __str__(self) -> str:
+        parts = [self.stream]
+        if self.from_ is not None:
+            parts.append(str(self.from_))
+            if self.to is not None:
+                parts.append(str(self.to))
+        return ":".join(parts)
+
+
+# -- without I/O: a connection's bytes -------------------------------------------
+
+class Reply(NamedTuple):
+    """The answer to one request; `asked` is what was given with it."""
+
+    asked: Any
+    value: Any
+
+
+class Session:
+    """One connection's conversation: requests in order, each answered once.
+
+    Events may come between the replies.  A time-out or an error in the middle
+    leaves the two sides of it apart: the connection is to be closed then.
+    """
+
+    def __init__(self) -> None:
+        self._parser = resp.Parser()
+        self._asked: deque[Any] = deque()
+        self._outgoing: list[bytes] = []
+
+    @property
+    def unanswered(self) -> int:
+        return len(self._asked)
+
+    def request(self, asked: Any, *arguments: str | int | bytes) -> None:
+        """Ask a command; its Reply will carry `asked`."""
+        self._outgoing.append(resp.command(*arguments))
+        self._asked.append(asked)
+
+    def publish(self, asked: Any, stream: str, name: str, data: Data) -> None:
+        """Ask to publish one event.  Raises ValueError, TypeError for what can't be one."""
+        if isinstance(data, str):
+            data = data.encode()
+        elif not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError(f"data is {type(data).__name__}, expected bytes or str")
+        self._outgoing.append(_publish_head(stream, name) + resp.bulk(bytes(data)))
+        self._asked.append(asked)
+
+    def data_to_send(self) -> bytes:
+        """The bytes of the requests made since the last call."""
+        data = b"".join(self._outgoing)
+        self._outgoing.clear()
+        return data
+
+    def receive_data(self, data: bytes) -> Iterator[Event | Reply]:
+        """What `data` completes, in order.  Raises BadReply, behind all that was good."""
+        self._parser.feed(data)
+        try:
+            for value in self._parser.values():
+                yield self._judge(value)
+        except resp.ProtocolError as error:
+            raise BadReply(str(error)) from error
+
+    def _judge(self, value: Any) -> Event | Reply:
+        kind = _EVENTS.get((value[0], len(value))) if isinstance(value, list) and value else None
+        if kind:
+            return kind(value)
+        if self._asked:
+            return Reply(self._asked.popleft(), value)
+        raise BadReply(f"{value!r:.200} came, but nothing was asked")
+
+
+@functools.lru_cache(maxsize=1024)
+def _publish_head(stream: str, name: str) -> bytes:
+    """A publish up to its data: a pipeline repeats few of these."""
+    check_event(stream, name)
+    return b"*4\r\n$7\r\npublish\r\n" + resp.bulk(stream.encode()) + resp.bulk(name.encode())
+
+
+def _read_event(value: list[Any]) -> Event:
+    _, stream, number, name, data = value
+    if type(number) is not int or type(data) is not bytes:
+        raise BadReply(f"{value!r:.200} came, expected an event")
+    return Event(_text(stream), number, _text(name), data)
+
+
+def _read_recorded(value: list[Any]) -> Event:
+    _, position, stream, number, name, data, id_, metadata, clock = value
+    integers = type(position) is type(number) is type(clock) is int
+    if not integers or not type(data) is type(id_) is type(metadata) is bytes:
+        raise BadReply(f"{value!r:.200} came, expected a recorded event")
+    return Event(_text(stream), number, _text(name), data, id_, metadata, position, clock)
+
+
+_EVENTS: dict[tuple[Any, int], Callable[[list[Any]], Event]] = {
+    (b"event", 5): _read_event,
+    (b"recorded", 9): _read_recorded,
+}
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value, "utf-8")
+    except (TypeError, UnicodeDecodeError):
+        raise BadReply(f"{value!r:.200} came, expected a name") from None
+
+
+def _answer(value: Any) -> Any:
+    """`value` unless it is an error.  Raises Refused."""
+    if isinstance(value, resp.ErrorReply):
+        raise Refused(value)
+    return value
+
+
+def _named_answer(command: str, value: Any) -> list[Any]:
+    """What stands behind the command's name in its reply.  Raises Refused, BadReply."""
+    _answer(value)
+    if not isinstance(value, list) or value[:1] != [command.encode()]:
+        raise BadReply(f"{value!r:.200} came, expected an answer to {command}")
+    return value[1:]
+
+
+def _read_last_number(value: Any) -> int | None:
+    answer = _named_answer("last-event-number", value)
+    if len(answer) != 2 or not (answer[1] is None or type(answer[1]) is int):
+        raise BadReply(f"{value!r:.200} came, expected a stream's last number")
+    return answer[1]
+
+
+def _read_next(value: Any) -> int:
+    """The number of the event that the stream will get next."""
+    last = _read_last_number(value)
+    return 0 if last is None else last + 1
+
+
+def _read_names(value: Any) -> list[str]:
+    return [_text(name) for name in _named_answer("stream-names", value)]
+
+
+def _read_hello(value: Any) -> ServerInfo:
+    """HELLO's fields; RESP2 sends them as a flat array."""
+    _answer(value)
+    if isinstance(value, list):
+        value = dict(zip(value[::2], value[1::2]))
+    if not isinstance(value, dict) or b"server" not in value:
+        raise BadReply(f"{value!r:.200} came, expected an answer to HELLO")
+    if value[b"server"] != b"meilies":
+        raise Unsupported(f"found a server that calls itself {value[b'server']!r}, expected b'meilies'")
+    store, epoch = value.get(b"store"), value.get(b"epoch")
+    return ServerInfo(
+        _text(value.get(b"version", b"")),
+        None if store is None else _text(store),
+        None if epoch is None else int(epoch))
+
+
+def _lacks_command(reply: Any) -> bool:
+    """MeiliES 0.2.0 says `invalid request message; Unknown command name`, and closes."""
+    return isinstance(reply, resp.ErrorReply) and "unknown command" in str(reply).lower()
+
+
+# -- without I/O: a subscription -------------------------------------------------
+
+class _Place:
+    """How far one stream, or $all, was followed."""
+
+    __slots__ = ("stream", "next", "to", "until")
+
+    def __init__(self, stream: str, next: int | None, to: int | None) -> None:
+        self.stream = stream
+        self.next = next                        # number (position) to come; None: not known yet
+        self.to = to
+        self.until: int | None = None        # MeiliES: where the replay that was asked for ends
+
+    @property
+    def done(self) -> bool:
+        return self.to is not None and self.next is not None and self.next >= self.to
+
+    def accept(self, place: int) -> bool:
+        """True if the event at `place` is the next one, False if it was seen.  Raises Gap."""
+        if self.next is None or place > self.next:
+            raise Gap(self.stream, self.next or 0, place)
+        if place < self.next:
+            return False
+        self.next += 1
+        return True
+
+
+class Following:
+    """A subscription without its socket: it survives connections, and resumes.
+
+    selectors            what to follow; $all stands alone
+    accept_other_store   go on where resuming would raise StoreChanged
+
+    For each new connection call connect(), send data_to_send(), and give what
+    comes to receive_data(), after which there may be more to send.  `events`
+    gathers what came and was not seen before.
+    """
+
+    def __init__(self, selectors: Iterable[Selector], accept_other_store: bool = False) -> None:
+        self.events: list[Event] = []
+        self.plain = False                      # MeiliES 0.2.0: no HELLO, no follow
+        self.reconnect = False                  # this connection is spent, another is needed
+        self.server: ServerInfo | None = None
+        self._accept_other_store = accept_other_store
+        self._places = _places_of(selectors)
+        self._all = self._places.get(ALL)
+        self._begun = False                     # every place of this connection is known
+        self._unknown = 0                       # places whose number was asked for
+        self._resumed = False
+        self._session = Session()
+        self._requests: deque[tuple[Any, ...]] = deque()
+
+    @property
+    def ready(self) -> bool:
+        """True when every place is known: no event from now on can be missed."""
+        return self._begun
+
+    @property
+    def waiting(self) -> bool:
+        """True while the server owes a reply, or events that it has."""
+        return self._session.unanswered > 0 or any(p.until is not None for p in self._places.values())
+
+    @property
+    def done(self) -> bool:
+        """True when all that was asked for, up to every TO, has come."""
+        return self._begun and bool(self._places) and all(p.done for p in self._places.values())
+
+    def connect(self) -> None:
+        """Begin again on a new connection, after what was seen."""
+        self._session = Session()
+        self._requests.clear()
+        self._begun = self.reconnect = False
+        if self.plain:
+            self._begin()
+        else:
+            self._request(self._take_hello, "HELLO", 2)
+
+    def data_to_send(self) -> bytes:
+        while self._requests and self._session.unanswered < MAX_UNANSWERED:
+            self._session.request(*self._requests.popleft())
+        return self._session.data_to_send()
+
+    def receive_data(self, data: bytes) -> None:
+        """Take what came.  `events` holds what is good of it even if this
+
+        Raises   BadReply, Refused, StoreChanged, Gap, Unsupported
+        """
+        for item in self._session.receive_data(data):
+            if isinstance(item, Event):
+                self._take_event(item)
+            else:
+                item.asked(item.value)
+
+    def _request(self, then: Callable[[Any], None], *arguments: str | int) -> None:
+        self._requests.append((then, *arguments))
+
+    def _take_hello(self, value: Any) -> None:
+        if _lacks_command(value):
+            self._check_store(None)
+            self.plain = self.reconnect = True
+            return
+        server = _read_hello(value)
+        self._check_store(server)
+        self.server = server
+        self._begin()
+
+    def _check_store(self, found: ServerInfo | None) -> None:
+        known = self.server
+        if known is None or self._accept_other_store:
+            return
+        if found is None or (found.store, found.epoch) != (known.store, known.epoch):
+            raise StoreChanged(known, found)
+
+    def _begin(self) -> None:
+        if not self.plain or not self._all:
+            self._ask_places()
+        elif self._all.next or self._all.to is not None:
+            raise Unsupported("this server (MeiliES 0.2.0) has no positions: "
+                              f"{ALL} can be followed there from 0 or for new events only")
+        else:
+            self._request(functools.partial(self._take_names, self._all.next), "stream-names")
+
+    def _take_names(self, first: int | None, value: Any) -> None:
+        """Follow every stream that there is; one made during an outage, from its start."""
+        known = self._places if self._resumed else {}
+        first = 0 if self._resumed else first
+        self._places = {name: known.get(name) or _Place(name, first, None)
+                        for name in _read_names(value) if name != ALL}
+        self._ask_places()
+
+    def _ask_places(self) -> None:
+        """Learn every number that is missing before anything is followed."""
+        unknown = [place for place in self._places.values() if place.next is None]
+        self._unknown = len(unknown)
+        for place in unknown:
+            self._request(functools.partial(self._take_place, place), "last-event-number", place.stream)
+        if not unknown:
+            self._follow_places()
+
+    def _take_place(self, place: _Place, value: Any) -> None:
+        place.next = _read_next(value)
+        self._unknown -= 1
+        if not self._unknown:
+            self._follow_places()
+
+    def _follow_places(self) -> None:
+        self._begun = self._resumed = True
+        for place in self._places.values():
+            self._follow(place)
+
+    def _follow(self, place: _Place) -> None:
+        place.until = None
+        if place.done:
+            return
+        if self.plain:
+            self._request(functools.partial(self._subscribe, place), "last-event-number", place.stream)
+            return
+        selector = [ALL] if place is self._all else ["stream", place.stream]
+        to = [] if place.to is None else ["TO", place.to]
+        self._request(self._take_subscribed, "follow", *selector, place.next, *to)
+
+    def _subscribe(self, place: _Place, value: Any) -> None:
+        """On MeiliES: first what is there, as a range that ends; then what is new."""
+        after = _read_next(value)
+        if place.next < after:
+            place.until = after if place.to is None else min(after, place.to)
+        wanted = Selector(place.stream, place.next, place.until or place.to)
+        self._request(self._take_subscribed, "subscribe", str(wanted))
+
+    def _take_subscribed(self, value: Any) -> None:
+        _named_answer("subscribed", value)
+
+    def _take_event(self, event: Event) -> None:
+        if self._all and not self.plain:
+            place, at = self._all, event.position
+        else:
+            place, at = self._places.get(event.stream), event.number
+        if place is None or at is None:
+            raise BadReply(f"event {event.number} of {event.stream!r:.200} came, which was not asked for")
+        try:
+            if place.accept(at):
+                self.events.append(event)
+        except Gap:
+            if not self.plain or place.until is not None:
+                raise
+            self.reconnect = True       # MeiliES can lose one between replay and live: replay it
+        if place.next == place.until:
+            self._follow(place)
+
+
+def _places_of(selectors: Iterable[Selector]) -> dict[str, _Place]:
+    selectors = list(selectors)
+    if not selectors:
+        raise ValueError("no stream to follow, expected at least one")
+    places = {s.stream: _Place(s.stream, s.from_, s.to) for s in selectors}
+    if len(places) < len(selectors):
+        raise ValueError("a stream is named twice in one subscription, expected once")
+    if ALL in places and len(places) > 1:
+        raise ValueError(f"{ALL} holds every stream; no other can be followed beside it in one subscription")
+    return places
+
+
+# -- sockets -----------------------------------------------------------------------
+
+def fibonacci(first: float) -> Iterator[float]:
+    """Pauses between tries, seconds: 0.1, 0.1, 0.2, 0.3, 0.5 … for a first of 0.1, up to 10."""
+    pause, following = first, first
+    while True:
+        yield min(pause, LONGEST_PAUSE * first)
+        pause, following = following, pause + following
+
+
+class _Backoff:
+    """How often to try again, and after how long."""
+
+    def __init__(self, tries: int, first: float) -> None:
+        self.tries = tries
+        self._first = first
+        self.reset()
+
+    def reset(self) -> None:
+        self.used = 0
+        self._pauses = fibonacci(self._first)
+
+    def next_pause(self, error: Exception) -> float:
+        """Seconds to wait after `error`, which is raised if there are no tries left."""
+        if self.used >= self.tries:
+            raise error
+        self.used += 1
+        pause = next(self._pauses)
+        _log.warning("%s; trying again in %.1f s", error, pause)
+        return pause
+
+
+class _Connection:
+    """A socket that speaks of its failures in this module's errors."""
+
+    def __init__(self, host: str, port: int, timeout: float | None) -> None:
+        self.session = Session()
+        self._address = f"{host}:{port}"
+        self._timeout = timeout
+        try:
+            self._socket = socket.create_connection((host, port), timeout)
+        except OSError as error:
+            raise CannotConnect(f"cannot connect to {self._address}: {_reason(error)}") from error
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._notice_a_dead_peer()
+
+    def _notice_a_dead_peer(self) -> None:
+        """A follower sends nothing, so only the system's probes can find the peer gone."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+            if hasattr(socket, option):
+                self._socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+    @property
+    def stale(self) -> bool:
+        """True if the peer closed it, or spoke unasked, while nothing was going on."""
+        self._socket.settimeout(0)
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
+
+    def send(self, data: bytes) -> None:
+        """Send all of it; only standing still for `timeout` is too long."""
+        view = memoryview(data)
+        self._socket.settimeout(self._timeout)
+        while view:
+            try:
+                view = view[self._socket.send(view):]
+            except OSError as error:
+                raise self._failure(error) from error
+
+    def receive(self, timeout: float | None) -> bytes:
+        """Bytes, at least one, within `timeout` seconds.  Raises Disconnected, TimedOut."""
+        self._socket.settimeout(timeout)
+        try:
+            data = self._socket.recv(RECEIVE_BYTES)
+        except OSError as error:
+            raise self._failure(error) from error
+        if not data:
+            raise Disconnected(f"{self._address} closed the connection")
+        return data
+
+    def receive_replies(self) -> Iterator[Reply]:
+        """The replies that came with the next bytes, maybe none of them whole."""
+        for item in self.session.receive_data(self.receive(self._timeout)):
+            if isinstance(item, Event):
+                raise BadReply(f"an event of {item.stream!r:.200} came, but nothing is followed here")
+            yield item
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _failure(self, error: OSError) -> ClientError:
+        if isinstance(error, socket.timeout) and error.errno is None:   # not the system's ETIMEDOUT
+            return TimedOut(f"{self._address} did nothing for {self._socket.gettimeout():g} s")
+        return Disconnected(f"connection to {self._address} lost: {_reason(error)}")
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+class _Batch:
+    """What became of the events of one pipeline."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.answered = 0
+        self.acknowledged = 0
+        self.refused: tuple[int, resp.ErrorReply] | None = None
+
+    def take(self, reply: Reply) -> None:
+        self.answered += 1
+        if reply.value == b"OK":
+            self.acknowledged += 1
+        elif isinstance(reply.value, resp.ErrorReply):
+            self.refused = self.refused or (reply.asked, reply.value)
+        else:
+            raise BadReply(f"{reply.value!r:.200} came, expected OK")
+
+    def interrupted(self, error: ClientError) -> PublishInterrupted:
+        why = f"{error}; event {self.refused[0]} was refused: {self.refused[1]}" if self.refused else error
+        return PublishInterrupted(self.acknowledged, self.sent - self.answered, why)
+
+
+def _windows(events: Iterable[tuple[str, str, Data]]) -> Iterator[list[tuple[str, str, Data]]]:
+    """Cut `events` into lists of at most WINDOW_EVENTS, and WINDOW_BYTES and one event."""
+    window: list[tuple[str, str, Data]] = []
+    size = 0
+    for event in events:
+        window.append(event)
+        size += len(event[2])
+        if len(window) >= WINDOW_EVENTS or size >= WINDOW_BYTES:
+            yield window
+            window, size = [], 0
+    if window:
+        yield window
+
+
+class Client:
+    """Publishes and asks on one connection, opened when it is first needed.
+
+    timeout   seconds to connect in, and that a server may stay silent while it
+              owes a reply; None waits for ever
+    tries     how often to try again to connect, and to ask what changes
+              nothing; 0: never.  A publish that was sent is never sent again
+    delay     seconds before the first of these tries; the pauses grow as
+              Fibonacci's numbers do, up to a hundred times this one
+
+    Any error in the middle of a request, KeyboardInterrupt included, closes
+    the connection: a late reply can't reach the next caller.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 6480, *, timeout: float | None = 10.0,
+                 tries: int = 50, delay: float = 0.1) -> None:
+        self.host = host
+        self.port = port
+        self.timeout = timeout
+        self.tries = tries
+        self.delay = delay
+        self._connection: _Connection | None = None
+        self._closed = False
+        self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
+        # Held by the one caller that uses the connection.  Never waited for: a
+        # second caller is told that it may not.
+        self._use = threading.Lock()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection and every subscription made here.  Not an error twice."""
+        self._closed = True
+        self._disconnect()
+        for subscription in list(self._subscriptions):
+            subscription.close()
+
+    # -- publish
+
+    def publish(self, stream: str, name: str, data: Data = b"") -> None:
+        """Store one event; when this returns, the server has acknowledged it.
+
+        Raises   ValueError          stream or name can't be one
+                 CannotConnect       nothing was sent
+                 Refused             the server did not store it
+                 PublishInterrupted  it may be stored, or not
+        """
+        self.publish_batch([(stream, name, data)])
+
+    def publish_many(self, stream: str, events: Iterable[tuple[str, Data]]) -> int:
+        """Store events (name, data) of one stream, in order.  Like publish_batch."""
+        return self.publish_batch((stream, name, data) for name, data in events)
+
+    def publish_batch(self, events: Iterable[tuple[str, str, Data]]) -> int:
+        """Store events (stream, name, data) in order, without waiting for each; return how many.
+
+        events   taken as they are sent, in windows: memory is bounded, and so
+                 are the replies in flight.  Whatever it raises passes through,
+                 and what was sent before may or may not be stored
+        Raises   as publish(); Refused and PublishInterrupted say how many of
+                 the batch are stored.  After a refusal no more is sent, but
+                 up to two windows behind it are under way and may be stored
+        """
+        batch = _Batch()
+        with self._in_use():
+            try:
+                self._send_windows(batch, events)
+            except (Disconnected, TimedOut, BadReply) as error:
+                raise batch.interrupted(error) from error
+        if batch.refused:
+            index, reply = batch.refused
+            raise Refused(reply, index, batch.acknowledged)
+        return batch.acknowledged
+
+    def _send_windows(self, batch: _Batch, events: Iterable[tuple[str, str, Data]]) -> None:
+        connection = None
+        for window in _windows(events):
+            connection = connection or self._connected()    # nothing was sent yet: safe to repeat
+            for index, event in enumerate(window, batch.sent):
+                connection.session.publish(index, *event)
+            batch.sent += len(window)
+            connection.send(connection.session.data_to_send())
+            _collect(connection, batch, leave=len(window))
+            if batch.refused:
+                break
+        if connection:
+            _collect(connection, batch, leave=0)
+
+    # -- ask
+
+    def last_event_number(self, stream: str) -> int | None:
+        """The number of the stream's last event, None if it has none; of $all, the last position.
+
+        Raises   ValueError, CannotConnect, Disconnected, TimedOut, Refused
+        """
+        return self.last_event_numbers([stream])[0]
+
+    def last_event_numbers(self, streams: Iterable[str]) -> list[int | None]:
+        """last_event_number of each of `streams`, asked without waiting for each."""
+        streams = list(streams)
+        for stream in streams:
+            check_stream(stream)
+        values: list[Any] = []
+        for start in range(0, len(streams), MAX_UNANSWERED):
+            values += self._ask([("last-event-number", s) for s in streams[start:start + MAX_UNANSWERED]])
+        return [self._read(_read_last_number, value) for value in values]
+
+    def stream_names(self) -> list[str]:
+        """The names of all streams that have events.
+
+        Source   MeiliES 0.2.0 lists streams that were only asked for, too, and in no order.
+        """
+        return self._read(_read_names, self._ask([("stream-names",)])[0])
+
+    def ping(self) -> float:
+        """Seconds that a request and its reply take.  Refused by MeiliES 0.2.0."""
+        start = time.monotonic()
+        self._read(_answer, self._ask([("PING",)])[0])
+        return time.monotonic() - start
+
+    def server_info(self) -> ServerInfo | None:
+        """Which server and store this is; None for one that doesn't say (MeiliES 0.2.0)."""
+        value = self._ask([("HELLO", 2)])[0]
+        if _lacks_command(value):
+            self._disconnect()          # MeiliES closes it; not to race against that
+            return None
+        return self._read(_read_hello, value)
+
+    def _ask(self, requests: list[tuple[str | int, ...]]) -> list[Any]:
+        """The values that answer `requests`, which change nothing and may be sent again."""
+        backoff = _Backoff(self.tries, self.delay)
+        while True:
+            try:
+                with self._in_use():
+                    return self._exchange(requests)
+            except Disconnected as error:
+                time.sleep(backoff.next_pause(error))
+
+    def _exchange(self, requests: list[tuple[str | int, ...]]) -> list[Any]:
+        connection = self._connected()
+        for request in requests:
+            connection.session.request(None, *request)
+        connection.send(connection.session.data_to_send())
+        values: list[Any] = []
+        while connection.session.unanswered:
+            values += [reply.value for reply in connection.receive_replies()]
+        return values
+
+    def _read(self, read: Callable[[Any], Any], value: Any) -> Any:
+        """read(value), with the connection closed if it is not the answer that was expected."""
+        try:
+            return read(value)
+        except BadReply:
+            self._disconnect()
+            raise
+
+    # -- follow
+
+    def subscribe(self, *selectors: str | Selector, timeout: float | None = None,
+                  tries: int | None = None, accept_other_store: bool = False) -> Subscription:
+        """Follow streams, on a connection of their own: an iterator over events.
+
+        selectors   "orders" (new events), "orders:5", "orders:5:9", "$all:0"
+                    or Selector("orders", from_=5, to=9)
+        timeout     seconds the iterator waits for an event before it raises
+                    NothingCame, after which it may be asked again; None: for ever
+        tries       how often to try again after an outage; None: as the client
+        accept_other_store   go on when another store, or an epoch that lost
+                    events, is found after an outage
+
+        When this returns the server has been reached, and what is published
+        from now on will not be missed.
+
+        Raises      ValueError, CannotConnect, and as Subscription.read()
+        """
+        wanted = [s if isinstance(s, Selector) else Selector.parse(s) for s in selectors]
+        subscription = Subscription(self, Following(wanted, accept_other_store), timeout)
+        self._subscriptions.add(subscription)
+        subscription._establish(self.tries if tries is None else tries)
+        return subscription
+
+    # -- the connection
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Let one caller alone use the connection, and close it if that goes wrong."""
+        if not self._use.acquire(blocking=False):
+            raise RuntimeError("this Client is in use; give each thread a Client of its own")
+        try:
+            yield
+        except BaseException:
+            self._disconnect()
+            raise
+        finally:
+            self._use.release()
+
+    def _connected(self) -> _Connection:
+        """The open connection, or a new one, tried for again and again."""
+        if self._closed:
+            raise ClientError("this Client is closed")
+        if self._connection and self._connection.stale:
+            self._disconnect()
+        backoff = _Backoff(self.tries, self.delay)
+        while self._connection is None:
+            try:
+                self._connection = _Connection(self.host, self.port, self.timeout)
+            except CannotConnect as error:
+                time.sleep(backoff.next_pause(error))
+        return self._connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection:
+            connection.close()
+
+
+def _collect(connection: _Connection, batch: _Batch, leave: int) -> None:
+    """Take replies to what was published until no more than `leave` are owed."""
+    while connection.session.unanswered > leave:
+        for reply in connection.receive_replies():
+            batch.take(reply)
+
+
+class Subscription:
+    """Events as they come: iterate over it, or read() what came together.
+
+    It ends by itself when every selector has a TO and all up to there came.
+    After an outage it resumes behind the last event seen.  Made by
+    Client.subscribe(); a context manager.
+    """
+
+    def __init__(self, client: Client, following: Following, timeout: float | None) -> None:
+        self.timeout = timeout
+        self._client = client
+        self._following = following
+        self._connection: _Connection | None = None
+        self._backoff = _Backoff(client.tries, client.delay)
+        self._retry_at = 0.0
+        self._heard_at = 0.0            # when the server last said something
+        self._came: deque[Event] = deque()
+        self._error: ClientError | None = None
+        self._closed = False
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Subscription:
+        return self
+
+    def __next__(self) -> Event:
+        if not self._came:
+            self._came.extend(self.read(self.timeout))
+        if not self._came:
+            raise StopIteration
+        return self._came.popleft()
+
+    @property
+    def server(self) -> ServerInfo | None:
+        """The store that is followed; None on a server that doesn't say (MeiliES 0.2.0)."""
+        return self._following.server
+
+    def read(self, timeout: float | None = None) -> list[Event]:
+        """All events that came together, at least one; [] means the end.
+
+        timeout   seconds to wait for one; None waits for ever
+        Raises    NothingCame    in that time; nothing is lost, and read() may be called again
+                  CannotConnect, Disconnected, TimedOut    no tries are left
+                  StoreChanged, Gap, Refused, BadReply, Unsupported
+                  After these, and after KeyboardInterrupt, it is closed.
+        """
+        if self._came:
+            came = list(self._came)
+            self._came.clear()
+            return came
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._following.events and not self._ended():
+            self._step(deadline)
+        came, self._following.events = self._following.events, []
+        return came
+
+    def close(self) -> None:
+        """End it: iteration stops.  Not an error twice."""
+        self._closed = True
+        self._disconnect()
+
+    def _establish(self, tries: int) -> None:
+        """Reach the server with the client's tries; from then on, with the subscription's."""
+        while not self._following.ready and not self._ended():
+            self._step(None)
+        self._backoff.tries = tries
+
+    def _ended(self) -> bool:
+        """True at the end.  Raises the error that ended it."""
+        if self._error:
+            raise self._error
+        if self._following.done:
+            self.close()
+        return self._closed
+
+    def _step(self, deadline: float | None) -> None:
+        """Connect, or receive once.  A failure that time may heal sets the time to try again."""
+        try:
+            if self._connection is None:
+                self._connect(deadline)
+            else:
+                self._receive(self._connection, deadline)
+        except NothingCame:
+            raise
+        except (CannotConnect, Disconnected, TimedOut) as error:
+            self._outage(error)
+        except ClientError as error:
+            self._end(error)
+        except BaseException:
+            self._end(ClientError("the subscription was interrupted, and is closed"))
+            raise
+
+    def _connect(self, deadline: float | None) -> None:
+        _sleep_until(self._retry_at, deadline)
+        client = self._client
+        self._connection = _Connection(client.host, client.port, client.timeout)
+        self._heard_at = time.monotonic()
+        self._following.connect()
+        self._connection.send(self._following.data_to_send())
+
+    def _receive(self, connection: _Connection, deadline: float | None) -> None:
+        following = self._following
+        following.receive_data(self._wait_for_data(connection, deadline))
+        connection.send(following.data_to_send())
+        if following.reconnect:
+            self._disconnect()
+        elif following.events or (following.ready and not following.waiting):
+            self._backoff.reset()
+
+    def _wait_for_data(self, connection: _Connection, deadline: float | None) -> bytes:
+        """Wait until the caller's deadline, or until the server owes a reply for too long."""
+        now = time.monotonic()
+        owed = None
+        if self._following.waiting and self._client.timeout is not None:
+            owed = max(self._heard_at + self._client.timeout - now, 0.001)
+        left = None if deadline is None else max(deadline - now, 0.001)
+        if left is None or (owed is not None and owed <= left):
+            data = connection.receive(owed)
+        else:
+            try:
+                data = connection.receive(left)
+            except TimedOut:
+                raise NothingCame("no event came in time") from None
+        self._heard_at = time.monotonic()
+        return data
+
+    def _outage(self, error: ClientError) -> None:
+        self._disconnect()
+        try:
+            self._retry_at = time.monotonic() + self._backoff.next_pause(error)
+        except ClientError:
+            self._end(error)
+
+    def _end(self, error: ClientError) -> None:
+        """Close it; `error` is raised when what came before it has been read."""
+        self._error = error
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection:
+            connection.close()
+
+
+def _sleep_until(moment: float, deadline: float | None) -> None:
+    """Sleep until `moment`, or until an earlier `deadline`.  Raises NothingCame."""
+    until = moment if deadline is None else min(moment, deadline)
+    time.sleep(max(until - time.monotonic(), 0))
+    if until < moment:
+        raise NothingCame("no event came in time")

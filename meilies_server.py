@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""The server: options, a listening socket, a store, and what serves one with the other.
+
+    python3 meilies_server.py --db-path my-db
+
+    options ──> Store ──> EventServer (socketserver) ──> Poller ──> until a signal
+                                                           '──> Vigil, systemd
+"""
+
+import logging
+import os
+import resource
+import signal
+import socket
+import socketserver
+import sys
+import time
+
+from server import __version__, options
+from server.poller import Poller
+from server.systemd import Notifier
+from server.vigil import Heartbeat
+from store import Store, StoreError
+
+log = logging.getLogger("meilies.server")
+
+# Descriptors for all that is not a connection: segments, index, epoll, logs.
+SPARE_DESCRIPTORS = 64
+
+# Seconds for the threads of feeds to see that the store is closed.
+_LAST_JOIN = 1.0
+
+
+class EventServer(socketserver.ThreadingTCPServer):
+    """A ThreadingTCPServer whose connections are parked until they have something to say.
+
+    `serve_forever` is the poller's loop in place of one that only accepts, and
+    `shutdown` may be called in any thread and from a signal handler.
+    """
+
+    allow_reuse_address = True
+    request_queue_size = 4096       # the system cuts it to what it allows
+
+    def __init__(self, address, family, store, limits, tick):
+        self.address_family = family
+        super().__init__(address, RequestHandlerClass=None)
+        self.poller = Poller(self.socket, store, limits, tick)
+
+    def serve_forever(self, poll_interval=None):
+        self.poller.run()
+
+    def shutdown(self):
+        self.poller.stop()
+
+
+def main(argv=None, environ=os.environ):
+    """Run the server; return the exit code."""
+    chosen = options.parse(sys.argv[1:] if argv is None else argv, environ)
+    logging.basicConfig(stream=sys.stderr, level=chosen.log_level.upper(),
+                        format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for warning in chosen.warnings:
+        log.warning("%s", warning)
+    try:
+        return serve(chosen, environ)
+    except (StoreError, OSError) as error:
+        print(f"meilies-server: {_explained(error)}", file=sys.stderr)
+        return 1
+
+
+def serve(chosen, environ):
+    """Open the store and serve it until SIGTERM or SIGINT; return the exit code."""
+    chosen.max_connections = _affordable(chosen.max_connections)
+    notifier = Notifier(environ)
+    heartbeat = None if chosen.no_vigil else Heartbeat(environ)
+    stop = _Stop()      # from here on a signal is remembered, however early it comes
+    with Store(chosen.db_path, chosen.sync, chosen.compression_factor, chosen.segment_size) as store:
+        family, address = _resolve(chosen.hostname, chosen.port)
+        server = EventServer(address, family, store, chosen, notifier.tick)
+        try:
+            server.poller.port = server.server_address[1]
+            stop.when_asked(server.shutdown)
+            where = _shown(server.server_address)
+            log.info("version %s, store %s, epoch %d, %d events in %d streams", __version__, store.uuid,
+                     store.epoch, store.position, store.stream_count())
+            print(f"server is listening on {where}", flush=True)
+            notifier.ready(f"listening on {where}")
+            if heartbeat:
+                heartbeat.start()
+            server.serve_forever()
+        finally:
+            notifier.stopping()
+            if heartbeat:
+                heartbeat.stop()
+            server.server_close()
+            store.close()
+            server.poller.feeds.stop(time.monotonic() + _LAST_JOIN)
+    log.info("stopped; all is on disk")
+    return 0
+
+
+class _Stop:
+    """SIGTERM and SIGINT, which may come before there is anything to stop."""
+
+    def __init__(self):
+        self._asked = False
+        self._function = None
+        signal.signal(signal.SIGTERM, self._handle)
+        signal.signal(signal.SIGINT, self._handle)
+
+    def _handle(self, number, frame):
+        # In the main thread, between any two of its steps: no lock, no log.
+        self._asked = True
+        if self._function:
+            self._function()
+
+    def when_asked(self, function):
+        """Call `function`, now if the signal has come already."""
+        self._function = function
+        if self._asked:
+            function()
+
+
+def _affordable(wanted):
+    """As many connections as there are descriptors for, some spared."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + SPARE_DESCRIPTORS
+    if soft < needed and (hard == resource.RLIM_INFINITY or soft < hard):
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft < needed:
+        log.warning("%d open files are allowed, so no more than %d connections are", soft, soft - SPARE_DESCRIPTORS)
+        return max(1, soft - SPARE_DESCRIPTORS)
+    return wanted
+
+
+def _resolve(host, port):
+    """(address family, address to bind to)."""
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = found[0]
+    return family, address
+
+
+def _shown(address):
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _explained(error):
+    """An error as one line for whoever started the server."""
+    if isinstance(error, OSError) and error.strerror:
+        name = f"{error.filename}: " if error.filename else ""
+        return f"not started: {name}{error.strerror}"
+    return str(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

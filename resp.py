@@ -1,0 +1,568 @@
+"""RESP2 and RESP3: bytes to values and values to bytes.  No socket, no thread.
+
+    type   first byte   on the wire                        as a value
+    -----  -----------  ---------------------------------  -------------------
+    simple      +       +OK CRLF                           bytes
+    error       -       -ERR why CRLF                      ErrorReply
+    integer     :       :42 CRLF                           int
+    bulk        $       $3 CRLF one CRLF                   bytes
+    array       *       *2 CRLF, then two values           list
+    null      $ * _     $-1 CRLF, *-1 CRLF, _ CRLF         None
+    boolean     #       #t CRLF                            bool
+    double      ,       ,1.5 CRLF                          float
+    big         (       (123 CRLF                          int
+    bulk error  !       !7 CRLF ERR why CRLF               ErrorReply
+    verbatim    =       =7 CRLF txt:one CRLF               bytes ("one")
+    map         %       %1 CRLF, then key and value        dict, or a list of
+                                                           [key, value] where a
+                                                           key isn't bytes
+    set         ~       ~2 CRLF, then two values           list
+    push        >       >2 CRLF, then two values           Push
+    attribute   |       |1 CRLF, then key and value        dropped
+
+`Parser` turns bytes into values and remembers where it stopped, so that
+what was fed in many small pieces is joined once and read once.
+`Requests` is a Parser for the server's side: it yields commands.
+"""
+
+import re
+
+CRLF = b"\r\n"
+
+# A line that isn't a bulk string (a length, a number, a name) may be this long.
+MAX_LINE = 64 * 1024
+MAX_DEPTH = 8
+
+# Digits are counted before they are read: int() and float() take time that
+# grows with the square of it.  A double needs no more than 1,100 on either side.
+_LENGTH = re.compile(rb"(?:-1|[0-9]{1,18})\Z")
+_INTEGER = re.compile(rb"[+-]?[0-9]{1,20}\Z")
+_BIG = re.compile(rb"[+-]?[0-9]{1,4000}\Z")
+_DOUBLE = re.compile(rb"[+-]?(?:inf|nan|[0-9]{1,1100}(?:\.[0-9]{1,1100})?(?:[eE][+-]?[0-9]{1,9})?)\Z")
+
+
+class ProtocolError(ValueError):
+    """These bytes are not RESP, or pass a limit; nothing behind them can be read.
+
+    pos   the byte, counted from the first one ever fed, where what can't be
+          read begins: the type byte of a value, or the end of a bulk string
+          that isn't CR LF.
+    """
+
+    def __init__(self, pos, why):
+        super().__init__(f"Protocol error at byte {pos}: {why}")
+        self.pos = pos
+
+
+class ErrorReply(Exception):
+    """An error as a value: returned by the parser, raised by clients."""
+
+    @property
+    def code(self):
+        """Its first word, such as ERR or WRONGVERSION."""
+        return self.args[0].split(" ", 1)[0]
+
+    def __eq__(self, other):
+        return isinstance(other, ErrorReply) and self.args == other.args
+
+    def __hash__(self):
+        return hash(self.args)
+
+
+class Push(list):
+    """An out-of-band RESP3 array: it answers no request."""
+
+
+class _Incomplete:
+    """What `Parser.get` returns while the bytes of a value are still coming."""
+
+    def __repr__(self):
+        return "INCOMPLETE"
+
+    def __bool__(self):
+        return False
+
+
+INCOMPLETE = _Incomplete()
+
+
+# -- values to bytes ---------------------------------------------------------
+
+def simple(text):
+    """`text` (bytes without CR or LF) as a simple string."""
+    return b"+%b\r\n" % text
+
+
+def error(text):
+    """`text` (str) as an error; CR and LF are shown as spaces."""
+    line = text.replace("\r", " ").replace("\n", " ")
+    return b"-%b\r\n" % line.encode("utf-8", "backslashreplace")
+
+
+def integer(number):
+    return b":%d\r\n" % number
+
+
+def bulk(data):
+    return b"$%d\r\n%b\r\n" % (len(data), data)
+
+
+def array(encoded):
+    """An array of values that are encoded already."""
+    return b"*%d\r\n%b" % (len(encoded), b"".join(encoded))
+
+
+def push(encoded, protocol):
+    """What no request asked for: a push in RESP3, an array in RESP2."""
+    return b"%c%d\r\n%b" % (b">" if protocol == 3 else b"*", len(encoded), b"".join(encoded))
+
+
+def mapping(pairs, protocol):
+    """Encoded pairs as a map in RESP3, as a flat array in RESP2."""
+    flat = [part for pair in pairs for part in pair]
+    if protocol == 3:
+        return b"%%%d\r\n%b" % (len(pairs), b"".join(flat))
+    return array(flat)
+
+
+def null(protocol):
+    return b"_\r\n" if protocol == 3 else b"$-1\r\n"
+
+
+def command(*arguments):
+    """A request: an array of bulk strings.  str is sent as UTF-8, int as digits."""
+    return array([bulk(_argument(a)) for a in arguments])
+
+
+def _argument(value):
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, int):
+        return b"%d" % value
+    return bytes(value)
+
+
+# -- bytes to values ---------------------------------------------------------
+
+class _Open:
+    """An aggregate whose elements are still coming."""
+
+    __slots__ = ("kind", "left", "items")
+
+    def __init__(self, kind, left):
+        self.kind = kind
+        self.left = left
+        self.items = []
+
+
+class Parser:
+    """Bytes in, values out; the place in a half-read value is kept between feeds.
+
+    max_bulk       bytes in one bulk string
+    max_elements   values inside one top-level value, nested ones included
+    max_size       bytes of one top-level value
+
+    A ProtocolError is final: it is raised again whatever is fed afterwards,
+    and none of that is kept.
+    """
+
+    def __init__(self, max_bulk=512 << 20, max_elements=1 << 24, max_size=1 << 30):
+        self.max_bulk = max_bulk
+        self.max_elements = max_elements
+        self.max_size = max_size
+        self._buffer = b""          # read from self._pos on
+        self._pos = 0
+        self._later = bytearray()   # fed behind it, but too little to read on
+        self._need = 1              # bytes of buffer without which get() can't move
+        self._dropped = 0           # bytes read and gone from the buffer's front
+        self._stack = []            # open aggregates, outermost first
+        self._started = 0           # absolute byte where the top-level value began
+        self._elements = 0          # values that its aggregates announced so far
+        self._failed = None         # what to make the ProtocolError of, once there is one
+
+    def feed(self, data):
+        """Take `data` (bytes) as it comes from the socket, in pieces of any size.
+
+        Call it when the values fed before were all taken: what is unread is
+        copied each time, unless it waits for the rest of a bulk string.
+        """
+        if not self._buffer:                # the usual: no copy
+            self._buffer = data
+            return
+        if self._failed:
+            return
+        if self.pending + len(data) < self._need:
+            self._later += data
+            return
+        if self._later:
+            data = self._later + data
+            self._later = bytearray()
+        left = self._buffer[self._pos:]
+        self._drop_read()
+        self._buffer = left + data
+
+    def _drop_read(self):
+        """Let go of the buffer.  An idle connection must not keep what it sent last."""
+        self._dropped += self._pos
+        self._pos = 0
+        self._buffer = b""
+
+    @property
+    def pending(self):
+        """Bytes fed that no value was made of yet."""
+        return len(self._buffer) - self._pos + len(self._later)
+
+    @property
+    def mid_value(self):
+        """True if input that ends here ends inside a value."""
+        return bool(self._stack) or self.pending > 0
+
+    def get(self):
+        """Return the next whole value, or INCOMPLETE.
+
+        Raises ProtocolError.
+        """
+        if self._failed:
+            raise ProtocolError(*self._failed)
+        return self._next_value()
+
+    def values(self):
+        """All whole values that were fed so far."""
+        while True:
+            value = self.get()
+            if value is INCOMPLETE:
+                return
+            yield value
+
+    # A linear state machine: each turn reads one header line, and either
+    # opens an aggregate or completes a value, which may complete others.
+    def _next_value(self):
+        while True:
+            if not self._stack:
+                self._started = self._dropped + self._pos
+                self._elements = 0
+            value = self._read_one()
+            if value is INCOMPLETE:
+                self._check_size(self.pending)
+                return INCOMPLETE
+            if isinstance(value, _Open):
+                if value.left:
+                    self._stack.append(value)
+                    continue
+                value = _close(value)
+                if value is INCOMPLETE:     # an attribute: describes, is no value
+                    continue
+            while self._stack:
+                top = self._stack[-1]
+                top.items.append(value)
+                top.left -= 1
+                if top.left:
+                    break
+                value = _close(self._stack.pop())
+                if value is INCOMPLETE:
+                    break
+            else:
+                self._need = 1
+                return value
+
+    def _read_one(self):
+        """Read a scalar or the head of an aggregate, or nothing at all."""
+        buffer, pos = self._buffer, self._pos
+        if pos >= len(buffer):
+            self._drop_read()
+            self._need = 1
+            return INCOMPLETE
+        kind = buffer[pos]
+        read = _READERS.get(kind)
+        if read is None:
+            raise self._fail(f"found {_show(buffer[pos:pos + 1])}, expected a RESP type such as '*' or '$'")
+        end = buffer.find(CRLF, pos + 1, pos + 1 + MAX_LINE + 2)
+        if end < 0:
+            if len(buffer) - pos > MAX_LINE + 2:
+                self._check_size(MAX_LINE + 3)
+                raise self._fail(f"no end of line within {MAX_LINE} bytes")
+            self._need = len(buffer) - pos + 1
+            return INCOMPLETE
+        if self._dropped + end + 2 - self._started > self.max_size:
+            raise self._too_large()
+        return read(self, kind, buffer[pos + 1:end], end + 2)
+
+    def _read_line(self, kind, line, after):
+        self._pos = after
+        return line
+
+    def _read_error(self, kind, line, after):
+        self._pos = after
+        return ErrorReply(line.decode("utf-8", "replace"))
+
+    def _read_integer(self, kind, line, after):
+        if not (_INTEGER if kind == 58 else _BIG).match(line):
+            raise self._fail(f"found {_show(line)}, expected an integer")
+        self._pos = after
+        return int(line)
+
+    def _read_null(self, kind, line, after):
+        if line:
+            raise self._fail(f"found {_show(line)}, expected nothing after '_'")
+        self._pos = after
+
+    def _read_boolean(self, kind, line, after):
+        if line not in (b"t", b"f"):
+            raise self._fail(f"found {_show(line)}, expected 't' or 'f'")
+        self._pos = after
+        return line == b"t"
+
+    def _read_double(self, kind, line, after):
+        if not _DOUBLE.match(line):
+            raise self._fail(f"found {_show(line)}, expected a number")
+        self._pos = after
+        return float(line)
+
+    def _read_bulk(self, kind, line, after):
+        size = self._length(line, "bytes")
+        if size > self.max_bulk:
+            raise self._fail(f"found {size} bytes, expected no more than {self.max_bulk}")
+        if size < 0:
+            if kind != 36:      # only $-1 is a null
+                raise self._fail(f"found {_show(line)}, expected a number of bytes")
+            self._pos = after
+            return None
+        end = after + size
+        self._check_size(end + 2 - self._pos)
+        if len(self._buffer) < end + 2:
+            self._need = end + 2 - self._pos
+            return INCOMPLETE
+        if self._buffer[end:end + 2] != CRLF:
+            raise self._fail(f"a string of {size} bytes is not followed by CR LF", end)
+        data = self._buffer[after:end]
+        self._pos = end + 2
+        if kind == 36:      # $
+            return data
+        if kind == 33:      # !
+            return ErrorReply(data.decode("utf-8", "replace"))
+        if data[3:4] != b":":
+            raise self._fail("a verbatim string without its three-letter format", after)
+        return data[4:]
+
+    def _read_aggregate(self, kind, line, after):
+        count = self._length(line, "elements")
+        if count < 0:
+            if kind != 42:      # only *-1 is a null
+                raise self._fail(f"found {_show(line)}, expected a number of elements")
+            self._pos = after
+            return None
+        if kind in (37, 124):
+            count *= 2
+        self._elements += count
+        if self._elements > self.max_elements:
+            raise self._fail(f"found {self._elements} elements in one value, "
+                             f"expected no more than {self.max_elements}")
+        if len(self._stack) == MAX_DEPTH:
+            raise self._fail(f"arrays nested more than {MAX_DEPTH} deep")
+        self._pos = after
+        return _Open(kind, count)
+
+    def _length(self, line, unit):
+        if line == b"?":
+            raise self._fail("streamed types are not supported")
+        if not _LENGTH.match(line):
+            raise self._fail(f"found {_show(line)}, expected a number of {unit}")
+        return int(line)
+
+    def _check_size(self, unread):
+        if self._dropped + self._pos + unread - self._started > self.max_size:
+            raise self._too_large()
+
+    def _too_large(self):
+        return self._fail(f"found more than {self.max_size} bytes in one value")
+
+    def _fail(self, why, at=None):
+        # Kept as what to make an error of: an error that was raised holds its
+        # frames, and with them this parser and all that it has in memory.
+        self._failed = self._dropped + (self._pos if at is None else at), why
+        return ProtocolError(*self._failed)
+
+
+def _show(line):
+    """A line for a message: never longer than a message may be."""
+    return repr(line[:40])[1:] + ("..." if len(line) > 40 else "")
+
+
+def _close(aggregate):
+    """The value of an aggregate all of whose elements are there."""
+    kind, items = aggregate.kind, aggregate.items
+    if kind == 62:
+        return Push(items)
+    if kind == 124:
+        return INCOMPLETE
+    if kind == 37:
+        pairs = zip(items[::2], items[1::2])
+        # Only the hash of bytes is secret: of numbers anyone can send so many
+        # with the same one that a dict of them takes hours.
+        if all(isinstance(key, bytes) for key in items[::2]):
+            return dict(pairs)
+        return [list(pair) for pair in pairs]
+    return items
+
+
+_READERS = {
+    ord("+"): Parser._read_line,
+    ord("-"): Parser._read_error,
+    ord(":"): Parser._read_integer,
+    ord("("): Parser._read_integer,
+    ord("_"): Parser._read_null,
+    ord("#"): Parser._read_boolean,
+    ord(","): Parser._read_double,
+    ord("$"): Parser._read_bulk,
+    ord("!"): Parser._read_bulk,
+    ord("="): Parser._read_bulk,
+    ord("*"): Parser._read_aggregate,
+    ord("%"): Parser._read_aggregate,
+    ord("~"): Parser._read_aggregate,
+    ord(">"): Parser._read_aggregate,
+    ord("|"): Parser._read_aggregate,
+}
+
+
+# -- requests ----------------------------------------------------------------
+
+class BadRequest(ValueError):
+    """Whole, well-formed RESP that is no command; what follows it can be read."""
+
+
+# A four-part command up to the bytes of its last part.  The first group names
+# the command and its first two arguments; pipelines repeat few of them.
+_HEAD = re.compile(
+    rb"\*4\r\n"
+    rb"(\$[0-9]{1,9}\r\n[^\r]+\r\n"
+    rb"\$[0-9]{1,9}\r\n[^\r]+\r\n"
+    rb"\$[0-9]{1,9}\r\n[^\r]+\r\n"
+    rb"\$)([0-9]{1,9})\r\n")
+
+# Heads seen lately, split: shared by all connections, so that 10,000 of them
+# don't keep a copy each.  Any thread may add one or clear all; both are single
+# dict operations, and a lost entry costs one more split.
+_heads = {}
+_MAX_HEADS = 1 << 14
+_MAX_KEPT_HEAD = 256
+_MAX_HEAD = 1024
+
+
+def _split_head(head):
+    """The three arguments in `head`, or None where the plain path must judge."""
+    if len(head) > _MAX_HEAD:
+        return None
+    size1, first, size2, second, size3, third, _ = head.split(CRLF)
+    if len(first) != int(size1[1:]) or len(second) != int(size2[1:]) or len(third) != int(size3[1:]):
+        return None
+    arguments = first, second, third
+    if len(head) <= _MAX_KEPT_HEAD:
+        if len(_heads) >= _MAX_HEADS:
+            _heads.clear()
+        _heads[head] = arguments
+    return arguments
+
+
+class Requests(Parser):
+    """The server's parser: commands, and runs of commands alike but for their end.
+
+    max_arguments, max_bulk, max_size   limits of one request; past them
+                                        reading ends with a ProtocolError
+    """
+
+    def __init__(self, max_arguments=1 << 20, max_bulk=64 << 20, max_size=128 << 20):
+        super().__init__(max_bulk, max_arguments, max_size)
+        # The longest last argument that the fast path may take unseen by the
+        # limits: -1, none at all, where its heads might pass them.
+        self._longest = -1
+        if max_arguments >= 4 and max_bulk >= _MAX_HEAD:
+            self._longest = min(max_bulk, max_size - 2 * _MAX_HEAD)
+
+    def take(self):
+        """Return what was asked in the bytes fed so far, in order, as a list of
+
+        (head, lasts)    the commands (*head, last) for each of lasts: those of a
+                         pipeline that differ in nothing but their last argument,
+                         and are of one length, come as one; any other alone
+        BadRequest       a request that is no command
+        ProtocolError    the end: nothing was or will be read behind it, and
+                         it is all that comes from now on
+        """
+        taken = []
+        while True:
+            if not self._stack and not self._failed:
+                self._take_runs(taken)
+                if self._pos == len(self._buffer):
+                    self._drop_read()
+                    return taken
+            try:
+                one = self._take_one()
+            except ProtocolError as error:
+                taken.append(error.with_traceback(None))    # whose frames hold `taken`
+                return taken
+            if one is INCOMPLETE:
+                return taken
+            taken.append(one)
+
+    def _take_one(self):
+        """The plain path of `take`, which reads anything.
+
+        A BadRequest is returned: one that is raised costs 500 bytes of frames,
+        and three bytes make one.
+        """
+        value = self.get()
+        if value is INCOMPLETE:
+            return value
+        if not isinstance(value, list) or isinstance(value, Push):
+            return BadRequest("a request is an array of strings")
+        if not value:
+            return BadRequest("a request without a command")
+        for argument in value:
+            if not isinstance(argument, bytes):
+                return BadRequest("the arguments of a command are strings")
+        *head, last = value
+        return tuple(head), [last]
+
+    def _take_runs(self, taken):
+        """The fast path of `take`: what it can't read, it leaves as it was.
+
+        A regular expression and a look-up read the first command of a run; each
+        that follows with the same bytes before its data costs one comparison
+        and one slice.
+        """
+        buffer, pos = self._buffer, self._pos
+        starts_with = buffer.startswith
+        while True:
+            match = _HEAD.match(buffer, pos)
+            if match is None:
+                break
+            key, digits = match.groups()
+            head = _heads.get(key) or _split_head(key)
+            if head is None:
+                break
+            size = int(digits)
+            start = match.end()
+            end = start + size
+            if size > self._longest or not starts_with(CRLF, end):
+                break
+            lasts = [buffer[start:end]]
+            alike = buffer[pos:start]
+            pos = end + 2
+            if starts_with(alike, pos):
+                step = len(alike) + size + 2
+                start += step
+                end += step
+                alike = CRLF + alike
+                while starts_with(alike, end):
+                    lasts.append(buffer[start:end])
+                    start += step
+                    end += step
+                if starts_with(CRLF, end):
+                    lasts.append(buffer[start:end])
+                    pos = end + 2
+                else:
+                    pos = start - len(alike) + 2
+            taken.append((head, lasts))
+        if pos != self._pos:
+            self._pos = pos
+            self._need = 1

@@ -1,0 +1,145 @@
+"""Consecutive events on their way to followers, in the form that they asked for.
+
+    records of the log ──> Chunk(first, stop, data, keys) ──> outbox
+
+A key is an event's number, for a stream's followers, or its position, for those
+of `$all` and of a prefix.  `data` has a frame for each event: the bytes that the
+log holds, unless the follower wants more (`recorded`) or speaks RESP3 (pushes).
+"""
+
+from bisect import bisect_right
+from typing import NamedTuple
+
+
+class Form(NamedTuple):
+    """What frames look like.
+
+    recorded   the long form of `follow`, with position, id, metadata and time
+    push       RESP3
+    prefix     only streams whose name begins so
+    """
+
+    recorded: bool
+    push: bool
+    prefix: bytes = b""
+
+
+class Chunk:
+    """Frames of the events with keys in [first, stop), those that the form leaves out excepted.
+
+    Made by `chunk_of`.
+    """
+
+    __slots__ = ("first", "stop", "data", "_keys", "_ends", "_parts")
+
+    def __init__(self, first, stop, data, keys, ends=None, parts=None):
+        self.first = first
+        self.stop = stop
+        self.data = data
+        self._keys = keys           # the key of each frame, rising
+        self._ends = ends           # where each frame ends in `data`, or None: worked out from
+        self._parts = parts         # (record, its first event here, the one after its last)
+
+    @property
+    def count(self):
+        return len(self._keys)
+
+    @property
+    def ends(self):
+        if self._ends is None:
+            self._ends = []
+            base = 0
+            for one, start, stop in self._parts:
+                skipped = one.ends[start - 1] if start else 0
+                self._ends += [base + end - skipped for end in one.ends[start:stop]]
+                base = self._ends[-1]
+        return self._ends
+
+    def cut(self, taken):
+        """(frames of which some of the first `taken` bytes are, the byte where the last of them ends)."""
+        if not taken:
+            return 0, 0
+        begun = bisect_right(self.ends, taken - 1) + 1
+        return begun, self.ends[begun - 1]
+
+    def key_after(self, begun):
+        """The key to go on from when the first `begun` frames were sent."""
+        return self.stop if begun == len(self._keys) else self._keys[begun]
+
+    def between(self, first, stop):
+        """The part of it with keys in [first, stop)."""
+        if first <= self.first and stop >= self.stop:
+            return self
+        first, stop = max(first, self.first), min(stop, self.stop)
+        start = _count_below(self._keys, first)
+        end = _count_below(self._keys, stop)
+        ends = self.ends
+        base = ends[start - 1] if start else 0
+        data = self.data[base:ends[end - 1] if end else 0]
+        return Chunk(first, stop, data, self._keys[start:end], [e - base for e in ends[start:end]])
+
+
+def _count_below(keys, key):
+    return bisect_right(keys, key - 1)
+
+
+def chunk_of(records, first, stop, by_position, form):
+    """The events of `records` with keys in [first, stop) as a Chunk in `form`.
+
+    The records follow one another and reach at least from `first` on; a chunk
+    that ends before `stop` says so.
+    """
+    parts = []
+    for one in records:
+        base = one.position if by_position else one.number
+        begin, end = max(0, first - base), min(one.count, stop - base)
+        if begin < end:
+            parts.append((one, begin, end))
+    last, _, end = parts[-1]
+    stop = (last.position if by_position else last.number) + end
+    if form.prefix or form.recorded:
+        return _encoded(parts, first, stop, by_position, form)
+    data = b"".join([one.frames(begin, end) for one, begin, end in parts])
+    chunk = Chunk(first, stop, data, range(first, stop), parts=parts)
+    if form.push:
+        data = bytearray(data)
+        for start in [0, *chunk.ends[:-1]]:
+            data[start] = 62        # ">" instead of "*"
+        chunk.data = bytes(data)
+    return chunk
+
+
+def _encoded(parts, first, stop, by_position, form):
+    """A Chunk whose frames are made one by one."""
+    frames, keys, ends = [], [], []
+    size = 0
+    for one, begin, end in parts:
+        if not one.stream.startswith(form.prefix):
+            continue
+        base = one.position if by_position else one.number
+        for i, frame in _frames(one, begin, end, form):
+            frames.append(frame)
+            keys.append(base + i)
+            size += len(frame)
+            ends.append(size)
+    return Chunk(first, stop, b"".join(frames), keys, ends)
+
+
+def _frames(one, begin, end, form):
+    """Yield (which event of the record, its frame) for the events [begin, end)."""
+    kind = b">" if form.push else b"*"
+    if not form.recorded:
+        for i in range(begin, end):
+            yield i, kind + bytes(one.frames(i, i + 1))[1:]
+        return
+    details = one.details()
+    head = b"%b9\r\n+recorded\r\n" % kind
+    for i in range(begin, end):
+        # *5 +event +STREAM :NUMBER +NAME $length DATA: from STREAM on it is kept.
+        frame = bytes(one.frames(i, i + 1))
+        id_, metadata = details[i]
+        yield i, b"%b:%d\r\n%b$%d\r\n%b\r\n$%d\r\n%b\r\n:%d\r\n" % (
+            head, one.position + i, frame[_EVENT:], len(id_), id_, len(metadata), metadata, one.clock)
+
+
+_EVENT = len(b"*5\r\n+event\r\n")

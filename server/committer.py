@@ -1,0 +1,136 @@
+"""Batches of publishes on their way to the store, and their replies on the way back.
+
+    poller ──> Batch ──> write, sync ──> replies, one buffer a connection
+                                    '──> feeds
+
+Under `always` this happens in a thread of its own, so that the poller reads the
+next batch while the disk works on this one; otherwise there is nothing to wait
+for, and the poller does it itself.
+"""
+
+import logging
+import threading
+
+import resp
+from store import ALWAYS, StoreError, StoreFailed, StoreFull
+
+log = logging.getLogger("meilies.commit")
+
+_OK = b"+OK\r\n"
+_OKS = [_OK * n for n in range(257)]
+
+
+class Batch:
+    """Publishes of any number of connections, in the order in which they take effect.
+
+    runs   [(stream, name, [data, …])]
+    owed   {connection: how many of the events are its own}
+    size   bytes of data
+    """
+
+    __slots__ = ("runs", "owed", "size")
+
+    def __init__(self):
+        self.runs = []
+        self.owed = {}
+        self.size = 0
+
+    def add(self, connection, stream, name, datas):
+        self.runs.append((stream, name, datas))
+        count = self.owed.get(connection)
+        if count is None:
+            self.owed[connection] = len(datas)
+            connection.uncommitted += 1
+        else:
+            self.owed[connection] = count + len(datas)
+        self.size += len(datas) * len(datas[0])
+
+
+class Committer:
+    """Commits batches, one after the other.
+
+    on_done   called with each batch afterwards, in the thread that committed it
+    """
+
+    def __init__(self, store, feeds, on_done):
+        self._store = store
+        self._feeds = feeds
+        self._on_done = on_done
+        self._failing = None            # the last failure that was logged
+        self._wanted = threading.Condition(threading.Lock())
+        self._batch = None              # what the thread has to do; guarded by `_wanted`
+        self._stopping = False
+        self._thread = None
+        if store.sync_policy == ALWAYS:
+            self._thread = threading.Thread(target=self._run, name="meilies-commit", daemon=True)
+            self._thread.start()
+
+    @property
+    def busy(self):
+        """Whether `submit` would have to wait."""
+        return self._batch is not None
+
+    def submit(self, batch):
+        """Commit a batch, here and now or in the thread; waits while one is under way there."""
+        if self._thread is None:
+            self._commit(batch)
+            self._on_done(batch)
+            return
+        with self._wanted:
+            while self._batch is not None:
+                self._wanted.wait()
+            self._batch = batch
+            self._wanted.notify_all()
+
+    def _run(self):
+        while True:
+            with self._wanted:
+                while self._batch is None:
+                    if self._stopping:
+                        return
+                    self._wanted.wait()
+                batch = self._batch
+            self._commit(batch)
+            with self._wanted:
+                self._batch = None      # before `_on_done`, which may come with the next one
+                self._wanted.notify_all()
+            self._on_done(batch)
+
+    def _commit(self, batch):
+        try:
+            stored = self._store.write(batch.runs)
+            self._store.commit(stored)
+        except StoreError as error:
+            self._refuse(batch, error)
+        except Exception as error:
+            log.exception("a batch of publishes failed")
+            self._refuse(batch, error)
+        else:
+            for connection, count in batch.owed.items():
+                connection.outbox.put_and_flush(_OKS[count] if count <= 256 else _OK * count)
+            self._feeds.committed(stored)
+
+    def _refuse(self, batch, error):
+        if type(error) is not self._failing:
+            self._failing = type(error)
+            log.error("publishes are refused: %s", error)
+        reply = resp.error(f"{_code(error)} {error}")
+        for connection, count in batch.owed.items():
+            connection.outbox.put_and_flush(reply * count)
+
+    def stop(self):
+        """Return when what was submitted is committed and the thread has ended."""
+        if self._thread is None:
+            return
+        with self._wanted:
+            self._stopping = True
+            self._wanted.notify_all()
+        self._thread.join()
+
+
+def _code(error):
+    if isinstance(error, StoreFull):
+        return "STOREFULL"
+    if isinstance(error, StoreFailed):
+        return "STOREFAILED"
+    return "ERR"

@@ -1,0 +1,172 @@
+"""One client without I/O: bytes in, commands out, bytes to send, its limits.
+
+    receive(bytes) ──> requests (resp) ──> pending ──> whoever executes them
+    replies, events ──> outbox ──> the socket, which is not here
+
+    subscriptions   selector -> Follower
+    behind          those of them that must read the log before they are live
+
+The poller owns `pending` and what stands beside it.  `lock` guards the
+subscriptions and who is behind; it is taken before a feed's and an outbox's.
+"""
+
+import threading
+import time
+from collections import deque
+
+from resp import Requests
+
+from .outbox import Outbox
+
+# Room in a turn of replay for other connections: a worker serves so many
+# followers of one connection before it turns to the next connection.
+_AT_ONCE = 64
+
+
+class Connection:
+    """See the top of this file.
+
+    id          counts up from 1
+    peer        its address, for logs and CLIENT LIST
+    send        sends bytes without blocking: see Outbox
+    limits      max_request_size, max_event_size, max_arguments, max_subscriptions,
+                max_pending_input, max_pending_output: the server's options
+    on_blocked  its socket must be watched until it is writable
+    on_behind   a follower has to catch up: a worker is to call `catch_up_some`
+    """
+
+    def __init__(self, id, peer, send, limits, on_blocked, on_behind):
+        self.id = id
+        self.peer = peer
+        self.name = b""
+        self.library = {}               # what CLIENT SETINFO said: lib-name, lib-ver
+        self.protocol = 2
+        self.began = time.monotonic()
+        self.active = self.began        # when it last sent something
+        self.last_command = ""
+        self.outbox = Outbox(send, lambda: on_blocked(self))
+        self.limits = limits
+        # The poller's own:
+        self.pending = deque()          # (head, lasts), BadRequest or ProtocolError, not executed yet
+        self.uncommitted = 0            # batches that hold publishes of this connection
+        self.working = False            # a worker executes a command of this connection
+        self.input_ended = False        # no more will come; it closes when all is answered
+        self.closed = False
+        self.socket = None              # its driver's
+        self.mask = 0                   # what its socket is watched for; guarded by the outbox's lock
+        self.lock = threading.Lock()
+        self.subscriptions = {}         # selector -> Follower
+        self._requests = Requests(limits.max_arguments, limits.max_request_size, limits.max_request_size)
+        self._on_behind = on_behind
+        self._behind = {}               # followers, as keys: an ordered set
+        self._catching_up = False       # a worker has it, or will
+
+    # -- input, in the poller's thread ---------------------------------------
+
+    def receive(self, data):
+        """Take bytes from the socket; whole requests go to `pending`."""
+        self._requests.feed(data)
+        self.pending.extend(self._requests.take())
+        self.active = time.monotonic()
+
+    @property
+    def wants_input(self):
+        """Whether reading goes on: not while what was read waits, or what was answered isn't read."""
+        return (not self.pending and not self.working and not self.input_ended
+                and self.outbox.size <= self.limits.max_pending_output)
+
+    @property
+    def unread(self):
+        """Bytes of a request that isn't whole yet."""
+        return self._requests.pending
+
+    def end_input(self):
+        """No more bytes will come: what was received is still executed and answered."""
+        self.input_ended = True
+
+    def refuse_input(self):
+        """Nothing more is executed: an error was fatal, or the client said QUIT."""
+        self.pending.clear()
+        self.input_ended = True
+
+    @property
+    def finished(self):
+        """Whether all that was received is answered, and the answers and replays are sent."""
+        return (self.input_ended and not self.pending and not self.working and not self.uncommitted
+                and not self.outbox.size and not self._behind and not self._catching_up)
+
+    # -- subscriptions -------------------------------------------------------
+
+    def follow(self, follower):
+        """Add a subscription; the Follower that it replaces, or None."""
+        with self.lock:
+            replaced = self.subscriptions.pop(follower.selector, None)
+            self.subscriptions[follower.selector] = follower
+            return replaced
+
+    def unfollow(self, selector):
+        """Take a subscription out; its Follower, or None."""
+        with self.lock:
+            return self._forget(self.subscriptions.get(selector))
+
+    def end(self, follower):
+        """A follower has all that it asked for."""
+        with self.lock:
+            self._forget(follower)
+        follower.feed.feeds.remove(follower)
+
+    def _forget(self, follower):
+        if follower is not None:
+            self._behind.pop(follower, None)
+            if self.subscriptions.get(follower.selector) is follower:
+                del self.subscriptions[follower.selector]
+        return follower
+
+    def unfollow_all(self):
+        """Take all subscriptions out; their Followers."""
+        with self.lock:
+            followers = list(self.subscriptions.values())
+            self.subscriptions.clear()
+            self._behind.clear()
+            return followers
+
+    # -- catching up ---------------------------------------------------------
+
+    def catch_up(self, follower):
+        """`follower` must read the log; a worker does it for as long as the socket takes bytes."""
+        with self.lock:
+            if not follower.ended and not self.outbox.closed:
+                self._behind[follower] = None
+                self._call_worker()
+
+    def go_on(self):
+        """The socket takes bytes again."""
+        with self.lock:
+            self._call_worker()
+
+    def _call_worker(self):
+        if self._behind and not self._catching_up and not self.outbox.blocked:
+            self._catching_up = True
+            self._on_behind(self)
+
+    def catch_up_some(self, serve):
+        """One turn of a worker: `serve(follower)` each of those behind, until the socket refuses.
+
+        serve   sends a slice; True if the follower needs no more from the log
+        True if there is more to do now.
+        """
+        for _ in range(_AT_ONCE):
+            with self.lock:
+                if not self._behind or self.outbox.blocked or self.outbox.closed:
+                    self._catching_up = False
+                    return False
+                follower = next(iter(self._behind))
+                del self._behind[follower]      # to the end of the line, or out of it
+            sent = follower.next
+            if not serve(follower):
+                with self.lock:
+                    if not follower.ended:
+                        self._behind[follower] = None
+                if follower.next > sent:
+                    return True     # that was a slice: others' turn
+        return True

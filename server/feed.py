@@ -1,0 +1,345 @@
+"""Followers of a stream: those who are up to date, those who catch up, and the
+way between.
+
+                    .-- refused by its socket --.
+                    v                           |
+    follower ──> behind ──── join ────> pool of its Feed ──> live events
+                 (a worker reads        (one step serves all of them:
+                  the log for it)        whoever committed, or the feed's thread)
+
+A Feed is of one stream, or of `$all`; followers of a prefix are in that of `$all`.
+What makes it whole, without gap or repeat:
+
+    join   under the feed's lock: a follower whose `next` isn't below `sent` enters
+           the pool; any other reads the log up to `visible`, and asks again
+    step   under the feed's lock: a, b = sent, visible; sent = b.  Then, without
+           it: each of the pool gets [max(a, its next), b).  One step at a time
+    wake   whoever moves `visible` calls it afterwards, so every event is in a step
+
+A follower's `next` belongs to the step while it is in the pool, and to the
+worker that serves its connection while it is behind.
+
+Locks: a feed's `lock` guards `sent`, `pool`, `members` and who steps; it is taken
+before an outbox's and never held over a send.  Feeds' own `lock` guards which
+feeds there are, and is taken before a feed's.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+
+import resp
+from store import StoreError
+from store.names import ALL
+
+from .chunk import chunk_of
+
+log = logging.getLogger("meilies.feed")
+
+# Up to so many live followers are served by whoever committed the batch.
+FEW = 8
+
+# Bytes of one turn: of a replay, and of what a step sends to all before the next.
+SLICE = 256 * 1024
+
+# A follower this many events from the end joins a pool that is empty, and the
+# pool begins there; it would never get there while others publish faster.
+_NEAR = 1024
+
+
+class Follower:
+    """One subscription.
+
+    selector  what it follows, as its connection knows it
+    next      the key (number or position) of the next event to send
+    stop      the key to end before
+    ended     set once; nothing is sent from then on
+    """
+
+    __slots__ = ("connection", "selector", "feed", "next", "stop", "form", "ended")
+
+    def __init__(self, connection, selector, stop, form):
+        self.connection = connection
+        self.selector = selector
+        self.feed = None
+        self.next = 0
+        self.stop = stop
+        self.form = form
+        self.ended = False
+
+    def send(self, chunk):
+        """Send what it needs of `chunk`.  True if it has all of it, False if the socket refused."""
+        if self.ended or self.next >= chunk.stop:
+            return True
+        part = chunk.between(self.next, self.stop)
+        begun = self.connection.outbox.offer(part, self) if part.count else 0
+        self.next = part.key_after(begun)
+        return self.next >= min(chunk.stop, self.stop)
+
+
+class Feed:
+    """The followers of one stream; see the top of this file.
+
+    stream   held by the store as long as the feed is
+    """
+
+    def __init__(self, feeds, store, stream):
+        self.feeds = feeds
+        self.store = store
+        self.stream = stream
+        self.by_position = stream is store.all
+        self.lock = threading.Lock()
+        self.sent = stream.visible      # all below was given to the pool
+        self.pool = {}                  # live followers, as keys
+        self.members = set()            # these and those behind
+        self.thread = None              # serves the pool when it is large
+        self._stepping = False
+        self._recent = deque()          # records lately committed, to spare reading them
+        self._recent_size = 0
+
+    # -- coming and going ----------------------------------------------------
+
+    def join(self, follower, near):
+        """Take a follower into the pool, if it needs nothing before `sent`.
+
+        near   a pool that is empty may begin a little before `visible`
+        True if it is there, or has ended: its worker is done with it.  Somebody
+        calls `nudge` then, for `sent` may be below `visible`.
+        """
+        with self.lock:
+            if follower.ended:
+                return True
+            if not self.pool and not self._stepping:
+                visible = self.stream.visible
+                near = near and follower.next > visible - _NEAR
+                self.sent = min(follower.next, visible) if near else visible
+            if follower.next < self.sent:
+                return False
+            self.pool[follower] = None
+            crowded = len(self.pool) > FEW and self.thread is None
+            if crowded:
+                self.thread = threading.Thread(target=self._run, name="meilies-feed", daemon=True)
+        if crowded:
+            self._start_thread()
+        return True
+
+    def leave(self, follower):
+        """Forget a follower.  True if there are no more."""
+        with self.lock:
+            self.pool.pop(follower, None)
+            self.members.discard(follower)
+            return not self.members
+
+    # -- live ----------------------------------------------------------------
+
+    def note(self, one):
+        """A record of this stream was committed: `step` needn't read it again."""
+        with self.lock:
+            if self.pool:
+                self._recent.append(one)
+                self._recent_size += one.size
+                while self._recent_size > SLICE and len(self._recent) > 1:
+                    self._recent_size -= self._recent.popleft().size
+
+    def wake(self):
+        """`visible` moved: serve the pool, unless a thread does, which the store wakes."""
+        if self.thread is None and self.pool:
+            self.step()
+
+    def nudge(self):
+        """`sent` may have moved back, for one who joined: serve it."""
+        if self.thread is None:
+            self.step()
+        else:
+            self.stream.notify()
+
+    def step(self):
+        """Send the pool everything up to `visible`, unless another thread is doing so."""
+        with self.lock:
+            if self._stepping:
+                return
+            self._stepping = True
+        while True:
+            with self.lock:
+                a, b = self.sent, self.stream.visible
+                if a >= b:
+                    self._stepping = False
+                    return
+                followers = [one for one in self.pool if one.next < b]
+                self.sent = b
+            try:
+                self._serve(followers, a, b)
+            except Exception as error:
+                self._give_up(followers, error)
+
+    def _serve(self, followers, a, b):
+        """Give each of `followers` the events [a, b), as far as its socket takes them."""
+        while a < b and followers:
+            records = self._records(a, b)
+            chunks = {}
+            going_on = []
+            for follower in followers:
+                chunk = chunks.get(follower.form)
+                if chunk is None:
+                    chunk = chunk_of(records, a, b, self.by_position, follower.form)
+                    chunks[follower.form] = chunk
+                if not follower.send(chunk):
+                    self._fall_behind(follower)
+                elif follower.next >= follower.stop:
+                    follower.connection.end(follower)
+                else:
+                    going_on.append(follower)
+            followers = going_on
+            a = chunk.stop
+
+    def _records(self, a, b):
+        """Records with the keys from `a` on: those lately committed, or else from the log."""
+        with self.lock:
+            while self._recent:
+                first = self._recent[0]
+                base = first.position if self.by_position else first.number
+                if base > a:
+                    break
+                if base + first.count > a:
+                    return list(self._recent)
+                self._recent_size -= self._recent.popleft().size
+        return self.store.records(self.stream, a, b, SLICE)
+
+    def _fall_behind(self, follower):
+        """Its socket refused: it leaves the pool, and catches up when it can."""
+        with self.lock:
+            self.pool.pop(follower, None)
+        follower.connection.catch_up(follower)
+
+    def _give_up(self, followers, error):
+        """The log can't be read: each catches up by itself, and is told there."""
+        if not isinstance(error, StoreError):
+            log.exception("serving the followers of %r failed; each reads the log by itself", self.stream.name)
+        for follower in followers:
+            self._fall_behind(follower)
+
+    # -- the feed's own thread -----------------------------------------------
+
+    def _start_thread(self):
+        try:
+            self.thread.start()
+        except RuntimeError as error:       # no more threads: whoever commits serves them all
+            log.warning("no thread for the followers of %r (%s); publishers serve them", self.stream.name, error)
+            self.thread = None
+            self.step()
+
+    def _run(self):
+        """The thread of a feed that had many followers, until it has none."""
+        stream = self.store.attend(self.stream.name)
+        condition = stream.condition
+        while True:
+            with condition:
+                while self.sent >= stream.visible and self.members and not self.store.closed:
+                    condition.wait()
+            if not self.members or self.store.closed:
+                break
+            self.step()
+        with self.lock:
+            self.thread = None
+        self.store.leave(stream)
+        self.wake()     # for who joined between the last look and the end
+
+
+class Feeds:
+    """Which feeds there are.
+
+    soon   calls a function in the thread that commits; a worker that nudged a
+           feed itself might be kept by it for as long as others publish
+
+    `_lock` guards the dict, and is taken before a feed's.
+    """
+
+    def __init__(self, store, soon):
+        self._store = store
+        self._soon = soon
+        self._lock = threading.Lock()
+        self._feeds = {}        # stream's name -> Feed
+
+    def __len__(self):
+        return len(self._feeds)
+
+    def add(self, follower, name, first):
+        """Begin to follow the stream `name`, or ALL; from event `first`, or None: from new ones on."""
+        with self._lock:
+            if follower.ended:      # its connection was closed meanwhile
+                return
+            feed = self._feeds.get(name)
+            if feed is None:
+                stream = self._store.attend(name, waiting=False)
+                feed = self._feeds[name] = Feed(self, self._store, stream)
+            follower.feed = feed
+            follower.next = self._store.next_of(feed.stream) if first is None else first
+            feed.members.add(follower)
+
+    def remove(self, follower):
+        """End a follower, and its feed with the last one."""
+        with self._lock:
+            follower.ended = True
+            feed = follower.feed
+            if feed is None or not feed.leave(follower) or self._feeds.get(feed.stream.name) is not feed:
+                return
+            del self._feeds[feed.stream.name]
+        feed.stream.notify()        # its thread sees that nobody is left
+        self._store.leave(feed.stream)
+
+    def catch_up(self, follower, near=True):
+        """One slice of a follower's way through the log, in a worker; `near` as in `join`.
+
+        True if it needs no more: it is live, has all it wanted, or can't have it.
+        """
+        if follower.ended:
+            return True
+        feed = follower.feed
+        if feed.join(follower, near):
+            self._soon(feed.nudge)
+            return True
+        stop = min(feed.stream.visible, follower.stop)
+        try:
+            records = self._store.records(feed.stream, follower.next, stop, SLICE)
+        except StoreError as error:
+            log.error("a follower of %r is cut off: %s", feed.stream.name, error)
+            follower.connection.end(follower)
+            follower.connection.outbox.put_and_flush(resp.error(f"CORRUPT {error}"))
+            return True
+        follower.send(chunk_of(records, follower.next, stop, feed.by_position, follower.form))
+        if follower.next < follower.stop:
+            return False
+        follower.connection.end(follower)
+        return True
+
+    def committed(self, batch):
+        """Serve the followers of what `batch` made visible."""
+        feeds = self._feeds
+        if not feeds:
+            return
+        woken = {}
+        everything = feeds.get(ALL)
+        for one in batch.records:
+            feed = feeds.get(one.stream)
+            if feed is not None:
+                feed.note(one)
+                woken[feed] = None
+            if everything is not None:
+                everything.note(one)
+        for feed in woken:
+            feed.wake()
+        if everything is not None:
+            everything.wake()
+
+    def threads(self):
+        """How many feeds have a thread of their own."""
+        return sum(feed.thread is not None for feed in list(self._feeds.values()))
+
+    def stop(self, deadline):
+        """The store is closed: join the threads, until `deadline` (time.monotonic())."""
+        for feed in list(self._feeds.values()):
+            thread = feed.thread
+            feed.stream.notify()
+            if thread is not None:
+                thread.join(max(0, deadline - time.monotonic()))

@@ -1,0 +1,402 @@
+"""The server's options: one table, read from four places.
+
+    python3 meilies_server.py --db-path DIR      1  the command line
+    MEILIES_DB_PATH=DIR                          2  the environment
+    [server]                                     3  the file of --config or MEILIES_CONFIG
+    db-path = DIR
+    OPTIONS, below                               4  the default
+
+The first place that has a value wins.  Every value begins as text and goes
+through the same parser wherever it was found, so that an error can say where
+that was: the option, the variable, or the file and line.
+"""
+
+import argparse
+import configparser
+import difflib
+import ipaddress
+import re
+import socket
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from server import __version__
+
+PROGRAM = "meilies-server"
+SECTION = "server"
+PREFIX = "MEILIES_"
+CONFIG_VARIABLE = "MEILIES_CONFIG"
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+UNITS = {"": 1, "K": KIB, "M": MIB, "G": GIB}
+
+# zlib's highest; MeiliES's zstd went on to 22, and its command lines still start.
+MAX_COMPRESSION = 9
+
+# Set for the commands that `meilies_cli.py inspect` runs, one of which may start a server.
+INSPECT_VARIABLES = {"MEILIES_STREAM_NAME", "MEILIES_EVENT_NAME", "MEILIES_EVENT_NUMBER"}
+
+YES = ("yes", "true", "on", "1")
+NO = ("no", "false", "off", "0")
+
+
+class OptionError(ValueError):
+    """An option that can't be used; the text is one line for the user."""
+
+
+class Options(types.SimpleNamespace):
+    """One attribute an option, named as in OPTIONS with _ for -, and `warnings`.
+
+    warnings   lines about what was passed over, to be logged once logging is set up
+    """
+
+
+# -- text to values: each raises ValueError with what it expected -------------
+
+def number(low, high):
+    def parse(text):
+        if not re.fullmatch("[0-9]{1,18}", text) or not low <= int(text) <= high:
+            raise ValueError(f"a number from {low} to {high}")
+        return int(text)
+    return parse
+
+
+def size(low, high):
+    """Bytes, as in 4096, 64K, 64KiB, 16M or 1G; units are powers of 1024, in any case."""
+    def parse(text):
+        match = re.fullmatch("([0-9]{1,18}) ?(?:([KMG])(?:IB)?)?", text.upper())
+        if match:
+            count = int(match.group(1)) * UNITS[match.group(2) or ""]
+        if not match or not low <= count <= high:
+            raise ValueError(f"a size from {shown_size(low)} to {shown_size(high)}, "
+                             "such as 64K, 64KiB or 65536")
+        return count
+    return parse
+
+
+def shown_size(count):
+    """`count` bytes in the longest unit that needs no fraction: 67108864 is 64M."""
+    unit = max((unit for unit in UNITS if count % UNITS[unit] == 0), key=UNITS.get)
+    return f"{count // UNITS[unit]}{unit}"
+
+
+def choice(*words):
+    def parse(text):
+        if text.lower() not in words:
+            raise ValueError(f"{', '.join(words[:-1])} or {words[-1]}")
+        return text.lower()
+    return parse
+
+
+def flag(text):
+    if text.lower() not in YES + NO:
+        raise ValueError("yes or no")
+    return text.lower() in YES
+
+
+def path(text):
+    if not text or "\0" in text:
+        raise ValueError("a path")
+    return text
+
+
+def hostname(text):
+    if "\0" in text:  # where getaddrinfo would stop reading
+        raise ValueError("a name or an address")
+    return text
+
+
+def compression(text):
+    return min(number(0, 22)(text), MAX_COMPRESSION)
+
+
+# -- the table ----------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Option:
+    """One option.
+
+    name      on the command line and in the file; MEILIES_NAME in the environment
+    parse     text -> value, or ValueError with what was expected
+    default   as a user would write it
+    unit      stands for the value in --help; "" for a flag, which takes none there
+    """
+
+    group: str
+    name: str
+    parse: Callable
+    default: str
+    unit: str
+    help: str
+    short: tuple[str, ...] = ()
+
+    @property
+    def attribute(self):
+        return self.name.replace("-", "_")
+
+    @property
+    def variable(self):
+        return PREFIX + self.attribute.upper()
+
+
+PLACE = "where it listens and writes"
+DISK = "how it writes"
+LIMITS = "limits, past which a client is refused or made to wait"
+REST = "the rest"
+
+OPTIONS = (
+    Option(PLACE, "db-path", path, "/var/lib/meilies", "DIR", "directory of the events; made if missing"),
+    Option(PLACE, "hostname", hostname, "127.0.0.1", "HOST", "address to listen on", ("-h",)),
+    Option(PLACE, "port", number(0, 65535), "6480", "N", "port to listen on; 0 takes a free one"),
+    Option(PLACE, "allow-anyone", flag, "no", "",
+           "listen on a HOST that other machines can reach; "
+           "whoever reaches it can read and publish everything"),
+
+    Option(DISK, "sync", choice("always", "everysec", "no"), "always", "WHEN",
+           "always: a publish is answered once it is on disk; everysec: up to a second of "
+           "answered publishes can be lost with the power; no: the system decides"),
+    Option(DISK, "compression-factor", compression, "0", "N",
+           "compress what is stored, 1 (fast) to 9 (small), 0 not; up to 22 is taken and means 9"),
+    Option(DISK, "segment-size", size(64 * KIB, 4 * GIB), "256M", "SIZE",
+           "begin a new file of the log at this size"),
+
+    Option(LIMITS, "max-request-size", size(KIB, 2 * GIB), "64M", "SIZE",
+           "one request with all its arguments"),
+    Option(LIMITS, "max-event-size", size(1, GIB), "16M", "SIZE", "the data of one event"),
+    Option(LIMITS, "max-arguments", number(4, 10 ** 7), "100000", "N", "arguments of one request"),
+    Option(LIMITS, "max-connections", number(1, 10 ** 6), "10000", "N", "clients at once"),
+    Option(LIMITS, "max-pending-input", size(KIB, GIB), "1M", "SIZE",
+           "received from one client and not yet carried out"),
+    Option(LIMITS, "max-pending-output", size(KIB, GIB), "1M", "SIZE",
+           "not yet taken by one client; above it, nothing more is read from that client"),
+    Option(LIMITS, "max-subscriptions", number(1, 10 ** 7), "20000", "N", "subscriptions of one client"),
+
+    Option(REST, "workers", number(1, 64), "4", "N", "threads for replays and long commands"),
+    Option(REST, "log-level", choice("debug", "info", "warning", "error"), "info", "LEVEL",
+           "debug, info, warning or error; the log goes to stderr"),
+    Option(REST, "no-vigil", flag, "no", "", "send no heartbeat, even if the VIGIL_ variables are set"),
+    Option(REST, "no-sentry", flag, "no", "",
+           "does nothing: taken because MeiliES has it; nothing is ever reported to Sentry"),
+)
+
+BY_NAME = {option.name: option for option in OPTIONS}
+
+DESCRIPTION = """\
+An event store: keeps streams of events for ever, and sends them to whoever
+follows, over the protocol of Redis."""
+
+EPILOG = f"""\
+Defaults are in brackets.  SIZE is in bytes, or with K, M or G (KiB, MiB, GiB):
+65536 and 64K are the same.
+
+Each option can also be a variable of the environment, {BY_NAME["db-path"].variable} for
+--db-path, or a line of the file given with --config or {CONFIG_VARIABLE}:
+
+    [server]
+    db-path = /srv/events
+    allow-anyone = no
+
+The command line goes before the environment, and that before the file.
+
+examples:
+  python3 meilies_server.py --db-path my-db
+  python3 meilies_server.py --db-path my-db --port 0 --sync everysec
+  python3 meilies_server.py --config /etc/meilies.ini --log-level debug
+"""
+
+
+# -- four places, one set of values -------------------------------------------
+
+def parse(argv, environ):
+    """Return the Options that `argv` (without the program's name) and `environ` ask for.
+
+    Raises    SystemExit   2 after one line on stderr for what can't be used;
+                           0 after --help or --version
+    """
+    try:
+        return _options(argv, environ)
+    except OptionError as error:
+        print(f"{PROGRAM}: not started: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def is_loopback(host):
+    """Whether only this machine can reach a server that listens on `host`.
+
+    A name is resolved, and each of its addresses must be a loopback address.
+    Raises    ValueError   the name can't be resolved
+    """
+    return all(_is_loopback_address(address) for address in _addresses(host))
+
+
+def _options(argv, environ):
+    arguments = _command_line(argv)
+    config = arguments.pop("config", environ.get(CONFIG_VARIABLE))
+    places = (
+        {name: (text, f"--{name}") for name, text in arguments.items()},
+        {option.name: (environ[option.variable], f"{option.variable} in the environment")
+         for option in OPTIONS if option.variable in environ},
+        {} if config is None else _config_file(config),
+        {option.name: (option.default, f"default of --{option.name}") for option in OPTIONS},
+    )
+    found = {option.name: next(place[option.name] for place in places if option.name in place)
+             for option in OPTIONS}
+    options = Options(warnings=_unknown_variables(environ))
+    for name, (text, place) in found.items():
+        setattr(options, BY_NAME[name].attribute, _value(BY_NAME[name], text, place))
+    if not options.allow_anyone:
+        _refuse_strangers(*found["hostname"])
+    return options
+
+
+def _value(option, text, place):
+    try:
+        return option.parse(text)
+    except ValueError as error:
+        raise OptionError(f"{place}: found {text!r}, expected {error}") from None
+
+
+def _refuse_strangers(host, place):
+    try:
+        alone = is_loopback(host)
+    except ValueError as error:
+        raise OptionError(f"{place}: found {host!r}, expected an address of this machine ({error})") from None
+    if not alone:
+        raise OptionError(
+            f"{place}: {host!r} can be reached from other machines, and clients aren't asked who they are; "
+            f"expected a loopback address such as 127.0.0.1, or --allow-anyone as well")
+
+
+def _addresses(host):
+    if not host:
+        return ["0.0.0.0", "::"]  # what bind() makes of it
+    try:
+        return [found[4][0] for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    except (OSError, ValueError) as error:
+        raise ValueError(getattr(error, "strerror", None) or str(error)) from None
+
+
+def _is_loopback_address(text):
+    address = ipaddress.ip_address(text)
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+# -- the command line ---------------------------------------------------------
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as the other places do, without the usage before it."""
+
+    def error(self, message):
+        raise OptionError(re.sub("^argument (-h/)?", "", message))
+
+
+def _command_line(argv):
+    """{name: text} of what is on the command line; `config` may be among the names."""
+    given, strangers = _parser().parse_known_args(argv)
+    if strangers:
+        name = strangers[0].split("=", 1)[0]
+        raise OptionError(f"{name}: no such option" + _did_you_mean(name.lstrip("-"), "--{0.name}"))
+    return {name.replace("_", "-"): text for name, text in vars(given).items()}
+
+
+def _parser():
+    parser = _Parser(
+        prog=PROGRAM, usage="python3 meilies_server.py [OPTION]...", description=DESCRIPTION, epilog=EPILOG,
+        add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS, formatter_class=_formatter)
+    groups = {}
+    for option in OPTIONS:
+        if option.group not in groups:
+            groups[option.group] = parser.add_argument_group(option.group)
+        _add(groups[option.group], option)
+    rest = groups[REST]
+    rest.add_argument("--config", metavar="FILE", help="read options from FILE")
+    rest.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}",
+                      help="show the version and exit")
+    rest.add_argument("--help", action="help", help="show this and exit")
+    return parser
+
+
+def _formatter(prog):
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=29, width=80)
+
+
+def _add(group, option):
+    names = (*option.short, f"--{option.name}")
+    if option.unit:
+        group.add_argument(*names, metavar=option.unit, help=f"{option.help} [{option.default}]")
+    else:
+        group.add_argument(*names, action="store_const", const="yes", help=option.help)
+
+
+def _did_you_mean(name, form):
+    """A hint to the option that `name` is nearest to, written as in `form`; "" if none is near."""
+    near = difflib.get_close_matches(_option_name(name), BY_NAME, n=1)
+    return f"; did you mean {form.format(BY_NAME[near[0]])}?" if near else ""
+
+
+# -- the environment ----------------------------------------------------------
+
+def _unknown_variables(environ):
+    """A warning for each variable that looks like ours and isn't.
+
+    They are no errors: MEILIES_ is a prefix that others use as well, Kubernetes
+    among them, which sets MEILIES_SERVICE_HOST for a service called meilies.
+    """
+    known = {option.variable for option in OPTIONS} | {CONFIG_VARIABLE} | INSPECT_VARIABLES
+    return [f"{name} in the environment: no such option"
+            f"{_did_you_mean(name[len(PREFIX):], '{0.variable}')}; passed over"
+            for name in sorted(environ) if name.startswith(PREFIX) and name not in known]
+
+
+# -- the file -----------------------------------------------------------------
+
+def _config_file(path):
+    """{name: (text, place)} of section [server] in the INI file at `path`."""
+    text = _config_text(path)
+    config = _config_sections(path, text)
+    for section in config.sections():
+        if section != SECTION:
+            raise OptionError(f"{path}: found section [{section}], expected [{SECTION}] alone")
+    found = {}
+    for name, value in config.items(SECTION) if config.has_section(SECTION) else ():
+        place = f"{path}:{_line_of(name, text)}: {name}"
+        if name not in BY_NAME:
+            raise OptionError(f"{place}: no such option{_did_you_mean(name, '{0.name}')}")
+        found[name] = (value, place)
+    return found
+
+
+def _config_text(path):
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        raise OptionError(f"{path}: can't read the configuration: "
+                          f"{getattr(error, 'strerror', None) or error}") from None
+
+
+def _config_sections(path, text):
+    # Without interpolation a % is a %, and no section lends its keys to others.
+    config = configparser.RawConfigParser(default_section=None)
+    config.optionxform = _option_name
+    try:
+        config.read_string(text, source=path)
+    except configparser.Error as error:
+        raise OptionError(f"{path}: expected lines such as port = 6480 below [{SECTION}]: "
+                          f"{' '.join(str(error).split())}") from None
+    return config
+
+
+def _option_name(key):
+    """db_path and DB-Path are db-path as well."""
+    return key.lower().replace("_", "-")
+
+
+def _line_of(name, text):
+    """The line that sets `name`, counted from 1."""
+    keys = (re.split("[=:]", line, maxsplit=1)[0].strip() for line in text.split("\n"))
+    return next(line for line, key in enumerate(keys, start=1) if _option_name(key) == name)

@@ -1,0 +1,133 @@
+"""What one client is owed: a queue of bytes in front of a socket that may refuse them.
+
+    replies ──put──> queue ──flush──> socket
+    events  ──offer──────────────────>   |
+                                         '-- refuses: `blocked` until it is writable
+
+Replies are never refused: whoever reads requests stops doing so while `size` is
+too large.  Events are: what the socket doesn't take stays in the log, and its
+reader comes back when the queue has drained.  So an outbox holds the replies of
+a bounded number of requests and the rest of one frame.
+
+Lock: `lock` guards everything here.  It is the only lock that is held over a
+send, and the send never blocks.
+"""
+
+import threading
+from collections import deque
+
+# One send is given no more than this, so that it ends soon.
+_AT_ONCE = 1 << 20
+
+
+class Outbox:
+    """See the top of this file.
+
+    send        sends bytes and returns how many were taken, or raises
+                BlockingIOError (none now) or OSError (none ever again)
+    on_blocked  called, under `lock`, when the socket refuses bytes: whoever
+                waits for it to be writable then calls `resume`
+    """
+
+    def __init__(self, send, on_blocked):
+        self.lock = threading.Lock()
+        self.blocked = False        # the socket refused; nothing is sent until `resume`
+        self.closed = False         # nothing is sent any more; the queue is dropped
+        self.size = 0               # bytes in the queue
+        self.sent = 0               # bytes that the socket took, ever
+        self._send = send
+        self._on_blocked = on_blocked
+        self._queue = deque()
+
+    def put(self, data):
+        """Queue a reply, to be sent with the next flush."""
+        with self.lock:
+            if not self.closed:
+                self._queue.append(data)
+                self.size += len(data)
+
+    def flush(self):
+        """Send what is queued, as far as the socket takes it."""
+        with self.lock:
+            if self.size and not self.blocked:
+                self._send_queue()
+
+    def put_and_flush(self, data):
+        with self.lock:
+            if not self.closed:
+                self._queue.append(data)
+                self.size += len(data)
+                if not self.blocked:
+                    self._send_queue()
+
+    def resume(self):
+        """The socket is writable: send.  True if nothing is left."""
+        with self.lock:
+            self.blocked = False
+            if self.size:
+                self._send_queue()
+            return not self.blocked
+
+    def offer(self, chunk, follower):
+        """Send the frames of `chunk` behind what is queued; return how many frames were begun.
+
+        None if `follower` has ended: it does so before the reply that says so is put here.
+
+        A frame of which a byte was sent is sent to its end, from the queue if
+        need be; of the others nothing is kept.
+        """
+        with self.lock:
+            if self.blocked or self.closed or follower.ended:
+                return 0
+            if self.size:
+                self._send_queue()
+                if self.blocked or self.closed:
+                    return 0
+            data = chunk.data
+            taken = self._send_some(data)
+            if taken == len(data):
+                return chunk.count
+            begun, end = chunk.cut(taken)
+            if end > taken:
+                self._queue.append(bytes(memoryview(data)[taken:end]))
+                self.size += end - taken
+            if not self.closed:
+                self._block()
+            return begun
+
+    def forget(self):
+        """Drop everything and refuse what comes; under `lock`."""
+        self.closed = True
+        self._queue.clear()
+        self.size = 0
+
+    def _block(self):
+        if not self.blocked:
+            self.blocked = True
+            self._on_blocked()
+
+    def _send_queue(self):
+        data = self._queue[0] if len(self._queue) == 1 else b"".join(self._queue)
+        self._queue.clear()
+        taken = self._send_some(data)
+        self.size = 0 if self.closed else len(data) - taken
+        if self.size:
+            self._queue.append(memoryview(data)[taken:])
+            self._block()
+
+    def _send_some(self, data):
+        """Send until the socket refuses; return how many bytes it took."""
+        taken = 0
+        size = len(data)
+        try:
+            while taken < size:
+                if taken or size > _AT_ONCE:
+                    taken += self._send(memoryview(data)[taken:taken + _AT_ONCE])
+                else:
+                    taken = self._send(data)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.forget()
+        self.sent += taken
+        return taken

@@ -1,0 +1,468 @@
+"""Parked connections: one wait for all of them, one batch of their publishes, one
+reply each.
+
+    epoll ──> receive ──> parse ──> execute ──> batch ──> committer
+       ^                               |
+       |                               '──> reply, or a worker
+       '── interest: input while there is room, output while a socket refuses
+
+A connection's requests take effect and are answered in their order: publishes
+gather in the batch, and any other command of that connection waits until they
+are committed.  Everything here runs in the thread that called `run`, except
+`call_soon` and `stop`, and `_watch`, which whoever sends may call.
+
+Interest is level-triggered.  A connection isn't read while something that it
+sent waits to be executed, or while it doesn't read what it is owed.
+"""
+
+import errno
+import logging
+import math
+import os
+import select
+import socket
+import time
+from collections import deque
+
+import resp
+from resp import BadRequest, ProtocolError
+from store.names import check_name, check_stream
+
+from .commands import COMMANDS, execute, unknown
+from .committer import Batch, Committer
+from .connection import Connection
+from .feed import Feeds
+from .text import printable
+from .workers import Workers
+
+log = logging.getLogger("meilies.server")
+
+READ, WRITE, GONE = 1, 4, 8 | 16        # the bits are those of epoll and of poll
+LEFT = getattr(select, "EPOLLRDHUP", 0)
+
+RECEIVE = 256 * 1024
+# A turn ends after receiving this much, and a batch that the committer isn't
+# ready for stops the poller at this size.
+TURN = 4 << 20
+# Connections accepted in one turn.
+_ACCEPT = 256
+# Seconds without accepting after the system said that it has no more descriptors.
+_BACK_OFF = 0.1
+# Names found good are remembered, so many of them.
+_MAX_CHECKED = 1 << 16
+# Events that one poll returns at most.
+_EVENTS = 1000
+# Seconds that a stopping server gives clients to take their replies.
+_LAST_FLUSH = 1.0
+
+
+class _Poll:
+    """select.poll in the manner of epoll, for systems that have no other."""
+
+    def __init__(self):
+        self._poll = select.poll()
+        self.register, self.modify, self.unregister = self._poll.register, self._poll.modify, self._poll.unregister
+
+    def poll(self, timeout):
+        return self._poll.poll(None if timeout is None or timeout < 0 else timeout * 1000)
+
+    def close(self):
+        pass
+
+
+class Poller:
+    """Serves the connections to one listening socket.
+
+    listener   a bound, listening socket
+    store      open; its owner closes it after `run` has returned
+    limits     the server's options
+    tick       tick(time.monotonic()) is called now and then; it returns the seconds
+               until it wants to be called again, or None for never
+    """
+
+    def __init__(self, listener, store, limits, tick=None):
+        self.store = store
+        self.limits = limits
+        self.began = time.time()
+        self.connections = {}           # descriptor -> Connection
+        self.accepted = 0               # connections, ever
+        self.refused = 0                # of them, for there were too many
+        self.executed = 0               # commands other than publish
+        self.published = 0              # events
+        self.received = 0               # bytes
+        self.feeds = Feeds(store, self.call_soon)
+        self.workers = Workers(limits.workers)
+        self._listener = listener
+        self._tick = tick
+        self._committer = Committer(store, self.feeds, self._on_committed)
+        self._batch = Batch()
+        self._ready = []                # connections with something to execute
+        self._checked = {}              # (…, stream, name) of publishes that are in order
+        self._soon = deque()            # functions for the next turn
+        self._woken = False
+        self._stopping = False
+        self._accepting = True
+        self._accept_again = 0.0        # time.monotonic() after a back-off
+        self._next_tick = 0.0
+        self._start = 0                 # where the next turn begins among the ready
+        self._epoll = select.epoll() if hasattr(select, "epoll") else _Poll()
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        listener.setblocking(False)
+        self._epoll.register(self._wake_read, READ)
+        self._epoll.register(listener.fileno(), READ)
+
+    # -- from any thread -----------------------------------------------------
+
+    def call_soon(self, function):
+        """Have `function` called in the poller's next turn."""
+        self._soon.append(function)
+        if not self._woken:
+            self._woken = True
+            self._wake()
+
+    def stop(self):
+        """Have `run` finish what was received and return; a signal handler may call it."""
+        self._stopping = True
+        self._wake()
+
+    def _wake(self):
+        try:
+            os.write(self._wake_write, b"\0")
+        except BlockingIOError:
+            pass        # full: it will wake
+        except OSError as error:
+            if error.errno != errno.EBADF:      # closed: nobody to wake
+                raise
+
+    # -- the loop ------------------------------------------------------------
+
+    def run(self):
+        """Serve until `stop`; then answer what was received, and return."""
+        while not self._stopping:
+            self._turn(self._epoll.poll(self._timeout()))
+        self._finish()
+
+    def _timeout(self):
+        """Seconds until something has to be done unasked, -1 for never."""
+        now = time.monotonic()
+        timeouts = []
+        if self._tick is not None:
+            if now >= self._next_tick:
+                wait = self._tick(now)
+                self._next_tick = math.inf if wait is None else now + wait
+            timeouts.append(self._next_tick - now)
+        if not self._accepting:
+            if now >= self._accept_again:
+                self._epoll.modify(self._listener.fileno(), READ)
+                self._accepting = True
+            else:
+                timeouts.append(self._accept_again - now)
+        timeout = max(0, min(timeouts, default=math.inf))
+        return -1 if timeout == math.inf else timeout
+
+    def _turn(self, events):
+        accept = False
+        received = 0
+        if len(events) > 1:     # nobody is always the first
+            self._start = (self._start + 1) % len(events)
+            events = events[self._start:] + events[:self._start]
+        for fd, mask in events:
+            connection = self.connections.get(fd)
+            if connection is None:
+                if fd == self._wake_read:
+                    self._drain_wake()
+                else:
+                    accept = fd == self._listener.fileno() or accept
+                continue
+            if mask & WRITE and connection.outbox.resume():
+                connection.go_on()
+                self._settle(connection)
+            if mask & ~WRITE and not connection.closed:
+                if received < TURN:
+                    received += self._receive(connection, mask)
+        self.received += received
+        self._call_those_due()
+        self._execute_ready()
+        if accept:              # last: a descriptor of this turn's events may be used again
+            self._accept()
+
+    def _drain_wake(self):
+        try:
+            os.read(self._wake_read, 4096)
+        except BlockingIOError:
+            pass
+
+    def _call_those_due(self):
+        self._woken = False     # before the queue is looked at: what comes later wakes again
+        while self._soon:
+            self._soon.popleft()()
+
+    # -- connections ---------------------------------------------------------
+
+    def _accept(self):
+        for _ in range(_ACCEPT):
+            try:
+                sock, address = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    self._pause_accepting(error)
+                    return
+                continue        # that connection was gone before it was taken
+            self.accepted += 1
+            if len(self.connections) >= self.limits.max_connections:
+                self._turn_away(sock)
+            else:
+                self._adopt(sock, address)
+
+    def _pause_accepting(self, error):
+        """Without this, a listener that stays readable would take all of a core."""
+        log.warning("no connection can be accepted (%s); trying again in %g s", error.strerror, _BACK_OFF)
+        self._epoll.modify(self._listener.fileno(), 0)
+        self._accepting = False
+        self._accept_again = time.monotonic() + _BACK_OFF
+
+    def _turn_away(self, sock):
+        if not self.refused:
+            log.warning("more than %d connections; some are turned away", self.limits.max_connections)
+        self.refused += 1
+        try:
+            sock.setblocking(False)
+            sock.send(resp.error("ERR max number of clients reached"))
+        except OSError:
+            pass
+        sock.close()
+
+    def _adopt(self, sock, address):
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = Connection(self.accepted, _shown(address), sock.send, self.limits,
+                                on_blocked=self._watch, on_behind=self._call_worker)
+        connection.socket = sock
+        fd = sock.fileno()
+        self.connections[fd] = connection
+        connection.mask = READ | LEFT
+        self._epoll.register(fd, connection.mask)
+
+    def _receive(self, connection, mask):
+        """Take what a socket has; return how many bytes that was."""
+        if mask & READ and connection.wants_input:
+            try:
+                data = connection.socket.recv(min(RECEIVE, self.limits.max_pending_input))
+            except BlockingIOError:
+                return 0
+            except OSError as error:
+                log.debug("client %d at %s: %s", connection.id, connection.peer, error)
+                self.close(connection)
+                return 0
+            if data:
+                connection.receive(data)
+                if connection.pending:
+                    self._ready.append(connection)
+                return len(data)
+            connection.end_input()
+            self._settle(connection)
+        elif mask & GONE:
+            self.close(connection)
+        elif mask & LEFT:       # it won't send; what it is owed is still sent, or refused
+            connection.end_input()
+            self._settle(connection)
+        return 0
+
+    def _settle(self, connection):
+        """Watch its socket for what it waits for, or close it if it waits for nothing."""
+        if connection.closed:
+            return
+        if connection.finished:
+            self.close(connection)
+            return
+        with connection.outbox.lock:
+            self._watch(connection)
+
+    def _watch(self, connection):
+        """Tell epoll what the connection waits for; under its outbox's lock, in any thread."""
+        if connection.closed:
+            return
+        mask = LEFT if not connection.input_ended else 0
+        if connection.wants_input:
+            mask |= READ
+        if connection.outbox.blocked:
+            mask |= WRITE
+        if mask != connection.mask:
+            connection.mask = mask
+            self._epoll.modify(connection.socket.fileno(), mask)
+
+    def close(self, connection):
+        """Let go of a client; nothing that is under way for it can touch the descriptor again."""
+        if connection.closed:
+            return
+        sock = connection.socket
+        del self.connections[sock.fileno()]
+        with connection.outbox.lock:        # sends happen under it, so nobody is in one
+            connection.closed = True
+            self._epoll.unregister(sock.fileno())
+            connection.outbox.forget()
+            sock.close()
+        connection.pending.clear()
+        for follower in connection.unfollow_all():
+            self.feeds.remove(follower)
+
+    # -- execution -----------------------------------------------------------
+
+    def _execute_ready(self):
+        while self._ready:
+            ready, self._ready = self._ready, []
+            for connection in ready:
+                if not connection.closed:
+                    self._execute(connection)
+            batch = self._batch
+            if batch.runs and (not self._committer.busy or batch.size >= TURN):
+                self._batch = Batch()
+                self._committer.submit(batch)
+
+    def _execute(self, connection):
+        """Execute what a connection asked, up to what has to wait."""
+        pending = connection.pending
+        while pending:
+            request = pending[0]
+            if type(request) is tuple and len(request[0]) == 3 and request[0][0].lower() == b"publish":
+                head, datas = request
+                if self._is_in_order(head, len(datas[0])):
+                    pending.popleft()
+                    self._batch.add(connection, head[1], head[2], datas)
+                    self.published += len(datas)
+                    continue
+            if connection.uncommitted:
+                break               # goes on in `_on_committed`
+            pending.popleft()
+            self._execute_one(connection, request)
+            if connection.working or connection.closed:
+                break
+        connection.outbox.flush()
+        if not connection.wants_input or connection.mask != READ | LEFT:
+            self._settle(connection)
+
+    def _is_in_order(self, head, size):
+        """Whether a publish may be stored; if not, its own command says why."""
+        if size > self.limits.max_event_size:
+            return False
+        if head in self._checked:
+            return True
+        try:
+            check_stream(head[1])
+            check_name(head[2])
+        except ValueError:
+            return False
+        if len(self._checked) >= _MAX_CHECKED:
+            self._checked.clear()
+        self._checked[head] = None
+        return True
+
+    def _execute_one(self, connection, request):
+        put = connection.outbox.put
+        if isinstance(request, ProtocolError):
+            log.warning("client %d at %s is cut off: %s", connection.id, connection.peer, printable(str(request)))
+            put(resp.error(f"ERR {request}"))
+            connection.refuse_input()
+        elif isinstance(request, BadRequest):
+            put(resp.error(f"ERR {request}"))
+        else:
+            head, lasts = request
+            for i, last in enumerate(lasts):
+                arguments = [*head, last]
+                self.executed += 1
+                command = COMMANDS.get(arguments[0].lower())
+                if command is None:
+                    put(unknown(arguments))
+                elif command.slow:
+                    if lasts[i + 1:]:
+                        connection.pending.appendleft((head, lasts[i + 1:]))
+                    self._give_to_worker(connection, command, arguments)
+                    return
+                else:
+                    put(execute(command, self, connection, arguments))
+
+    def _give_to_worker(self, connection, command, arguments):
+        connection.working = True
+
+        def work():
+            connection.outbox.put_and_flush(execute(command, self, connection, arguments))
+            self.call_soon(lambda: self._worked(connection))
+
+        self.workers.put(work)
+
+    def _worked(self, connection):
+        connection.working = False
+        self._go_on(connection)
+
+    def _go_on(self, connection):
+        """What a connection waited for has come."""
+        if connection.closed:
+            return
+        if connection.pending:
+            self._ready.append(connection)
+        else:
+            self._settle(connection)
+
+    def _on_committed(self, batch):
+        """Called by the committer, in its thread if it has one."""
+        if self.store.sync_policy == "always":
+            self.call_soon(lambda: self._committed(batch))
+        else:
+            self._committed(batch)
+
+    def _committed(self, batch):
+        for connection in batch.owed:
+            connection.uncommitted -= 1
+            if connection.pending or connection.input_ended or connection.mask != READ | LEFT:
+                self._go_on(connection)
+        batch = self._batch
+        if batch.runs and not self._committer.busy:
+            self._batch = Batch()
+            self._committer.submit(batch)
+
+    # -- replays -------------------------------------------------------------
+
+    def _call_worker(self, connection):
+        self.workers.put(lambda: self._catch_up(connection))
+
+    def _catch_up(self, connection):
+        if connection.catch_up_some(self.feeds.catch_up):
+            self._call_worker(connection)
+        elif connection.input_ended:
+            self.call_soon(lambda: self._settle(connection))
+
+    # -- stopping ------------------------------------------------------------
+
+    def _finish(self):
+        """Answer what was received, then let go of everything."""
+        self._epoll.unregister(self._listener.fileno())
+        self._listener.close()
+        for _ in range(1 + len(self.connections) // _EVENTS):
+            self._turn(self._epoll.poll(0))         # what the sockets hold already
+        for connection in list(self.connections.values()):
+            connection.end_input()
+            self._settle(connection)
+        deadline = time.monotonic() + _LAST_FLUSH
+        while self.connections and time.monotonic() < deadline:
+            self._turn(self._epoll.poll(0.05))
+        self._committer.stop()
+        self._call_those_due()
+        for connection in list(self.connections.values()):
+            self.close(connection)
+        self.workers.stop()
+        self._epoll.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+
+def _shown(address):
+    """An address as people write it."""
+    if not isinstance(address, tuple):
+        return "unix"
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

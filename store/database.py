@@ -1,0 +1,533 @@
+"""The store: one folder, its streams, and the way of an append.
+
+    append ──> draft: numbers, positions, frames        under the append lock
+          ──> log.write: one write for the batch        under the append lock
+          ──> log.sync, if the policy is `always`       no lock
+          ──> visible goes up, waiters are woken
+    read   <── log <── index
+
+    FOLDER/lock     held with flock while the store is open; never removed
+
+Locks: the append lock (`log.lock`) guards the streams' dict, their numbers and
+`_pending`.  Conditions of streams are taken after it was let go.
+"""
+
+import os
+import time
+from collections import deque
+from itertools import accumulate
+from bisect import bisect_right
+from typing import NamedTuple
+
+from . import record
+from .errors import StoreClosed, StoreFailed, StoreLocked
+from .files import Files
+from .keeper import Keeper
+from .log import Draft, Log
+from .names import ALL, check_name, check_stream
+from .stream import Stream
+
+ALWAYS = "always"       # an append returns when it is on disk
+EVERYSEC = "everysec"   # the disk is told to catch up each second
+NO = "no"               # the disk catches up when the system likes
+
+SEGMENT_SIZE = 256 << 20
+MAX_EVENT = 512 << 20
+
+# What one turn of a long read takes from the log, in bytes.
+_READ = 256 * 1024
+
+
+class NewEvent(NamedTuple):
+    """An event to append.  `id` and `metadata` are kept with it and may be empty."""
+
+    name: str
+    data: bytes
+    id: bytes = b""
+    metadata: bytes = b""
+
+
+class Appended(NamedTuple):
+    """Where the first event of an append is; the others follow it in both countings."""
+
+    number: int
+    position: int
+
+
+class Batch:
+    """What one write stored.
+
+    records    as they are in the log
+    shown      [(stream, the number after its last event in this batch)]
+    position   the position after the last event
+    """
+
+    __slots__ = ("records", "shown", "position")
+
+    def __init__(self, records, shown, position):
+        self.records = records
+        self.shown = shown
+        self.position = position
+
+
+class Store:
+    """An open store, for any number of threads.
+
+    path          its folder, made when it isn't there
+    sync          ALWAYS, EVERYSEC or NO: what an append waits for
+    compression   zlib's level, 1 to 9, or 0 for none; on disk only
+    segment_size  bytes after which the log goes on in a new file
+    files, clock  the disk, and microseconds since 1970: for tests
+    Raises    StoreLocked      somebody has it open
+              CorruptSegment   what was on disk is damaged; nothing was changed
+              LogTooShort      what was on disk is missing; nothing was changed
+              UnknownFormat    a newer version wrote it; nothing was changed
+              OSError          the disk says no
+    """
+
+    def __init__(self, path, sync=ALWAYS, compression=0, segment_size=SEGMENT_SIZE, files=None, clock=None):
+        if sync not in (ALWAYS, EVERYSEC, NO):
+            raise ValueError(f"sync is {sync!r}, expected 'always', 'everysec' or 'no'")
+        if not 0 <= compression <= 9:
+            raise ValueError(f"compression is {compression}, expected 0 to 9")
+        self.path = os.path.abspath(path)
+        self.sync_policy = sync
+        self._files = files or Files()
+        self._clock = clock or _microseconds
+        self._closed = False
+        self._pending = deque()     # batches that were written and wait for a sync
+        self._attended = set()      # streams that somebody waits on
+        self._keepers = []
+        self._files.make_folder(self.path)
+        self._lock_fd = self._own_folder()
+        try:
+            self._log = Log(self.path, self._files, self._clock, segment_size, compression)
+            heads = self._log.open()
+        except BaseException:
+            self._files.close(self._lock_fd)
+            raise
+        self._streams = {}
+        while heads:                # taken apart as it goes: there may be millions
+            name, number = heads.popitem()
+            self._streams[name] = Stream(name, number)
+        self.all = Stream(ALL, self._log.next_position)
+        self._keepers.append(Keeper("meilies-index", self._log.flush_index, wanted=self._log.sealed))
+        if sync == EVERYSEC:
+            self._keepers.append(Keeper("meilies-sync", self._sync_quietly, interval=1.0))
+
+    def _own_folder(self):
+        path = os.path.join(self.path, "lock")
+        try:
+            fd = self._files.lock(path)
+        except BlockingIOError:
+            raise StoreLocked(self.path, _owner(path)) from None
+        self._files.truncate(fd, 0)
+        self._files.write(fd, b"%d\n" % os.getpid(), 0)
+        return fd
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+
+    # -- what it is ----------------------------------------------------------
+
+    @property
+    def uuid(self):
+        """32 hexadecimal digits, drawn when the store was made."""
+        return self._log.uuid.hex()
+
+    @property
+    def epoch(self):
+        """Goes up by one when recovery cut off events that had been numbered."""
+        return self._log.epoch
+
+    @property
+    def position(self):
+        """How many events readers see: the position of the next one."""
+        return self.all.visible
+
+    @property
+    def synced(self):
+        """Every event before this position is on disk."""
+        return self._log.synced
+
+    @property
+    def size(self):
+        """Bytes of the log."""
+        return self._log.size
+
+    @property
+    def failed(self):
+        """The StoreFailed after which appends are refused, or None."""
+        return self._log.failed
+
+    @property
+    def closed(self):
+        return self._closed
+
+    # -- appending -----------------------------------------------------------
+
+    def append(self, stream, name, data, id=b"", metadata=b""):
+        """Append one event; return its Appended(number, position).
+
+        See `append_many`.
+        """
+        return self.append_many(stream, [NewEvent(name, data, id, metadata)])
+
+    def append_many(self, stream, events):
+        """Append NewEvents (or (name, data) pairs) to `stream`, all or none.
+
+        Returns where the first of them is.  Under ALWAYS they are on disk then.
+        Raises    ValueError    a name that may not be, or no event
+                  StoreFull     nothing was stored; trying again may work
+                  StoreFailed   whether they are stored is known after a restart
+                  StoreClosed
+        """
+        stream = _encoded(stream)
+        check_stream(stream)
+        events = [NewEvent(*event) for event in events]
+        if not events:
+            raise ValueError("an append takes at least one event")
+        runs = []
+        for event in events:
+            name = _encoded(event.name)
+            check_name(name)
+            _check_sizes(event)
+            runs.append((stream, name, [bytes(event.data)]))
+        pairs = None
+        if any(event.id or event.metadata for event in events):
+            pairs = [(bytes(event.id), bytes(event.metadata)) for event in events]
+        batch = self.write(runs, pairs, whole=True)
+        self.commit(batch)
+        first = batch.records[0]
+        return Appended(first.number, first.position)
+
+    def write(self, runs, pairs=None, whole=False):
+        """The first half of an append: store events, in one write; return the Batch.
+
+        runs    [(stream, name, [data, …])] in bytes, checked before; each data
+                is an event, and their positions follow this order
+        pairs   [(id, metadata), …] for each event, or None if none has any
+        whole   all of it is kept by a crash, or none
+        Nobody sees the events, and no number is promised, before `commit`.
+        Raises    StoreFull, StoreFailed, StoreClosed
+        """
+        log = self._log
+        if self.sync_policy == EVERYSEC:
+            log.wait_for_slow_sync()
+        with log.lock:
+            if self._closed:
+                raise StoreClosed()
+            drafts, nexts = self._draft(runs, pairs)
+            if whole:
+                for one in drafts[:-1]:
+                    one.more = True
+            try:
+                records = log.write(drafts)
+            except BaseException as error:
+                self._take_back(nexts)
+                if isinstance(error, StoreFailed):
+                    self._retreat()
+                raise
+            batch = Batch(records, [(stream, stream.next) for stream in nexts], log.next_position)
+            if self.sync_policy == ALWAYS:
+                self._pending.append(batch)
+            else:
+                self._show(batch)
+        return batch
+
+    def commit(self, batch):
+        """The second half: return when `batch` is as safe as the policy says, and visible.
+
+        Raises    StoreFailed
+        """
+        if self.sync_policy == ALWAYS:
+            self._sync(batch.position)
+        else:
+            self._notify(batch)
+
+    def _draft(self, runs, pairs):
+        """(drafts, {stream: its next number before}) for `runs`; numbers are taken."""
+        drafts = []
+        nexts = {}
+        position = self._log.next_position
+        draft = stream = None
+        size = 0
+        taken = 0
+        for name, event_name, datas in runs:
+            if stream is None or name != stream.name:
+                stream = self._streams.get(name)
+                if stream is None:
+                    stream = self._streams[name] = Stream(name, 0)
+                nexts.setdefault(stream, stream.next)
+                draft = None
+            frames = record.frames(name, event_name, stream.next, datas)
+            stream.next += len(frames)
+            while frames:
+                if draft is None:
+                    draft = Draft(name, stream.next - len(frames), position, [])
+                    drafts.append(draft)
+                    size = 0
+                fitting = _fitting(frames, record.MAX_FRAMES - size, not draft.frames)
+                if not fitting:
+                    draft = None
+                    continue
+                some, frames = frames[:fitting], frames[fitting:]
+                draft.frames += some
+                size += sum(map(len, some))
+                position += fitting
+                if pairs is not None:
+                    draft.pairs = (draft.pairs or []) + pairs[taken:taken + fitting]
+                    taken += fitting
+        return drafts, nexts
+
+    def _take_back(self, nexts):
+        """Give the numbers of a failed write back."""
+        for stream, number in nexts.items():
+            stream.next = number
+            if not number and stream not in self._attended:
+                del self._streams[stream.name]
+
+    def _show(self, batch):
+        """Let readers see a batch; the caller holds the append lock."""
+        for stream, number in batch.shown:
+            stream.visible = number
+        self.all.visible = batch.position
+
+    def _notify(self, batch):
+        """Wake those who wait for what a batch showed."""
+        for stream, _ in batch.shown:
+            if stream.condition is not None:
+                stream.notify()
+        if self.all.condition is not None:
+            self.all.notify()
+
+    # -- syncing -------------------------------------------------------------
+
+    def sync(self):
+        """Return when everything that was appended is on disk, whatever the policy.
+
+        Raises    StoreFailed, StoreClosed
+        """
+        if self._closed:
+            raise StoreClosed()
+        self._sync(None)
+
+    def _sync(self, position):
+        log = self._log
+        try:
+            log.sync(position)
+        except StoreFailed:
+            with log.lock:
+                self._retreat()
+            raise
+        batches = []
+        with log.lock:
+            while self._pending and self._pending[0].position <= log.synced:
+                batch = self._pending.popleft()
+                self._show(batch)
+                batches.append(batch)
+        for batch in batches:
+            self._notify(batch)
+
+    def _sync_quietly(self):
+        try:
+            self._sync(None)
+        except StoreFailed:
+            pass        # the log has said so, and says it to whoever appends
+
+    def _retreat(self):
+        """After a failure: readers see what is on disk, no more.  Under the append lock."""
+        self._pending.clear()
+        for name, number in self._log.unsynced.items():
+            stream = self._streams[name]
+            stream.visible = min(stream.visible, number)
+        self.all.visible = min(self.all.visible, self._log.synced)
+
+    # -- reading -------------------------------------------------------------
+
+    def last_number(self, stream):
+        """The number of the stream's last event, None if it has none."""
+        known = self._streams.get(_encoded(stream))
+        return known.visible - 1 if known is not None and known.visible else None
+
+    def stream_names(self):
+        """The names of the streams that have an event, sorted."""
+        return [name.decode() for name in self.names()]
+
+    def names(self):
+        """`stream_names` in bytes, sorted by them."""
+        return sorted([name for name, stream in list(self._streams.items()) if stream.visible])
+
+    def stream_count(self):
+        """How many streams there are, in constant time."""
+        return len(self._streams)
+
+    def read(self, stream, first=0, stop=None, limit=1000):
+        """Return up to `limit` events of `stream` from number `first`, oldest first.
+
+        stop   the number to end before; None reads to the last event
+        [] means that there is none yet.
+        Raises    ValueError       first < 0 or limit < 1
+                  CorruptSegment   the log is damaged at or after `first`
+                  StoreClosed
+        Source    `from` and `to` in subscribe name:from:to (MeiliES README).
+        """
+        return self._events(self.find(_encoded(stream)), first, stop, limit)
+
+    def read_all(self, first=0, stop=None, limit=1000):
+        """`read`, but of every stream in the order of positions."""
+        return self._events(self.all, first, stop, limit)
+
+    def _events(self, stream, first, stop, limit):
+        if first < 0:
+            raise ValueError(f"first is {first}, expected 0 or more")
+        if limit < 1:
+            raise ValueError(f"limit is {limit}, expected 1 or more")
+        if stream is None:
+            return []
+        events = []
+        while len(events) < limit:
+            end = stream.visible if stop is None else min(stop, stream.visible)
+            end = min(end, first + limit - len(events))
+            if first >= end:
+                break
+            for one in self.records(stream, first, end, _READ):
+                start = one.position if stream is self.all else one.number
+                events += one.events(max(0, first - start), end - start)
+                first = min(end, start + one.count)
+        return events
+
+    def records(self, stream, first, stop, limit):
+        """The records that hold the events [first, stop) of a Stream, about `limit` bytes of them.
+
+        The first and the last may hold more than that; for `all`, these are positions.
+        Raises    CorruptSegment, StoreClosed
+        """
+        if stream is self.all:
+            return self._log.read_all(first, stop, limit)
+        return self._log.read_stream(stream.name, first, stop, limit)
+
+    def find(self, name):
+        """The Stream called `name` (bytes), or None."""
+        return self._streams.get(name)
+
+    def next_of(self, stream):
+        """The key that the next event of `stream` gets, those that wait for a sync counted."""
+        with self._log.lock:
+            return self._log.next_position if stream is self.all else stream.next
+
+    # -- waiting -------------------------------------------------------------
+
+    def wait(self, stream, number, timeout=None):
+        """Return True when event `number` of `stream` can be read.
+
+        timeout   seconds; None waits until close, 0 only looks.  False: the time ran out
+        Raises    StoreClosed   closed before or while waiting
+        """
+        return self._wait(_encoded(stream), number, timeout)
+
+    def wait_all(self, position, timeout=None):
+        """Return True when the event at `position` can be read; see `wait`."""
+        return self._wait(ALL, position, timeout)
+
+    def _wait(self, name, number, timeout):
+        stream = self.attend(name)
+        try:
+            deadline = None if timeout is None else time.monotonic() + timeout
+            condition = stream.condition
+            with condition:
+                while stream.visible <= number:
+                    if self._closed:
+                        raise StoreClosed()
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if left is not None and left <= 0:
+                        return False
+                    condition.wait(left)
+            return True
+        finally:
+            self.leave(stream)
+
+    def attend(self, name, waiting=True):
+        """The Stream called `name`, which may have no event yet, kept until `leave`.
+
+        waiting   it has a Condition, to be waited on; who is woken looks at `closed`
+        Raises    StoreClosed
+        """
+        with self._log.lock:
+            if self._closed:
+                raise StoreClosed()
+            stream = self.all if name == ALL else self._streams.get(name)
+            if stream is None:
+                stream = self._streams[name] = Stream(name, 0)
+            self._attended.add(stream)
+            stream.attend(waiting)
+            return stream
+
+    def leave(self, stream):
+        """End what `attend` began."""
+        with self._log.lock:
+            if stream.leave():
+                self._attended.discard(stream)
+                if not stream.next and stream is not self.all:
+                    self._streams.pop(stream.name, None)
+
+    # -- closing -------------------------------------------------------------
+
+    def close(self):
+        """Sync, close and unlock; what waits gets StoreClosed.  Closing twice is nothing.
+
+        Raises    StoreFailed   the last sync failed; the store is closed all the same
+        """
+        with self._log.lock:
+            if self._closed:
+                return
+            self._closed = True
+            attended = list(self._attended)
+        for stream in attended:
+            stream.notify()
+        for keeper in self._keepers:
+            keeper.stop()
+        try:
+            self._sync(None)
+        finally:
+            try:
+                self._log.close()
+            finally:
+                self._files.close(self._lock_fd)
+
+
+def _microseconds():
+    return time.time_ns() // 1000
+
+
+def _owner(path):
+    """The process that a lock file names, or None."""
+    try:
+        with open(path) as file:
+            return int(file.read(20))
+    except (OSError, ValueError):
+        return None
+
+
+def _encoded(name):
+    return name.encode() if isinstance(name, str) else bytes(name)
+
+
+def _check_sizes(event):
+    if len(event.data) > MAX_EVENT:
+        raise ValueError(f"data of {len(event.data)} bytes, expected no more than {MAX_EVENT}")
+    if len(event.id) > record.MAX_ID:
+        raise ValueError(f"an id of {len(event.id)} bytes, expected no more than {record.MAX_ID}")
+    if len(event.metadata) > MAX_EVENT:
+        raise ValueError(f"metadata of {len(event.metadata)} bytes, expected no more than {MAX_EVENT}")
+
+
+def _fitting(frames, room, at_least_one):
+    """How many of `frames` fit into `room` bytes."""
+    if sum(map(len, frames)) <= room:
+        return len(frames)
+    ends = list(accumulate(map(len, frames)))
+    return max(bisect_right(ends, room), 1 if at_least_one else 0)

@@ -1,0 +1,92 @@
+"""What can go wrong in a store, as a tree.  Imports nothing.
+
+    StoreError
+    |-- on opening     StoreLocked  UnknownFormat  LogTooShort
+    |-- on reading     CorruptSegment
+    |-- on appending   StoreFull  StoreFailed
+    '-- at any time    StoreClosed
+
+A wrong argument is a ValueError, as everywhere in Python.
+"""
+
+
+class StoreError(Exception):
+    """Any failure of a store."""
+
+
+class StoreClosed(StoreError):
+    """The store was closed before the call, or while it waited."""
+
+    def __init__(self):
+        super().__init__("the store is closed")
+
+
+class StoreLocked(StoreError):
+    """Another process, or this one, has the directory open."""
+
+    def __init__(self, path, owner):
+        by = f" by process {owner}" if owner else ""
+        super().__init__(f"{path} is in use{by}; a store has one owner at a time, nothing was touched")
+        self.path = path
+        self.owner = owner
+
+
+class UnknownFormat(StoreError):
+    """A version, kind or flag that this code doesn't know: written by a newer one."""
+
+    def __init__(self, path, pos, what):
+        super().__init__(f"{path}: {what} at byte {pos} is not known to this version; "
+                         f"nothing was changed, open it with the version that wrote it")
+        self.path = path
+        self.pos = pos
+
+
+class LogTooShort(StoreError):
+    """The log ends before what is known to have been on disk."""
+
+    def __init__(self, path, found, expected):
+        super().__init__(
+            f"{path}: the log ends at position {found}, but {expected} events were on disk; a segment was "
+            f"removed or an older copy put in its place.  Nothing was changed.  If this copy is meant to "
+            f"be used as it is, delete index.sqlite3 beside it")
+        self.path = path
+        self.found = found
+        self.expected = expected
+
+
+class CorruptSegment(StoreError):
+    """Bytes that were synced no longer check.  Never raised for a torn tail."""
+
+    def __init__(self, path, pos, why, stream=None, number=None, position=None):
+        event = f"event {number} of stream {stream!r}" if stream is not None else "a record"
+        at = f" (position {position})" if position is not None else ""
+        super().__init__(f"{path}: {event}{at} at byte {pos} is damaged ({why}); the file is left as it is, "
+                         f"events before it are readable")
+        self.path = path
+        self.pos = pos
+        self.why = why
+        self.stream = stream
+        self.number = number
+        self.position = position
+
+
+class StoreFull(StoreError):
+    """The disk has no room; what was written of the batch was taken back.
+
+    Appending goes on as soon as there is room again.
+    """
+
+    def __init__(self, path, cause):
+        super().__init__(f"{path}: {cause.strerror}; nothing of this append was stored, "
+                         f"reading goes on, appending will when there is room")
+        self.path = path
+
+
+class StoreFailed(StoreError):
+    """A write or sync failed for good: appends are refused until the store is opened anew."""
+
+    def __init__(self, path, what, cause):
+        super().__init__(f"{path}: {what} failed ({cause}); the disk may not hold what was written since the "
+                         f"last sync, so nothing is appended any more.  Reading goes on; restart to recover")
+        self.path = path
+

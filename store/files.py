@@ -1,0 +1,102 @@
+"""Every system call on a file.  What tests replace to stand in for the disk.
+
+The functions take paths (str) and descriptors (int) and raise OSError.
+"""
+
+import fcntl
+import os
+
+# What holds a company's history is its owner's alone.
+FILE_MODE = 0o600
+FOLDER_MODE = 0o700
+
+# macOS has no fdatasync.
+_fdatasync = getattr(os, "fdatasync", os.fsync)
+
+
+class Files:
+    """The disk."""
+
+    def make_folder(self, path):
+        """Make `path` and the folders above it, each durable in the one above."""
+        missing = []
+        while not os.path.isdir(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for path in reversed(missing):
+            os.mkdir(path, FOLDER_MODE)
+            self.sync_folder(os.path.dirname(path))
+
+    def names(self, path):
+        """The names in a folder, sorted."""
+        return sorted(os.listdir(path))
+
+    def create(self, path):
+        """Create a file that must not exist and open it to read and write."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, FILE_MODE)
+
+    def open(self, path):
+        """Open a file that must exist to read and write."""
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+
+    def close(self, fd):
+        os.close(fd)
+
+    def size(self, fd):
+        return os.fstat(fd).st_size
+
+    def read(self, fd, size, pos):
+        """Up to `size` bytes from byte `pos`; fewer only at the end of the file."""
+        data = os.pread(fd, size, pos)
+        if len(data) == size or not data:
+            return data
+        parts = [data]
+        have = len(data)
+        while have < size:
+            data = os.pread(fd, size - have, pos + have)
+            if not data:
+                break
+            parts.append(data)
+            have += len(data)
+        return b"".join(parts)
+
+    def write(self, fd, data, pos):
+        """Write all of `data` at byte `pos`; a short write is gone on with."""
+        written = os.pwrite(fd, data, pos)
+        while written < len(data):
+            written += os.pwrite(fd, memoryview(data)[written:], pos + written)
+
+    def sync(self, fd):
+        """Return when the file's bytes, and the size to find them, are on disk."""
+        _fdatasync(fd)
+
+    def sync_folder(self, path):
+        """Return when the names in a folder are on disk."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def truncate(self, fd, size):
+        os.ftruncate(fd, size)
+
+    def rename(self, old, new):
+        os.rename(old, new)
+
+    def remove(self, path):
+        os.unlink(path)
+
+    def lock(self, path):
+        """Open `path` and lock it for this process, or raise BlockingIOError.
+
+        flock, not lockf: the latter is lost when any descriptor of the file is
+        closed.  The file is never unlinked: that would let a second owner in.
+        """
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, FILE_MODE)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd

@@ -1,0 +1,398 @@
+"""Where events are: (stream, number) and position to a byte of a segment.
+
+    appended ──> Fresh, in memory, one a segment ──flush──> sqlite3, a row a stream and stretch
+                   |                                          |
+                   '---------------- places() <---------------'
+
+A place is a number and a byte, held as one integer: number << 32 | byte.
+The index is sparse: a record that begins where the one before it, of the same
+stream, ended has no place of its own until 64 KiB have gone by.
+
+The log is the truth and this is made from it.  Rows carry checksums, heads add
+up to the position they were written at, and whatever doesn't fit raises
+IndexDamaged, whose cure is to delete the file and read the log again.  Only
+events that are on disk enter it, so it never knows more than the log.
+
+Locks: `_lock` guards the sqlite3 connection (there is one: SQLite before 3.51.3
+can lose data when two connections reset the write-ahead log), `_fresh_lock` the
+list of Fresh and what is in them.  Neither is held while waiting for the other.
+"""
+
+import logging
+import os
+import sqlite3
+import struct
+import sys
+import threading
+import zlib
+from array import array
+from bisect import bisect_right
+from itertools import islice
+from typing import NamedTuple
+
+log = logging.getLogger("meilies.index")
+
+_VERSION = 1
+_BYTE = (1 << 32) - 1
+_MAX_SQLITE = (1 << 63) - 1
+
+# A mark (position, byte, clock) is kept each time this many bytes went by.
+SPACING = 64 * 1024
+
+# The lock is let go, and other threads' look-ups let in, after so many rows.
+_ROWS_AT_ONCE = 1000
+
+_CHECK = struct.Struct("<QQQ")
+
+_SCHEMA = """
+create table about (key text primary key, value) without rowid;
+create table heads (name blob primary key, next integer, crc integer) without rowid;
+create table places (stream blob, first integer, last integer, segment integer, packed blob, crc integer,
+                     primary key (stream, first)) without rowid;
+create table marks (segment integer, first integer, packed blob, crc integer,
+                    primary key (segment, first)) without rowid;
+"""
+
+
+class IndexDamaged(Exception):
+    """The index contradicts itself or the log; the log is right."""
+
+
+class Through(NamedTuple):
+    """How far the index goes: all before this byte is in it.
+
+    segment_id   the id of the segment, in which a stranger's index differs
+    durable      the position up to which events were known to be on disk
+    """
+
+    sequence: int
+    byte: int
+    position: int
+    segment_id: bytes
+    durable: int
+
+
+class Fresh:
+    """Places in one segment that sqlite3 doesn't have yet.  Guarded by the index's `_fresh_lock`.
+
+    begin     the Through where it begins
+    through   the Through where it ends, None while it is added to
+    """
+
+    def __init__(self, begin):
+        self.begin = begin
+        self.sequence = begin.sequence
+        self.places = {}        # stream -> place, or an array of them from the second on
+        self.nexts = {}         # stream -> the number after its last event
+        self.marks = array("Q")     # position, byte, clock; and again
+        self.through = None
+        self._stream = None     # of the last record added
+        self._end = 0           # and where it ended
+        self._placed = 0        # and the byte of the last place
+        self._marked = -SPACING
+
+    def add(self, stream, number, stop, position, byte, end, clock):
+        """Note the record of `stream` with [number, stop) at [byte, end)."""
+        self.nexts[stream] = stop
+        if byte - self._marked >= SPACING:
+            self.marks.extend((position, byte, clock))
+            self._marked = byte
+        if stream == self._stream and byte == self._end and byte - self._placed < SPACING:
+            self._end = end
+            return
+        self._stream, self._end, self._placed = stream, end, byte
+        place = number << 32 | byte
+        known = self.places.get(stream)
+        if known is None:
+            self.places[stream] = place
+        elif isinstance(known, int):
+            self.places[stream] = _several([known, place])
+        else:
+            try:
+                known.append(place)
+            except OverflowError:       # number 2**32: from here on a plain list
+                self.places[stream] = known.tolist() + [place]
+
+    def find(self, stream, number, limit):
+        """Up to `limit` places from the last one at or below `number`, or None."""
+        known = self.places.get(stream)
+        if known is None:
+            return None
+        if isinstance(known, int):
+            return [known] if known >> 32 <= number else None
+        at = bisect_right(known, number << 32 | _BYTE) - 1
+        return None if at < 0 else list(known[at:at + limit])
+
+
+def _several(places):
+    try:
+        return array("Q", places)
+    except OverflowError:
+        return places
+
+
+class Index:
+    """See the top of this file.
+
+    path   of the sqlite3 file, which is made when it isn't there
+    """
+
+    def __init__(self, path, uuid):
+        self.path = path
+        self._uuid = uuid
+        self._lock = threading.Lock()
+        self._fresh_lock = threading.Lock()
+        self._fresh = []            # oldest first; the last one is added to
+        self._connection = None
+
+    # -- opening -------------------------------------------------------------
+
+    def load(self):
+        """Return (Through, {stream: next number}), or None: nothing there, or nothing of use.
+
+        Raises    IndexDamaged
+        """
+        with self._lock:
+            try:
+                self._connect()
+                about = dict(self._connection.execute("select key, value from about"))
+                if not about:
+                    return None
+                if about.get("uuid") != self._uuid or about.get("version") != _VERSION:
+                    raise IndexDamaged("it belongs to another store or version")
+                through = Through(*(about[field] for field in Through._fields))
+                if about["crc"] != _checksum(repr(through).encode(), *through[:3]):
+                    raise IndexDamaged("what it says of itself doesn't match its checksum")
+                heads = self._load_heads(through.position)
+            except (sqlite3.Error, KeyError, TypeError, struct.error) as error:
+                raise IndexDamaged(f"{type(error).__name__}: {error}") from None
+        return through, heads
+
+    def _load_heads(self, position):
+        heads = {}
+        total = 0
+        for name, following, crc in self._connection.execute("select name, next, crc from heads"):
+            if crc != zlib.crc32(name, following & _BYTE):
+                raise IndexDamaged("a stream's row doesn't match its checksum")
+            heads[name] = following
+            total += following
+        if total != position:
+            raise IndexDamaged(f"its streams have {total} events, expected {position}")
+        return heads
+
+    def _connect(self):
+        if self._connection is not None:
+            return
+        # isolation_level=None: transactions begin and end where this file says.
+        self._connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        self._connection.execute("pragma journal_mode=wal")
+        self._connection.execute("pragma synchronous=normal")
+        if not self._connection.execute("select 1 from sqlite_master").fetchone():
+            self._connection.executescript("begin; %s commit;" % _SCHEMA)
+
+    def discard(self):
+        """Delete what is on disk; what is in memory stays, and is flushed in time."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                try:
+                    os.unlink(self.path + suffix)
+                except FileNotFoundError:
+                    pass
+            self._connect()
+
+    def close(self):
+        with self._lock:
+            if self._connection is not None:
+                try:
+                    self._connection.close()
+                except sqlite3.Error as error:
+                    log.warning("%s: closing it failed (%s); it will be made anew", self.path, error)
+                self._connection = None
+
+    # -- adding --------------------------------------------------------------
+
+    def begin(self, through):
+        """What is added from now on is at and behind `through`."""
+        with self._fresh_lock:
+            self._fresh.append(Fresh(through))
+
+    def add(self, added):
+        """Note records: (stream, number, stop, position, byte, end, clock) each."""
+        with self._fresh_lock:
+            add = self._fresh[-1].add
+            for one in added:
+                add(*one)
+
+    def seal(self, through):
+        """What was added so far is complete up to `through`; a flush may take it."""
+        with self._fresh_lock:
+            self._fresh[-1].through = through
+            self._fresh.append(Fresh(through))
+
+    def flush(self, durable):
+        """Move what is sealed, and on disk up to position `durable`, from memory to sqlite3.
+
+        One transaction for each Fresh, so that a crash leaves the one before;
+        look-ups get in between its rows.  Returns whether any wait to be on disk.
+        Raises    sqlite3.Error: nothing is lost, memory has it still
+        """
+        while True:
+            with self._fresh_lock:
+                fresh = self._fresh[0]
+                if fresh.through is None:
+                    return False
+                if fresh.through.position > durable:
+                    return True
+            self.put(fresh, durable)
+            with self._fresh_lock:
+                del self._fresh[0]
+
+    def put(self, fresh, durable):
+        """Write one Fresh, which is complete, to sqlite3.
+
+        Raises    sqlite3.Error
+        """
+        through = fresh.through._replace(durable=durable)
+        try:
+            self._execute("begin immediate")
+            heads = ((name, following, zlib.crc32(name, following & _BYTE))
+                     for name, following in sorted(fresh.nexts.items()))
+            self._execute_many("insert or replace into heads values (?, ?, ?)", heads)
+            places = (_place_row(name, fresh) for name in sorted(fresh.places))
+            self._execute_many("insert or replace into places values (?, ?, ?, ?, ?, ?)", places)
+            if fresh.marks:
+                packed = _pack(fresh.marks)
+                self._execute("insert or replace into marks values (?, ?, ?, ?)",
+                              (fresh.sequence, fresh.marks[0], packed, _checksum(packed, fresh.sequence)))
+            about = dict(through._asdict(), uuid=self._uuid, version=_VERSION,
+                         crc=_checksum(repr(through).encode(), *through[:3]))
+            self._execute_many("insert or replace into about values (?, ?)", iter(about.items()))
+            self._execute("commit")
+        except BaseException:
+            with self._lock:
+                if self._connection is not None and self._connection.in_transaction:
+                    self._connection.rollback()
+            raise
+
+    def _execute(self, statement, values=()):
+        with self._lock:
+            self._usable().execute(statement, values)
+
+    def _execute_many(self, statement, rows):
+        while True:
+            some = list(islice(rows, _ROWS_AT_ONCE))
+            if not some:
+                return
+            with self._lock:
+                self._usable().executemany(statement, some)
+
+    def _usable(self):
+        if self._connection is None:
+            raise sqlite3.ProgrammingError("the index is closed")
+        return self._connection
+
+    @property
+    def flushed_through(self):
+        """The Through from which on memory has all there is to know."""
+        with self._fresh_lock:
+            return self._fresh[0].begin
+
+    # -- looking up ----------------------------------------------------------
+
+    def places(self, stream, number, limit=512):
+        """Return (sequence, [place, …]): the last place at or below `number`, and those after it.
+
+        Each place is (number, byte).  None if the stream has none there.
+        Raises    IndexDamaged
+        """
+        with self._fresh_lock:
+            for fresh in reversed(self._fresh):
+                found = fresh.find(stream, number, limit)
+                if found:
+                    return fresh.sequence, [(p >> 32, p & _BYTE) for p in found]
+        row = self._select("select first, last, segment, packed, crc from places "
+                           "where stream = ? and first <= ? order by first desc limit 1",
+                           (stream, min(number, _MAX_SQLITE)))
+        if row is None:
+            return None
+        first, last, segment, packed, crc = row
+        if crc != _checksum(stream + packed, first, last, segment):
+            raise IndexDamaged("a row of places doesn't match its checksum")
+        if number > last:
+            return None
+        places = _unpack(packed)
+        at = bisect_right(places, (number - first) << 32 | _BYTE) - 1
+        return segment, [((p >> 32) + first, p & _BYTE) for p in places[at:at + limit]]
+
+    def byte_of(self, sequence, position):
+        """A byte of segment `sequence` where a record begins, at or before `position`, or None.
+
+        Raises    IndexDamaged
+        """
+        with self._fresh_lock:
+            for fresh in reversed(self._fresh):
+                if fresh.sequence == sequence:
+                    byte = _byte_in(fresh.marks, position)
+                    if byte is not None:
+                        return byte
+        row = self._select("select packed, crc from marks where segment = ? and first <= ? "
+                           "order by first desc limit 1", (sequence, min(position, _MAX_SQLITE)))
+        if row is None:
+            return None
+        packed, crc = row
+        if crc != _checksum(packed, sequence):
+            raise IndexDamaged("a row of marks doesn't match its checksum")
+        return _byte_in(_unpack(packed), position)
+
+    def _select(self, statement, values):
+        try:
+            with self._lock:
+                return self._usable().execute(statement, values).fetchone()
+        except sqlite3.Error as error:
+            raise IndexDamaged(f"{type(error).__name__}: {error}") from None
+
+
+def _place_row(name, fresh):
+    known = fresh.places[name]
+    places = [known] if isinstance(known, int) else known
+    first = places[0] >> 32
+    last = fresh.nexts[name] - 1
+    packed = _pack(array("Q", [place - (first << 32) for place in places]))
+    crc = _checksum(name + packed, first, last, fresh.sequence)
+    return name, first, last, fresh.sequence, packed, crc
+
+
+def _byte_in(marks, position):
+    at = bisect_right(marks[::3], position) - 1
+    return None if at < 0 else marks[3 * at + 1]
+
+
+# How a packed array goes on behind its first byte.
+_RAW, _ZIPPED = b"r", b"z"
+
+
+def _pack(values):
+    if sys.byteorder == "big":
+        values = array("Q", values)
+        values.byteswap()
+    raw = values.tobytes()
+    return _ZIPPED + zlib.compress(raw, 1) if len(raw) > 32 else _RAW + raw
+
+
+def _unpack(packed):
+    """The array that `_pack` packed; its checksum was compared already."""
+    values = array("Q")
+    values.frombytes(zlib.decompress(packed[1:]) if packed[:1] == _ZIPPED else packed[1:])
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+def _checksum(data, *numbers):
+    crc = zlib.crc32(data)
+    for number in numbers:
+        crc = zlib.crc32(b"%d," % number, crc)
+    return crc

@@ -1,0 +1,660 @@
+"""The log: segments one behind the other, and the index of them.
+
+    write ──> tail segment ──full──> sealed, indexed in sqlite3; a new tail
+      sync ──> everything written is on disk; `synced` goes up
+    read_stream, read_all <── index, segments
+
+    FOLDER/000000000000.segment …   the records
+    FOLDER/index.sqlite3            made from them
+    FOLDER/cut/                     what recovery cut off, kept for whoever wants it
+
+Locks: `lock`, the append lock, guards the tail, the positions and what is
+unsynced; it is held over a write and, once a segment, over making the next
+file.  A sync holds no lock: it covers the end that it captured under `lock`
+before it began, one runs at a time, and those who wait for it wait on
+`_syncing`.  Reading takes no lock but the index's.
+"""
+
+import errno
+import logging
+import os
+import sqlite3
+import threading
+import time
+from bisect import bisect_right
+
+from . import record
+from .errors import CorruptSegment, LogTooShort, StoreClosed, StoreFailed, StoreFull
+from .index import Fresh, Index, IndexDamaged, Through
+from .record import BadRecord
+from .recovery import Scan
+from .segment import (HEADER_SIZE, LONG_READ, MAX_SIZE, SHORT_READ, Header, Reader, Segment, file_name,
+                      is_segment)
+
+logger = logging.getLogger("meilies.log")
+
+NO_ID = bytes(16)
+INDEX_NAME = "index.sqlite3"
+CUT_NAME = "cut"
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+# Under everysec, appends wait for a sync that has been running this long.
+SLOW_SYNC = 2.0
+
+# Places looked up at once, and how far apart they may be to be read at once.
+_PLACES_AT_ONCE = 512
+_CLOSE = 8 * 1024
+
+
+class Draft:
+    """Events of one stream on their way to a record."""
+
+    __slots__ = ("stream", "number", "position", "frames", "more", "pairs")
+
+    def __init__(self, stream, number, position, frames, more=False, pairs=None):
+        self.stream = stream
+        self.number = number
+        self.position = position
+        self.frames = frames
+        self.more = more
+        self.pairs = pairs
+
+
+class Log:
+    """See the top of this file.
+
+    folder         which exists, and which nobody else has open
+    clock          returns microseconds since 1970
+    segment_size   bytes, past which a new segment is begun
+    level          zlib's, 0 for none
+
+    next_position  which the next event gets
+    synced         every event before this position is on disk
+    failed         the StoreFailed after which nothing is appended, or None
+    """
+
+    def __init__(self, folder, files, clock, segment_size, level):
+        self.folder = folder
+        self.lock = threading.Lock()
+        self.next_position = 0
+        self.synced = 0
+        self.failed = None
+        self.unsynced = {}          # {stream: the number of its first event that isn't on disk}
+        self.sealed = threading.Event()     # set when there is something to flush
+        self._files = files
+        self._clock = clock
+        self._segment_size = min(segment_size, MAX_SIZE >> 1)
+        self._level = level
+        self._segments = []         # only ever appended to, so that readers need no lock
+        self._firsts = []           # the position that each of them begins at
+        self._flush_waits = False   # there is something to flush that isn't on disk
+        self._adding_to = 0         # the segment whose records the index is given
+        self._dirty = []            # segments written to since their last sync
+        self._marked = 0            # the highest `synced` that a header says
+        self._syncing = threading.Condition(threading.Lock())
+        self._sync_began = None     # time.monotonic() of the sync that is running
+        self._reading = threading.Condition(threading.Lock())
+        self._readers = 0           # reads that are going on; None when closed
+        self._rebuilding = threading.Lock()
+        self._rebuilt = 0
+
+    # -- opening -------------------------------------------------------------
+
+    def open(self):
+        """Find the end of the log, make it sound, and return {stream: next number}.
+
+        Raises    CorruptSegment, LogTooShort, UnknownFormat: nothing was changed
+                  OSError
+        """
+        self._open_segments()
+        uuid = self._segments[0].header.uuid if self._segments else os.urandom(16)
+        self.index = Index(os.path.join(self.folder, INDEX_NAME), uuid)
+        through, heads = self._load_index()
+        if not self._segments:
+            if through is not None:
+                raise LogTooShort(self.folder, 0, through.durable)
+            self._create_segment(Header(uuid, os.urandom(16), NO_ID, 0, 1, 0, 0, 0, self._clock()))
+        self._recover(through, heads)
+        return heads
+
+    def _open_segments(self):
+        names = [name for name in self._files.names(self.folder) if is_segment(name)]
+        for i, name in enumerate(names):
+            path = os.path.join(self.folder, name)
+            segment = Segment.open(self._files, path)
+            if segment is None:
+                if i + 1 < len(names) or self._holds_records(path):
+                    raise CorruptSegment(path, 0, "its header doesn't match its checksum")
+                self._set_aside(path)       # made, and the machine died: it never held anything
+                break
+            self._check_chain(segment, name)
+            self._adopt(segment)
+        for segment, following in zip(self._segments, self._segments[1:]):
+            segment.end = following.header.previous_end
+        if self._segments:
+            self._segments[-1].end = self._segments[-1].file_size()
+
+    def _holds_records(self, path):
+        fd = self._files.open(path)
+        try:
+            return self._files.size(fd) > HEADER_SIZE
+        finally:
+            self._files.close(fd)
+
+    def _check_chain(self, segment, name):
+        header = segment.header
+        if not self._segments:
+            wrong = file_name(header.sequence) != name or header.sequence != 0
+            expected = "segment 0"
+        else:
+            before = self._segments[-1].header
+            wrong = (header.uuid, header.previous, header.sequence) != (before.uuid, before.id, before.sequence + 1)
+            expected = f"the one that follows {file_name(before.sequence)}"
+        if wrong or file_name(header.sequence) != name:
+            raise CorruptSegment(segment.path, 0, f"this is segment {header.sequence} with id {header.id.hex()}, "
+                                                  f"expected {expected}: one is missing or from another store")
+
+    def _load_index(self):
+        """(Through, heads) of the index, or (None, {}) after throwing away one that is of no use."""
+        try:
+            loaded = self.index.load()
+            if loaded is None:
+                return None, {}
+            through = loaded[0]
+            if self._segments and self._is_foreign(through):
+                raise IndexDamaged("it is of another copy of this store")
+            return loaded
+        except IndexDamaged as damage:
+            logger.warning("%s: %s; it is made anew from the log", self.index.path, damage)
+            self.index.discard()
+            return None, {}
+
+    def _is_foreign(self, through):
+        """Whether the index was made from other segments than these."""
+        if through.sequence >= len(self._segments):
+            return False        # the segments are missing, not strange: LogTooShort
+        return self._segments[through.sequence].header.id != through.segment_id
+
+    def _recover(self, through, heads):
+        if through is None:
+            through = Through(0, HEADER_SIZE, 0, self._segments[0].header.id, 0)
+        if through.sequence >= len(self._segments) or \
+                through.byte > self._segments[through.sequence].file_size():
+            raise LogTooShort(self.folder, self._segments[-1].header.first, through.durable)
+        self.index.begin(through)
+        self._adding_to = through.sequence
+        scan = Scan(through.position, through.durable, heads, self._visit)
+        end = scan.run(self._segments, through.sequence, through.byte)
+        if end.position < end.synced:
+            raise LogTooShort(self.folder, end.position, end.synced)
+        self._sync_what_was_found(through.sequence)
+        self.next_position = self.synced = end.position
+        self._marked = end.synced
+        if end.torn:
+            self._cut(end)
+        else:
+            self._segments[-1].end = end.byte
+            self._drop_preallocated(end.byte)
+            if self._adding_to != len(self._segments) - 1:
+                self._seal_index(self._segments[-1], end.position)
+        self._flush_index(self.synced)
+
+    def _visit(self, segment, byte, found):
+        """Index a record that was found on opening."""
+        if segment.sequence != self._adding_to:
+            self._segments[segment.sequence - 1].sync()
+            self._seal_index(segment, found.position)
+            self._flush_index(found.position)       # bounds the memory of a long recovery
+        if found.count:
+            self.index.add([(found.stream, found.number, found.stop, found.position, byte,
+                             byte + found.size, found.clock)])
+
+    def _sync_what_was_found(self, start):
+        """What is served must survive: it may have been read from memory, not from the disk."""
+        for segment in self._segments[start:]:
+            segment.sync()
+        self._files.sync_folder(self.folder)
+
+    def _drop_preallocated(self, end):
+        tail = self._segments[-1]
+        if tail.file_size() > end:
+            self._files.truncate(tail.fd, end)
+
+    # A crash between any two steps leaves the tear where it is, to be found
+    # again, until the new segment's header is on disk.  That header makes the
+    # cut final: it says where the segment before it ends.
+    def _cut(self, end):
+        """Cut the log at its end, keep what is cut, and raise the epoch."""
+        torn = self._segments[end.segments - 1]
+        kept = self._keep_bytes(torn, end.byte)
+        for segment in self._segments[end.segments:]:
+            self._set_aside(segment.path)
+            segment.close()
+        del self._segments[end.segments:]
+        del self._firsts[end.segments:]
+        torn.end = end.byte
+        logger.warning("%s: the write at byte %d was never finished (%s); cut there, at position %d, and "
+                       "kept what was cut in %s", torn.path, end.byte, end.torn, end.position, kept)
+        before = torn.header
+        self._create_segment(Header(before.uuid, os.urandom(16), before.id, before.sequence + 1,
+                                    before.epoch + 1, end.position, end.byte, 0, self._clock()))
+        self._seal_index(self._segments[-1], end.position)
+        self._files.truncate(torn.fd, end.byte)
+        torn.sync()
+
+    def _keep_bytes(self, segment, byte):
+        """Copy what stands behind `byte` to the folder of cuts; return the copy's path."""
+        path = self._cut_path(f"{file_name(segment.sequence)}-{byte}")
+        fd = self._files.create(path)
+        try:
+            written = 0
+            size = segment.file_size() - byte
+            while written < size:
+                data = self._files.read(segment.fd, min(LONG_READ, size - written), byte + written)
+                self._files.write(fd, data, written)
+                written += len(data)
+            self._files.sync(fd)
+        finally:
+            self._files.close(fd)
+        self._files.sync_folder(os.path.dirname(path))
+        return path
+
+    def _set_aside(self, path):
+        """Move a segment that isn't part of the log any more to the folder of cuts."""
+        kept = self._cut_path(os.path.basename(path))
+        self._files.rename(path, kept)
+        self._files.sync_folder(os.path.dirname(kept))
+        self._files.sync_folder(self.folder)
+
+    def _cut_path(self, name):
+        """A name in the folder of cuts that isn't taken."""
+        folder = os.path.join(self.folder, CUT_NAME)
+        self._files.make_folder(folder)
+        taken = set(self._files.names(folder))
+        tries = 0
+        while f"{name}.{tries}" in taken:
+            tries += 1
+        return os.path.join(folder, f"{name}.{tries}")
+
+    # -- the segments --------------------------------------------------------
+
+    @property
+    def uuid(self):
+        """The store's, 16 bytes."""
+        return self._segments[0].header.uuid
+
+    @property
+    def epoch(self):
+        """How often events that had been numbered were cut, plus one."""
+        return self._segments[-1].header.epoch
+
+    @property
+    def size(self):
+        """Bytes of all records and headers."""
+        return sum(segment.end for segment in self._segments)
+
+    def _create_segment(self, header):
+        segment = Segment.create(self._files, self.folder, header)
+        self._adopt(segment)
+        return segment
+
+    def _adopt(self, segment):
+        self._segments.append(segment)
+        self._firsts.append(segment.header.first)
+
+    def _roll(self):
+        """Begin a new segment; the old one is sealed by what the new header says of it."""
+        tail = self._segments[-1]
+        before = tail.header
+        header = Header(before.uuid, os.urandom(16), before.id, before.sequence + 1, before.epoch,
+                        self.next_position, tail.end, 0, self._clock())
+        try:
+            segment = self._create_segment(header)
+        except OSError as error:
+            self._remove_unfinished(os.path.join(self.folder, file_name(header.sequence)))
+            raise self._refusal(self.folder, "making a segment", error) from None
+        self._seal_index(segment, self.next_position)
+
+    def _remove_unfinished(self, path):
+        try:
+            self._files.remove(path)
+        except OSError:
+            pass        # it wasn't made; or it stays, empty, and opening sets it aside
+
+    # -- writing -------------------------------------------------------------
+
+    def write(self, drafts):
+        """Append the events of `drafts`, in one write; return their Records.
+
+        The caller holds `lock`.
+        Raises    StoreFull     nothing was stored, trying again may work
+                  StoreFailed   nothing was stored, nothing will be
+        """
+        if self.failed:
+            raise self.failed
+        clock, synced, level = self._clock(), self.synced, self._level
+        salt = self._segments[-1].salt
+        parts, records, size = self._encode(drafts, salt, clock, synced, level)
+        tail = self._segments[-1]
+        if tail.end + size > self._segment_size and tail.end > HEADER_SIZE:
+            self._roll()
+            tail = self._segments[-1]
+            parts, records, size = self._encode(drafts, tail.salt, clock, synced, level)
+        start = tail.end
+        if start + size > MAX_SIZE:
+            raise ValueError(f"an append of {size} bytes, expected no more than {MAX_SIZE - HEADER_SIZE}")
+        self._write(tail, parts[0] if len(parts) == 1 else b"".join(parts))
+        self._marked = synced
+        self._note(records, start)
+        return records
+
+    @staticmethod
+    def _encode(drafts, salt, clock, synced, level):
+        parts, records, size = [], [], 0
+        for draft in drafts:
+            part, one = record.encode(salt, draft.stream, draft.number, draft.position, clock, synced,
+                                      draft.frames, draft.more, draft.pairs, level)
+            parts.append(part)
+            records.append(one)
+            size += len(part)
+        return parts, records, size
+
+    def _write(self, tail, data):
+        try:
+            self._files.write(tail.fd, data, tail.end)
+        except OSError as error:
+            raise self._taken_back(tail, error) from None
+        tail.end += len(data)
+        if not self._dirty or self._dirty[-1] is not tail:
+            self._dirty.append(tail)
+
+    def _note(self, records, byte):
+        """Bring index, positions and what is unsynced up to date after a write."""
+        added = []
+        unsynced = self.unsynced
+        for one in records:
+            end = byte + one.size
+            added.append((one.stream, one.number, one.stop, one.position, byte, end, one.clock))
+            unsynced.setdefault(one.stream, one.number)
+            byte = end
+        self.index.add(added)
+        last = records[-1]
+        self.next_position = last.position + last.count
+
+    def _taken_back(self, tail, error):
+        """Cut off what a failed write left; the error to raise."""
+        if error.errno in _NO_ROOM:
+            try:
+                self._files.truncate(tail.fd, tail.end)
+                tail.sync()
+            except OSError as second:
+                return self.fail(tail.path, "taking back a write that the disk had no room for", second)
+        return self._refusal(tail.path, "a write", error)
+
+    def _refusal(self, path, what, error):
+        if error.errno in _NO_ROOM:
+            return StoreFull(path, error)
+        return self.fail(path, what, error)
+
+    def fail(self, path, what, cause):
+        """Refuse appends from now on; the error that says so."""
+        if self.failed is None:
+            self.failed = StoreFailed(path, what, cause)
+            logger.error("%s", self.failed)
+        return self.failed
+
+    # -- syncing -------------------------------------------------------------
+
+    def sync(self, position=None):
+        """Return when every event before `position`, or every one written by now, is on disk.
+
+        One sync serves all who wait when it begins.
+        Raises    StoreFailed
+        """
+        if position is None:
+            with self.lock:
+                position = self.next_position if self._dirty else 0
+        with self._syncing:
+            while self.synced < position and self._sync_began is not None:
+                self._syncing.wait()
+            if self.synced >= position:
+                return
+            if self.failed:
+                raise self.failed
+            self._sync_began = time.monotonic()
+        try:
+            self._sync_once()
+        finally:
+            with self._syncing:
+                self._sync_began = None
+                self._syncing.notify_all()
+
+    def _sync_once(self):
+        with self.lock:
+            end = self.next_position
+            dirty, self._dirty = self._dirty, []
+            unsynced, self.unsynced = self.unsynced, {}
+        for segment in dirty:       # oldest first: the end on disk only ever moves forward
+            try:
+                segment.sync()
+            except OSError as error:
+                with self.lock:
+                    # What was written meanwhile is behind what was lost.
+                    self.unsynced = {**self.unsynced, **unsynced}
+                    raise self.fail(segment.path, "a sync", error) from None
+        with self.lock:
+            self.synced = max(self.synced, end)
+        if self._flush_waits:
+            self.sealed.set()
+
+    def wait_for_slow_sync(self):
+        """Return when no sync has been running for SLOW_SYNC seconds.
+
+        Without this, everysec could lose any number of seconds behind a disk that hangs.
+        """
+        began = self._sync_began
+        if began is None or time.monotonic() - began < SLOW_SYNC:
+            return
+        with self._syncing:
+            while self._sync_began == began:
+                self._syncing.wait()
+
+    # -- the index -----------------------------------------------------------
+
+    def _through(self, segment, byte, position):
+        return Through(segment.sequence, byte, position, segment.header.id, 0)
+
+    def _seal_index(self, segment, position):
+        """`segment` begins, at `position`: all before it may go to sqlite3."""
+        self.index.seal(self._through(segment, HEADER_SIZE, position))
+        self._adding_to = segment.sequence
+        self.sealed.set()
+
+    def flush_index(self):
+        """Write what is sealed and on disk to sqlite3, in whatever thread has the time."""
+        self._flush_index(self.synced)
+
+    def _flush_index(self, durable):
+        try:
+            self._flush_waits = self.index.flush(durable)
+        except sqlite3.Error as error:
+            logger.warning("%s: writing it failed (%s); it stays in memory", self.index.path, error)
+
+    def _rebuild_index(self, damage, seen):
+        """Make the index anew, unless somebody did since `seen` rebuilds."""
+        with self._rebuilding:
+            if self._rebuilt != seen:
+                return
+            logger.warning("%s: %s; it is made anew from the log", self.index.path, damage)
+            self.index.discard()
+            stop = self.index.flushed_through
+            pending = [Fresh(self._through(self._segments[0], HEADER_SIZE, 0))]
+
+            def put(segment, byte, position):
+                pending[0].through = self._through(segment, byte, position)
+                self.index.put(pending[0], self.synced)
+                pending[0] = Fresh(pending[0].through)
+
+            def visit(segment, byte, found):
+                if segment.sequence != pending[0].sequence:
+                    put(segment, HEADER_SIZE, found.position)
+                if found.count:
+                    pending[0].add(found.stream, found.number, found.stop, found.position, byte,
+                                   byte + found.size, found.clock)
+
+            Scan(0, self.synced, {}, visit).run(self._segments[:stop.sequence + 1], 0, HEADER_SIZE, stop.byte)
+            put(self._segments[stop.sequence], stop.byte, stop.position)
+            self._rebuilt += 1
+
+    def _with_index(self, read, *arguments):
+        """Call `read`; if the index is at fault, make it anew and call again."""
+        seen = self._rebuilt
+        try:
+            return read(*arguments)
+        except IndexDamaged as damage:
+            self._rebuild_index(damage, seen)
+            return read(*arguments)
+
+    # -- reading -------------------------------------------------------------
+
+    def read_stream(self, stream, number, stop, limit):
+        """The records of `stream` with its events from `number`, at least one and, if there
+        is more than one, of about `limit` bytes; none if number >= stop.
+
+        The first and the last may hold more than was asked for: see Record.frames.
+        Raises    CorruptSegment   when the very first can't be read
+                  StoreClosed
+        """
+        return self._while_open(self._with_index, self._read_stream, stream, number, stop, limit)
+
+    def read_all(self, position, stop, limit):
+        """The same in the order of positions."""
+        return self._while_open(self._with_index, self._read_all, position, stop, limit)
+
+    def _while_open(self, read, *arguments):
+        """Call `read`, while `close` waits for it."""
+        with self._reading:
+            if self._readers is None:
+                raise StoreClosed()
+            self._readers += 1
+        try:
+            return read(*arguments)
+        finally:
+            with self._reading:
+                self._readers -= 1
+                if not self._readers:
+                    self._reading.notify_all()
+
+    def _read_stream(self, stream, number, stop, limit):
+        records = []
+        size = 0
+        while number < stop and size < limit:
+            found = self.index.places(stream, number, _PLACES_AT_ONCE)
+            if found is None:
+                raise IndexDamaged(f"it has no place for event {number} of stream {stream!r}")
+            sequence, places = found
+            segment = self._segments[sequence]
+            before = number
+            for one in _stretch(segment, stream, places, number, bool(records)):
+                records.append(one)
+                number = one.stop
+                size += one.size
+                if number >= stop or size >= limit:
+                    break
+            if number == before:
+                if records:
+                    break       # the next call says what is wrong with the next record
+                raise IndexDamaged(f"event {number} of stream {stream!r} isn't where it says, "
+                                   f"at byte {places[0][1]} of {segment.path}")
+        return records
+
+    def _read_all(self, position, stop, limit):
+        records = []
+        size = 0
+        while position < stop and size < limit:
+            segment = self._segment_at(position)
+            byte = self.index.byte_of(segment.sequence, position) or HEADER_SIZE
+            before = position
+            try:
+                for at, one in Reader(segment).records(byte):
+                    byte = at + one.size
+                    if one.position + one.count > position:
+                        records.append(one)
+                        position = one.position + one.count
+                        size += one.size
+                        if position >= stop or size >= limit:
+                            break
+            except BadRecord as bad:
+                if records:
+                    break       # the next call says what is wrong
+                raise segment.corrupt(byte, bad, position) from None
+            if position == before:
+                raise IndexDamaged(f"position {position} isn't in {segment.path}")
+        return records
+
+    def _segment_at(self, position):
+        return self._segments[bisect_right(self._firsts, position) - 1]
+
+    # -- closing -------------------------------------------------------------
+
+    def close(self):
+        """Sync, leave a mark that all is on disk, write the index, close the files."""
+        with self._reading:
+            if self._readers is None:
+                return
+            while self._readers:
+                self._reading.wait()
+            self._readers = None
+        try:
+            if self.failed is None:
+                self._finish()
+        finally:
+            self.index.close()
+            for segment in self._segments:
+                segment.close()
+
+    def _finish(self):
+        self.sync()
+        tail = self._segments[-1]
+        if self._marked < self.next_position:
+            # Without it, damage to the last records would look like a tear.
+            mark = record.encode_mark(tail.salt, self.next_position, self._clock())
+            try:
+                self._files.write(tail.fd, mark, tail.end)
+                tail.end += len(mark)
+                tail.sync()
+            except OSError as error:
+                self.fail(tail.path, "writing the closing mark", error)
+                return
+        self.index.seal(self._through(tail, tail.end, self.next_position))
+        self._flush_index(self.synced)
+
+
+def _stretch(segment, stream, places, number, have_some):
+    """Yield the records of `stream` in `segment` from `number` on, by their places.
+
+    A record without a place begins where the one before it, of the same stream, ends.
+    """
+    reader = Reader(segment)
+    for i, (_, byte) in enumerate(places):
+        following = places[i + 1] if i + 1 < len(places) else None
+        # A window is worth reading where its records are this stream's, or close.
+        span = LONG_READ if following and following[1] - byte < _CLOSE else SHORT_READ
+        while byte < segment.end:
+            try:
+                one = reader.record(byte, span)
+            except BadRecord as bad:
+                if have_some:
+                    return      # the next call says what is wrong
+                raise segment.corrupt(byte, bad) from None
+            if one.stream != stream or one.number > number:
+                break
+            if one.stop > number:
+                number = one.stop
+                have_some = True
+                yield one
+            byte += one.size
+            span = LONG_READ
+            if following and number >= following[0]:
+                break

@@ -1,0 +1,358 @@
+"""A run of consecutive events of one stream as bytes: encode it, decode it, or
+say why these bytes are not one.  The only file that knows what is inside.
+
+     0       4      5      6       8        12      16        20      24
+    +-------+------+------+-------+--------+-------+---------+-------+
+    | magic | kind | zero | flags | stored | count | frames  | size  |
+    +-------+------+------+-------+--------+-------+---------+-------+
+    24       32         40      48       56         60           64
+    +--------+----------+-------+--------+----------+------------+------
+    | number | position | clock | synced | body crc | header crc | body
+    +--------+----------+-------+--------+----------+------------+------
+
+    magic       ff 45 56 01: the last byte is the version of this layout
+    kind        1 events; 2 a mark, which has no event and no body
+    flags       1 more follows: this record and the next are one append
+                2 the body is compressed (zlib)
+                4 the body has details
+    stored      bytes of the body in the file
+    count       events
+    frames      bytes of frames in the body, before compression
+    size        bytes of the body before compression
+    number      of the first event in its stream
+    position    of the first event in the store
+    clock       microseconds since 1970, UTC, as the clock said when it was written
+    synced      every event before this position was on disk when it was written
+    body crc    CRC-32 of the body as stored
+    header crc  CRC-32 of the 60 bytes before it, begun from the segment's salt
+
+All numbers are little-endian and unsigned.  The body:
+
+    frames      each event as subscribers get it:
+                *5 +event +STREAM :NUMBER +NAME $length DATA
+    ends        for each event a u32: where its frame ends, from the first frame
+    details     for each event u16 bytes of id, u16 bytes of tags, u32 bytes of
+                metadata; then for each event its id, tags and metadata
+
+The salt is random, drawn for each segment, and never leaves the machine.
+So bytes of an old file, or a payload made to look like a record, don't pass.
+"""
+
+import struct
+import sys
+import zlib
+from array import array
+from bisect import bisect_right
+from itertools import accumulate
+from typing import NamedTuple
+
+MAGIC = b"\xffEV\x01"
+EVENTS = 1
+MARK = 2
+MORE = 1
+ZIPPED = 2
+DETAILS = 4
+
+KINDS = {EVENTS, MARK}
+FLAGS = MORE | ZIPPED | DETAILS
+
+# A record is closed when its frames reach this; only a single event is larger.
+MAX_FRAMES = 64 * 1024
+# What `size` may claim: a compressed body can't inflate past it.
+MAX_BODY = 1 << 30
+
+_HEADER = struct.Struct("<4sBBHIIIIQQQQI")
+_CRC = struct.Struct("<I")
+_DETAIL = struct.Struct("<HHI")
+HEADER_SIZE = _HEADER.size + _CRC.size
+
+MAX_ID = 0xFFFF
+
+_STREAM_AT = len(b"*5\r\n+event\r\n+")
+_crc32 = zlib.crc32
+
+
+class Event(NamedTuple):
+    """One event, as it is read.
+
+    number     its place in its stream, from 0
+    position   its place in the store, from 0
+    time       microseconds since 1970, UTC, when it was appended
+    """
+
+    stream: str
+    number: int
+    position: int
+    time: int
+    name: str
+    data: bytes
+    id: bytes = b""
+    metadata: bytes = b""
+
+
+class BadRecord(Exception):
+    """These bytes are not a whole record.
+
+    unknown   True if they are one of a version, kind or flag of the future
+    """
+
+    def __init__(self, why, unknown=False):
+        super().__init__(why)
+        self.why = why
+        self.unknown = unknown
+
+
+class ShortRecord(BadRecord):
+    """The header at hand is good, but more bytes are needed: `size` in all."""
+
+    def __init__(self, found, size):
+        super().__init__(f"{found} bytes where the record takes {size}")
+        self.size = size
+
+
+class Record:
+    """A decoded record.  `body` is inflated; positions in it are bytes.
+
+    size   bytes in the file, header included
+    """
+
+    __slots__ = ("kind", "flags", "size", "count", "number", "position", "clock", "synced",
+                 "body", "frames_size", "_ends", "_stream")
+
+    def __init__(self, kind, flags, size, count, number, position, clock, synced, body, frames_size,
+                 stream=None, ends=None):
+        self.kind = kind
+        self.flags = flags
+        self.size = size
+        self.count = count
+        self.number = number
+        self.position = position
+        self.clock = clock
+        self.synced = synced
+        self.body = body
+        self.frames_size = frames_size
+        self._stream = stream
+        self._ends = ends
+
+    @property
+    def stream(self):
+        """The stream's name (bytes); every frame begins with it."""
+        if self._stream is None:
+            self._stream = stream_of(self.body)
+        return self._stream
+
+    @property
+    def ends(self):
+        """Where each frame ends, in bytes from the first frame."""
+        if self._ends is None:
+            if self.count == 1:
+                self._ends = (self.frames_size,)
+            else:
+                self._ends = _unpack_u32(self.body[self.frames_size:self.frames_size + 4 * self.count])
+        return self._ends
+
+    @property
+    def more_follows(self):
+        return bool(self.flags & MORE)
+
+    @property
+    def stop(self):
+        """The number after the last one."""
+        return self.number + self.count
+
+    def frames(self, first=0, stop=None):
+        """The frames of the events [first, stop) of this record, counted from its own first."""
+        start = self.ends[first - 1] if first > 0 else 0
+        end = self.frames_size if stop is None or stop >= self.count else self.ends[stop - 1]
+        return memoryview(self.body)[start:end]
+
+    def index_at(self, pos):
+        """Which of its events, counted from its own first, has byte `pos` of the frames."""
+        return bisect_right(self.ends, pos)
+
+    def events(self, first=0, stop=None):
+        """The events [first, stop) of this record, counted from its own first."""
+        stop = self.count if stop is None else min(stop, self.count)
+        stream = self.stream.decode()
+        details = self._details() if self.flags & DETAILS else None
+        for i in range(first, stop):
+            name, data = split_frame(bytes(self.frames(i, i + 1)))
+            id_, metadata = details[i] if details else (b"", b"")
+            yield Event(stream, self.number + i, self.position + i, self.clock,
+                        name.decode(), data, id_, metadata)
+
+    def details(self):
+        """(id, metadata) of each event."""
+        return self._details() if self.flags & DETAILS else [(b"", b"")] * self.count
+
+    def _details(self):
+        table = self.frames_size + 4 * self.count
+        pos = table + _DETAIL.size * self.count
+        details = []
+        for i in range(self.count):
+            id_size, tags_size, metadata_size = _DETAIL.unpack_from(self.body, table + _DETAIL.size * i)
+            after_id = pos + id_size
+            metadata_at = after_id + tags_size
+            end = metadata_at + metadata_size
+            details.append((bytes(self.body[pos:after_id]), bytes(self.body[metadata_at:end])))
+            pos = end
+        return details
+
+
+def frames(stream, name, number, datas):
+    """The frames of events alike but for their data, the first one numbered `number`."""
+    head = b"*5\r\n+event\r\n+%b\r\n:" % stream
+    tail = b"\r\n+%b\r\n$" % name
+    return [b"%b%d%b%d\r\n%b\r\n" % (head, n, tail, len(data), data)
+            for n, data in enumerate(datas, number)]
+
+
+def stream_of(frame):
+    """The stream's name in a frame, or in frames one behind the other."""
+    return bytes(frame[_STREAM_AT:frame.index(b"\r\n", _STREAM_AT)])
+
+
+def split_frame(frame):
+    """(name, data) of a frame."""
+    _, _, _, _, name, _, data = frame.split(b"\r\n", 6)
+    return name[1:], data[:-2]
+
+
+def details(pairs):
+    """The details section for [(id, metadata), …]."""
+    table = [_DETAIL.pack(len(id_), 0, len(metadata)) for id_, metadata in pairs]
+    return b"".join(table) + b"".join([id_ + metadata for id_, metadata in pairs])
+
+
+def encode(salt, stream, number, position, clock, synced, frame_list, more=False, pairs=None, level=0):
+    """Return (bytes of one record, the Record that they are).
+
+    frame_list   what `frames` made, at least one
+    more         the next record belongs to the same append
+    pairs        [(id, metadata), …], one for each frame, or None
+    level        zlib's, 1 to 9; 0 leaves the body as it is
+    """
+    count = len(frame_list)
+    if count == 1:
+        ends = (len(frame_list[0]),)
+        body = b"%b%b" % (frame_list[0], _CRC.pack(ends[0]))
+    else:
+        ends = array("I", accumulate(map(len, frame_list)))
+        body = b"%b%b" % (b"".join(frame_list), _pack_u32(ends))
+    flags = MORE if more else 0
+    if pairs is not None:
+        flags |= DETAILS
+        body += details(pairs)
+    stored, size = body, len(body)
+    if level:
+        zipped = zlib.compress(body, level)
+        if len(zipped) < size:
+            flags |= ZIPPED
+            stored = zipped
+    header = _HEADER.pack(MAGIC, EVENTS, 0, flags, len(stored), count, ends[-1], size,
+                          number, position, clock, synced, _crc32(stored))
+    whole = b"%b%b%b" % (header, _CRC.pack(_crc32(header, salt)), stored)
+    return whole, Record(EVENTS, flags, len(whole), count, number, position, clock, synced,
+                         body, ends[-1], stream, ends)
+
+
+def encode_mark(salt, position, clock):
+    """A record without events, which says that all before `position` is on disk."""
+    header = _HEADER.pack(MAGIC, MARK, 0, 0, 0, 0, 0, 0, 0, position, clock, position, 0)
+    return header + _CRC.pack(_crc32(header, salt))
+
+
+def _header(buffer, pos, salt):
+    """Check the header at `pos` and return its fields."""
+    header = buffer[pos:pos + HEADER_SIZE]
+    if len(header) < HEADER_SIZE:
+        raise BadRecord(f"{len(header)} bytes where a header takes {HEADER_SIZE}")
+    fields = _HEADER.unpack_from(header)
+    if fields[0] != MAGIC:
+        if fields[0][:3] == MAGIC[:3] and _header_checks(header, salt):
+            raise BadRecord(f"record version {fields[0][3]}", unknown=True)
+        raise BadRecord("no record begins here")
+    if not _header_checks(header, salt):
+        raise BadRecord("its header doesn't match its checksum")
+    _, kind, zero, flags, stored, count, frames_size, size, *_ = fields
+    if kind not in KINDS:
+        raise BadRecord(f"record kind {kind}", unknown=True)
+    if zero or flags & ~FLAGS:
+        raise BadRecord(f"record flags {flags | zero << 16:#x}", unknown=True)
+    if size > MAX_BODY or frames_size + 4 * count > size or (not flags & ZIPPED and stored != size):
+        raise BadRecord("the sizes in its header contradict each other")
+    return fields
+
+
+def _header_checks(header, salt):
+    return _CRC.unpack_from(header, _HEADER.size)[0] == _crc32(header[:_HEADER.size], salt)
+
+
+def synced_in(buffer, pos, salt):
+    """The `synced` of a whole header at `pos`, or None if there is none."""
+    try:
+        return _header(buffer, pos, salt)[11]
+    except BadRecord:
+        return None
+
+
+def decode(buffer, pos, salt):
+    """The record at byte `pos` of `buffer` (bytes).
+
+    Raises    ShortRecord    its header is good and its body goes on past the buffer
+              BadRecord      anything else is wrong with it
+    """
+    _, kind, _, flags, stored, count, frames_size, size, number, position, clock, synced, crc = \
+        _header(buffer, pos, salt)
+    start = pos + HEADER_SIZE
+    body = buffer[start:start + stored]
+    if len(body) < stored:
+        raise ShortRecord(HEADER_SIZE + len(body), HEADER_SIZE + stored)
+    if _crc32(body) != crc:
+        raise BadRecord("its body doesn't match its checksum")
+    if flags & ZIPPED:
+        body = _inflate(body, size)
+    return Record(kind, flags, HEADER_SIZE + stored, count, number, position, clock, synced,
+                  body, frames_size)
+
+
+def _inflate(body, size):
+    """Inflate `body`, never to more than one byte past the `size` it claims."""
+    try:
+        inflated = zlib.decompressobj().decompress(body, size + 1)
+    except zlib.error as error:
+        raise BadRecord(f"its body can't be inflated: {error}") from None
+    if len(inflated) != size:
+        raise BadRecord(f"its body doesn't inflate to {size} bytes")
+    return inflated
+
+
+def _pack_u32(values):
+    if sys.byteorder == "big":
+        values = array("I", values)
+        values.byteswap()
+    return values.tobytes()
+
+
+def _unpack_u32(data):
+    values = array("I")
+    values.frombytes(data)
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+def guess(buffer, salt):
+    """(stream, number) of a damaged record at the start of `buffer`, for an error message.
+
+    Either is None where it can't be read; neither is to be relied on.
+    """
+    number = stream = None
+    try:
+        number = _header(buffer, 0, salt)[8]
+    except BadRecord:
+        pass
+    start = HEADER_SIZE + _STREAM_AT
+    if buffer[HEADER_SIZE:start] == b"*5\r\n+event\r\n+":
+        stream = bytes(buffer[start:buffer.find(b"\r\n", start)]).decode("utf-8", "replace")
+    return stream, number

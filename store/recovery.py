@@ -1,0 +1,173 @@
+"""Find where a log ends: read records until one is not whole, and say whether
+that is a tear or damage.
+
+    segment 7              segment 8
+    | R R R R R R R R R | | R R R x . . R . |
+                                  |     '-- its header says synced = F
+                                  '-- the first bad record, at position P
+
+Every header carries the position that was on disk when it was written, and the
+index remembers one.  F is the highest of them all.  P < F: these bytes were on
+disk and are not what they were.  That is damage: nothing is changed, the caller
+gets CorruptSegment.  P >= F: the write was never finished.  That is a tear: what
+follows may be anything (unsynced pages reach the disk in any order, so good
+records behind it prove nothing) and was never promised to anyone.
+
+What is assumed of the disk: an unsynced write can damage no bytes but its own.
+"""
+
+from . import record
+from .errors import CorruptSegment
+from .record import BadRecord
+from .segment import HEADER_SIZE, Reader
+
+_SEARCH = 1 << 20
+
+
+class End:
+    """Where the log ends.
+
+    segments    how many segments it has; those behind were never synced
+    byte        where the records of the last of them end
+    position    which the next event gets
+    synced      F
+    torn        why the record at `byte` is bad, or None if the log ends there by itself
+    """
+
+    def __init__(self, segments, byte, position, synced, torn=None):
+        self.segments = segments
+        self.byte = byte
+        self.position = position
+        self.synced = synced
+        self.torn = torn
+
+
+class Scan:
+    """Reads the log from some byte on to its end, keeping count.
+
+    position   of the first event there; afterwards, of the next one
+    synced     the F that is known already, or 0
+    heads      {stream: next number} as of there; brought up to date
+    visit      called with (segment, byte, record), in order, for each record of
+               an append that is there as a whole
+    """
+
+    def __init__(self, position, synced, heads, visit):
+        self.position = position
+        self.synced = synced
+        self.heads = heads
+        self._visit = visit
+        self._forget_group()
+
+    def run(self, segments, start, byte, stop=None):
+        """Read from byte `byte` of segments[start] on, and return the End.
+
+        stop      a byte of the last segment to read to, instead of its end
+
+        Raises    CorruptSegment   damage
+                  UnknownFormat    a record of a newer version
+        """
+        for i in range(start, len(segments)):
+            segment = segments[i]
+            if byte == HEADER_SIZE:
+                self._check_joint(segment)
+            last = i + 1 == len(segments)
+            bad, byte = self._read(segment, byte, stop if last else None)
+            if bad is not None:
+                if last and _only_zeros(segment, byte):
+                    bad = None          # preallocated, and not used yet
+                else:
+                    self.synced = max(self.synced, _highest_synced(segments[i:], byte))
+                    if bad.unknown or self.position < self.synced:
+                        raise segment.corrupt(byte, bad, self.position)
+                    return End(i + 1, byte, self.position, self.synced, bad.why)
+            end, byte = byte, HEADER_SIZE
+        return End(len(segments), end, self.position, self.synced)
+
+    def _check_joint(self, segment):
+        if segment.header.first != self.position:
+            raise CorruptSegment(
+                segment.path, 0, f"it begins at position {segment.header.first}, the segment before it "
+                f"ends at {self.position}", position=self.position)
+
+    def _read(self, segment, byte, stop):
+        """Read the records of a segment; return (the BadRecord that ended it or None, its byte)."""
+        try:
+            for at, found in Reader(segment, stop).records(byte):
+                self._take(segment, at, found)
+                byte = at + found.size
+        except BadRecord as bad:
+            return bad, self._group_start(byte)
+        if self._group:
+            return BadRecord("the append that it begins isn't whole"), self._group_start(byte)
+        return None, byte
+
+    def _group_start(self, byte):
+        """The byte where the append begins that byte `byte` cuts, whose records are forgotten."""
+        if self._group:
+            byte = self._group[0][0]
+            self._forget_group()
+        return byte
+
+    def _take(self, segment, byte, found):
+        self._check_follows(found)
+        self._group.append((byte, found))
+        self._group_position = found.position + found.count
+        if found.count:
+            self._group_heads[found.stream] = found.stop
+        if not found.more_follows:
+            self._accept(segment)
+
+    def _check_follows(self, found):
+        """Raise BadRecord unless `found` goes on where the record before it ended."""
+        position = self._group_position if self._group else self.position
+        if found.position != position:
+            raise BadRecord(f"it says position {found.position}, expected {position}")
+        if not found.count:
+            return
+        number = self._group_heads.get(found.stream)
+        if number is None:
+            number = self.heads.get(found.stream, 0)
+        if found.number != number:
+            raise BadRecord(f"it says number {found.number} of its stream, expected {number}")
+
+    def _accept(self, segment):
+        """The append is whole: visit its records."""
+        for byte, one in self._group:
+            self._visit(segment, byte, one)
+            self.synced = max(self.synced, one.synced)
+        self.position = self._group_position
+        self.heads.update(self._group_heads)
+        self._forget_group()
+
+    def _forget_group(self):
+        self._group = []            # (byte, record) of an append whose last record is still to come
+        self._group_heads = {}      # {stream: next number} behind it
+        self._group_position = 0
+
+
+def _only_zeros(segment, byte):
+    size = segment.file_size()
+    while byte < size:
+        data = segment.files.read(segment.fd, min(_SEARCH, size - byte), byte)
+        if data.count(0) != len(data):
+            return False
+        byte += len(data)
+    return True
+
+
+def _highest_synced(segments, byte):
+    """The highest `synced` of any good header from byte `byte` of the first segment on."""
+    highest = 0
+    for segment in segments:
+        size = segment.file_size()
+        while byte < size:
+            # Pieces overlap by a header, so that none is missed between two.
+            data = segment.files.read(segment.fd, _SEARCH + record.HEADER_SIZE, byte)
+            at = data.find(record.MAGIC)
+            while at >= 0:
+                highest = max(highest, record.synced_in(data, at, segment.salt) or 0)
+                at = data.find(record.MAGIC, at + 1)
+            byte += _SEARCH
+        byte = HEADER_SIZE
+    return highest

@@ -1,0 +1,52 @@
+"""One stream in memory: how far it goes, and who waits for it to go further.
+
+    visible <= next        visible   readers see the events before it
+                           next      the number that the next event gets
+
+Between the two are events that were written and, under `always`, are not yet
+on disk.  Both only go up, but for a failed sync, which takes `visible` back to
+what is on disk.
+
+A store has one of these for each stream, a million if need be: so no lock and
+no Condition of their own until somebody waits.  (A Condition is 1.2 KB.)
+"""
+
+import threading
+
+
+class Stream:
+    """`next`, `visible` and `condition` are written under the append lock, and read without."""
+
+    __slots__ = ("name", "next", "visible", "condition", "_held")
+
+    def __init__(self, name, number):
+        self.name = name
+        self.next = number
+        self.visible = number
+        self.condition = None       # made for the first who waits, dropped with the last who holds
+        self._held = 0
+
+    def attend(self, waiting):
+        """Somebody holds this stream, and perhaps waits on `condition`; under the append lock.
+
+        Whoever moves `visible` does so under that lock and looks for a
+        Condition afterwards, so no move goes unnoticed.
+        """
+        if waiting and self.condition is None:
+            self.condition = threading.Condition(threading.Lock())
+        self._held += 1
+
+    def leave(self):
+        """One who called `attend` is done; under the append lock.  True for the last."""
+        self._held -= 1
+        if self._held:
+            return False
+        self.condition = None
+        return True
+
+    def notify(self):
+        """Wake those who wait; called without the append lock, after `visible` moved."""
+        condition = self.condition
+        if condition is not None:
+            with condition:
+                condition.notify_all()

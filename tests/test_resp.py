@@ -1,0 +1,970 @@
+import gc
+import itertools
+import math
+import random
+import threading
+import weakref
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import resp
+from resp import BadRequest, ErrorReply, INCOMPLETE, Parser, ProtocolError, Push, Requests
+from tests.naive_resp import read_all
+
+# Big enough to be out of the way, small enough that a test can reach them.
+LIMITS = {"max_bulk": 300, "max_elements": 40}
+
+
+def examples(count):
+    """That many examples, without a clock: machines that run tests are slow at times."""
+    return settings(max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+# -- helpers -----------------------------------------------------------------
+
+def shape(value):
+    """A value of `resp` as the naive reader says it, so that True, 1 and 1.0 differ."""
+    if isinstance(value, Push):
+        return "push", [shape(item) for item in value]
+    if isinstance(value, list):
+        return "list", [shape(item) for item in value]
+    if isinstance(value, dict):
+        return "map", [(shape(key), shape(item)) for key, item in value.items()]
+    if isinstance(value, ErrorReply):
+        return "error", value.args[0]
+    if isinstance(value, float):
+        return "double", repr(value)
+    names = {bytes: "string", bool: "boolean", int: "integer", type(None): "null"}
+    return names[type(value)], value
+
+
+def as_read(value):
+    """What the naive reader says, with a map that can't be a dict as the list of lists it is read as."""
+    kind, items = value
+    if kind == "map":
+        items = [(as_read(key), as_read(item)) for key, item in items]
+        if any(key[0] != "string" for key, _ in items):
+            return "list", [("list", list(pair)) for pair in items]
+    elif kind in ("list", "push"):
+        items = [as_read(item) for item in items]
+    return kind, items
+
+
+def read(pieces, parser=None):
+    """Return (shapes, how it ends, the error's text) of what was fed in `pieces`."""
+    parser = parser or Parser()
+    shapes = []
+    for piece in pieces:
+        parser.feed(piece)
+        try:
+            shapes.extend(shape(value) for value in parser.values())
+        except ProtocolError as error:
+            return shapes, "invalid", str(error)
+    return shapes, "cut" if parser.mid_value else "end", None
+
+
+def values(data, **limits):
+    parser = Parser(**limits)
+    parser.feed(data)
+    return list(parser.values())
+
+
+def error_of(data, parser=None):
+    """The text of the error that `data` ends in; it must be no value before."""
+    shapes, ending, text = read([data], parser)
+    assert (shapes, ending) == ([], "invalid")
+    return text
+
+
+def split(data, places):
+    """`data` cut at `places`."""
+    edges = [0, *sorted(places), len(data)]
+    return [data[a:b] for a, b in zip(edges, edges[1:])]
+
+
+def every_split(data, most_pieces=3):
+    """Cut everywhere into two and three pieces, and into single bytes."""
+    places = range(1, len(data))
+    for count in range(1, most_pieces):
+        for chosen in itertools.combinations(places, count):
+            yield split(data, chosen)
+    yield split(data, places)
+
+
+def take_all(requests, pieces):
+    """What a server takes of `pieces`: runs as single commands, errors as their text."""
+    taken = []
+    for piece in pieces:
+        requests.feed(piece)
+        for one in requests.take():
+            if isinstance(one, ProtocolError):
+                return [*taken, ("the end", str(one))]
+            if isinstance(one, BadRequest):
+                taken.append(("bad", str(one)))
+            else:
+                head, lasts = one
+                taken.extend((*head, last) for last in lasts)
+    return taken
+
+
+class Plain(Requests):
+    """Requests without its fast path."""
+
+    def _take_runs(self, taken):
+        pass
+
+
+def strings(count):
+    return resp.command(*["a"] * count)
+
+
+# -- values to bytes ---------------------------------------------------------
+
+@pytest.mark.parametrize("encoded, expected", [
+    (resp.simple(b"OK"), b"+OK\r\n"),
+    (resp.error("ERR no such thing"), b"-ERR no such thing\r\n"),
+    (resp.error("ERR caf\xe9"), b"-ERR caf\xc3\xa9\r\n"),
+    (resp.error("ERR a\r\nb\nc"), b"-ERR a  b c\r\n"),
+    (resp.error("ERR \udcff"), b"-ERR \\udcff\r\n"),
+    (resp.integer(-7), b":-7\r\n"),
+    (resp.integer(2 ** 64 - 1), b":18446744073709551615\r\n"),
+    (resp.bulk(b""), b"$0\r\n\r\n"),
+    (resp.bulk(b"a\r\nb"), b"$4\r\na\r\nb\r\n"),
+    (resp.array([]), b"*0\r\n"),
+    (resp.array([b":1\r\n", b"$-1\r\n"]), b"*2\r\n:1\r\n$-1\r\n"),
+    (resp.push([b":1\r\n"], 2), b"*1\r\n:1\r\n"),
+    (resp.push([b":1\r\n"], 3), b">1\r\n:1\r\n"),
+    (resp.mapping([(b"+a\r\n", b":1\r\n"), (b"+b\r\n", b":2\r\n")], 2), b"*4\r\n+a\r\n:1\r\n+b\r\n:2\r\n"),
+    (resp.mapping([(b"+a\r\n", b":1\r\n"), (b"+b\r\n", b":2\r\n")], 3), b"%2\r\n+a\r\n:1\r\n+b\r\n:2\r\n"),
+    (resp.null(2), b"$-1\r\n"),
+    (resp.null(3), b"_\r\n"),
+    (resp.command("publish", "caf\xe9", 12, b"\xff\r\n", bytearray(b"x")),
+     b"*5\r\n$7\r\npublish\r\n$5\r\ncaf\xc3\xa9\r\n$2\r\n12\r\n$3\r\n\xff\r\n\r\n$1\r\nx\r\n"),
+])
+def test_a_value_is_encoded_as_the_specification_says(encoded, expected):
+    assert encoded == expected
+
+
+@pytest.mark.parametrize("argument", [1.5, None])
+def test_an_argument_that_is_neither_text_nor_bytes_nor_int_is_a_type_error(argument):
+    with pytest.raises(TypeError):
+        resp.command("publish", argument)
+
+
+# -- bytes to values ---------------------------------------------------------
+
+VALUES = [
+    (b"+OK\r\n", b"OK"),
+    (b"+\r\n", b""),
+    (b"-ERR no\r\n", ErrorReply("ERR no")),
+    (b"-\xff\r\n", ErrorReply("\ufffd")),
+    (b":42\r\n", 42),
+    (b":+42\r\n", 42),
+    (b":-42\r\n", -42),
+    (b":18446744073709551615\r\n", 2 ** 64 - 1),
+    (b"$3\r\none\r\n", b"one"),
+    (b"$03\r\none\r\n", b"one"),
+    (b"$0\r\n\r\n", b""),
+    (b"$-1\r\n", None),
+    (b"*-1\r\n", None),
+    (b"_\r\n", None),
+    (b"*0\r\n", []),
+    (b"*2\r\n$1\r\na\r\n:1\r\n", [b"a", 1]),
+    (b"*2\r\n*-1\r\n$-1\r\n", [None, None]),
+    (b"*2\r\n*1\r\n:1\r\n*0\r\n", [[1], []]),
+    (b"#t\r\n", True),
+    (b"#f\r\n", False),
+    (b",1.5\r\n", 1.5),
+    (b",-1\r\n", -1.0),
+    (b",+1.5E-3\r\n", 0.0015),
+    (b",inf\r\n", math.inf),
+    (b",-inf\r\n", -math.inf),
+    (b",nan\r\n", math.nan),
+    (b",1e999\r\n", math.inf),
+    (b"(-" + b"9" * 40 + b"\r\n", 1 - 10 ** 40),
+    (b"!6\r\nERR no\r\n", ErrorReply("ERR no")),
+    (b"!7\r\nERR\r\nno\r\n", ErrorReply("ERR\r\nno")),
+    (b"=7\r\ntxt:one\r\n", b"one"),
+    (b"=4\r\ntxt:\r\n", b""),
+    (b"%1\r\n+a\r\n:1\r\n", {b"a": 1}),
+    (b"%0\r\n", {}),
+    (b"%2\r\n+a\r\n:1\r\n$1\r\na\r\n:2\r\n", {b"a": 2}),
+    (b"%2\r\n:1\r\n+a\r\n#t\r\n+b\r\n", [[1, b"a"], [True, b"b"]]),
+    (b"%1\r\n%0\r\n:1\r\n", [[{}, 1]]),
+    (b"~2\r\n:1\r\n:1\r\n", [1, 1]),
+    (b">2\r\n+event\r\n:1\r\n", Push([b"event", 1])),
+    (b">0\r\n", Push()),
+    (b"|1\r\n+ttl\r\n:9\r\n:1\r\n", 1),
+    (b"|0\r\n:1\r\n", 1),
+    (b"*2\r\n:1\r\n|1\r\n+ttl\r\n*1\r\n:9\r\n:2\r\n", [1, 2]),
+    (b"*1\r\n|0\r\n|0\r\n:2\r\n", [2]),
+    (b"*1\r\n|1\r\n|1\r\n:1\r\n:2\r\n:3\r\n:4\r\n:5\r\n", [5]),
+]
+
+
+@pytest.mark.parametrize("data, value", VALUES)
+def test_a_value_is_read_as_the_specification_says(data, value):
+    assert [shape(one) for one in values(data)] == [shape(value)]
+
+
+@pytest.mark.parametrize("data, value", VALUES)
+def test_the_naive_reader_reads_a_value_as_the_specification_says(data, value):
+    read_values, ending, _ = read_all(data)
+    assert ([as_read(one) for one in read_values], ending) == ([shape(value)], "end")
+
+
+def test_an_error_is_equal_to_one_of_the_same_text_and_hashes_like_it():
+    assert len({ErrorReply("ERR a"), ErrorReply("ERR a"), ErrorReply("ERR b")}) == 2
+    assert ErrorReply("ERR a") != "ERR a"
+
+
+def test_the_code_of_an_error_is_its_first_word():
+    assert [ErrorReply(text).code for text in ("WRONGVERSION at 3", "ERR", "")] == ["WRONGVERSION", "ERR", ""]
+
+
+def test_incomplete_is_false_and_says_what_it_is():
+    assert not INCOMPLETE
+    assert repr(INCOMPLETE) == "INCOMPLETE"
+
+
+def test_a_top_level_attribute_at_the_end_leaves_nothing_pending():
+    parser = Parser()
+    parser.feed(b"|1\r\n+a\r\n:1\r\n")
+    assert parser.get() is INCOMPLETE
+    assert not parser.mid_value
+    assert parser.pending == 0
+
+
+# Every one is 65,536 bytes of digits; the square of that is hours for a request full of them.
+@pytest.mark.parametrize("kind", [b":", b"(", b",", b",1.", b",1e", b"$", b"*"])
+def test_digits_are_counted_before_they_are_read(kind):
+    line = kind + b"1" * (resp.MAX_LINE - len(kind) + 1)
+    assert "found '1" in error_of(line + b"\r\n")
+
+
+def test_a_map_becomes_a_dict_only_where_nobody_can_choose_the_hashes_of_its_keys():
+    same_hash = [number * (2 ** 61 - 1) for number in range(5)]
+    assert len({hash(number) for number in same_hash}) == 1
+    data = b"%5\r\n" + b"".join(b"(%d\r\n:1\r\n" % number for number in same_hash)
+    assert values(data) == [[[number, 1] for number in same_hash]]
+
+
+# -- hostile bytes -----------------------------------------------------------
+
+NO_TYPE = "expected a RESP type such as '*' or '$'"
+
+HOSTILE = [
+    # what isn't RESP at all
+    (b"PING\r\n", 0, f"found 'P', {NO_TYPE}"),
+    (b"\r\n", 0, f"found '\\r', {NO_TYPE}"),
+    (b"\n", 0, f"found '\\n', {NO_TYPE}"),
+    (b" *1\r\n", 0, f"found ' ', {NO_TYPE}"),
+    (b"\0", 0, f"found '\\x00', {NO_TYPE}"),
+    (b"\xff", 0, f"found '\\xff', {NO_TYPE}"),
+    (b"'", 0, f'found "\'", {NO_TYPE}'),
+    (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 0, f"found 'G', {NO_TYPE}"),
+    (b"POST / HTTP/1.1\r\nHost: a\r\n\r\n*1\r\n$4\r\nPING\r\n", 0, f"found 'P', {NO_TYPE}"),
+    (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 0, f"found '\\x16', {NO_TYPE}"),
+    (b"SSH-2.0-OpenSSH_9.6\r\n", 0, f"found 'S', {NO_TYPE}"),
+    (b";4\r\n", 0, f"found ';', {NO_TYPE}"),
+    (b".\r\n", 0, f"found '.', {NO_TYPE}"),
+    # lengths
+    (b"$-2\r\n", 0, "found '-2', expected a number of bytes"),
+    (b"$-0\r\n\r\n", 0, "found '-0', expected a number of bytes"),
+    (b"$-01\r\n", 0, "found '-01', expected a number of bytes"),
+    (b"$+5\r\nhello\r\n", 0, "found '+5', expected a number of bytes"),
+    (b"$ 5\r\nhello\r\n", 0, "found ' 5', expected a number of bytes"),
+    (b"$5 \r\nhello\r\n", 0, "found '5 ', expected a number of bytes"),
+    (b"$5\n\r\nhello\r\n", 0, "found '5\\n', expected a number of bytes"),
+    (b"$1_0\r\n0123456789\r\n", 0, "found '1_0', expected a number of bytes"),
+    (b"$0x5\r\nhello\r\n", 0, "found '0x5', expected a number of bytes"),
+    (b"$5.0\r\nhello\r\n", 0, "found '5.0', expected a number of bytes"),
+    (b"$\xd9\xa5\r\nhello\r\n", 0, "found '\\xd9\\xa5', expected a number of bytes"),
+    (b"$\r\n\r\n", 0, "found '', expected a number of bytes"),
+    (b"$-\r\n", 0, "found '-', expected a number of bytes"),
+    (b"$" + b"0" * 19 + b"\r\n", 0, f"found '{'0' * 19}', expected a number of bytes"),
+    (b"$" + b"9" * 5000 + b"\r\n", 0, f"found '{'9' * 40}'..., expected a number of bytes"),
+    (b"$?\r\n", 0, "streamed types are not supported"),
+    (b"!-1\r\n", 0, "found '-1', expected a number of bytes"),
+    (b"=-1\r\n", 0, "found '-1', expected a number of bytes"),
+    # counts
+    (b"*-2\r\n", 0, "found '-2', expected a number of elements"),
+    (b"*+2\r\n", 0, "found '+2', expected a number of elements"),
+    (b"* 2\r\n", 0, "found ' 2', expected a number of elements"),
+    (b"*1_000\r\n", 0, "found '1_000', expected a number of elements"),
+    (b"*\r\n", 0, "found '', expected a number of elements"),
+    (b"*" + b"9" * 19 + b"\r\n", 0, f"found '{'9' * 19}', expected a number of elements"),
+    (b"*?\r\n", 0, "streamed types are not supported"),
+    (b"%-1\r\n", 0, "found '-1', expected a number of elements"),
+    (b"~-1\r\n", 0, "found '-1', expected a number of elements"),
+    (b">-1\r\n", 0, "found '-1', expected a number of elements"),
+    (b"|-1\r\n", 0, "found '-1', expected a number of elements"),
+    # numbers, nulls and booleans
+    (b":\r\n", 0, "found '', expected an integer"),
+    (b":1 \r\n", 0, "found '1 ', expected an integer"),
+    (b":1_000\r\n", 0, "found '1_000', expected an integer"),
+    (b":--1\r\n", 0, "found '--1', expected an integer"),
+    (b":" + b"9" * 21 + b"\r\n", 0, f"found '{'9' * 21}', expected an integer"),
+    (b"(" + b"9" * 4001 + b"\r\n", 0, f"found '{'9' * 40}'..., expected an integer"),
+    (b",\r\n", 0, "found '', expected a number"),
+    (b",1.\r\n", 0, "found '1.', expected a number"),
+    (b",.5\r\n", 0, "found '.5', expected a number"),
+    (b",1_0\r\n", 0, "found '1_0', expected a number"),
+    (b",infinity\r\n", 0, "found 'infinity', expected a number"),
+    (b",0x1p3\r\n", 0, "found '0x1p3', expected a number"),
+    (b"_0\r\n", 0, "found '0', expected nothing after '_'"),
+    (b"#T\r\n", 0, "found 'T', expected 't' or 'f'"),
+    (b"#\r\n", 0, "found '', expected 't' or 'f'"),
+    # strings that don't end where they say
+    (b"$3\r\norders\r\n", 7, "a string of 3 bytes is not followed by CR LF"),
+    (b"$6\r\nord\r\n$1\r\na\r\n", 10, "a string of 6 bytes is not followed by CR LF"),
+    (b"$3\r\none\n\r", 7, "a string of 3 bytes is not followed by CR LF"),
+    (b"$0\r\nab", 4, "a string of 0 bytes is not followed by CR LF"),
+    (b"=3\r\ntxt\r\n", 4, "a verbatim string without its three-letter format"),
+    (b"=4\r\ntext\r\n", 4, "a verbatim string without its three-letter format"),
+    # inside an array, the place is that of the element
+    (b"*3\r\n$1\r\na\r\n:x\r\n", 11, "found 'x', expected an integer"),
+    (b"*2\r\n$1\r\na\r\nPING\r\n", 11, f"found 'P', {NO_TYPE}"),
+    (b"*1\r\n" * 8 + b"*0\r\n", 32, "arrays nested more than 8 deep"),
+    (b"|1\r\n" * 9, 32, "arrays nested more than 8 deep"),
+]
+
+
+@pytest.mark.parametrize("data, pos, why", HOSTILE)
+def test_bytes_that_are_not_resp_are_refused_with_their_place(data, pos, why):
+    text = f"Protocol error at byte {pos}: {why}"
+    assert error_of(data) == text
+    before = b"+before\r\n"
+    assert read([before + data]) == ([("string", b"before")], "invalid", text.replace(
+        f"byte {pos}:", f"byte {pos + len(before)}:"))
+    assert read_all(data) == ([], "invalid", pos)
+    assert take_all(Requests(), [data]) == take_all(Plain(), [data]) == [("the end", text)]
+
+
+@pytest.mark.parametrize("data, why", [
+    (b"$999999999999999999\r\n", "found 999999999999999999 bytes, expected no more than 67108864"),
+    (b"*999999999999999999\r\n",
+     "found 999999999999999999 elements in one value, expected no more than 1048576"),
+    (b"*1000000000\r\n", "found 1000000000 elements in one value, expected no more than 1048576"),
+    (b"%1000000\r\n", "found 2000000 elements in one value, expected no more than 1048576"),
+])
+def test_a_huge_length_is_refused_before_anything_behind_it_is_waited_for(data, why):
+    assert take_all(Requests(), [data]) == [("the end", f"Protocol error at byte 0: {why}")]
+
+
+@pytest.mark.parametrize("data", [
+    b"$5", b"$5\r", b"$5\r\n", b"$5\r\nhello", b"$5\r\nhello\r", b"$5\r\nhelloX", b"$abc", b":1\n", b":1\r",
+    b"*1\r\n", b"*2\r\n:1\r\n", b"%1\r\n:1\r\n", b"|1\r\n:1\r\n", b"*1\r\n|0\r\n", b"+no end of line\n",
+])
+def test_a_value_cut_short_is_awaited(data):
+    assert read([data]) == ([], "cut", None)
+    assert read_all(data)[:2] == ([], "cut")
+
+
+def test_an_error_repeats_and_nothing_fed_behind_it_is_kept():
+    parser = Parser()
+    parser.feed(b":1\r\n:x\r\n:2\r\n")
+    assert parser.get() == 1
+    for _ in range(3):
+        pending = parser.pending
+        with pytest.raises(ProtocolError, match="^Protocol error at byte 4: found 'x'") as caught:
+            parser.get()
+        assert caught.value.pos == 4
+        parser.feed(b":3\r\n" * 1000)
+        assert parser.pending == pending
+
+
+def test_an_error_holds_neither_its_parser_nor_what_was_fed():
+    requests = Requests()
+    requests.feed(strings(1) + b"x" * 1000)
+    alive = weakref.ref(requests)
+    gc.disable()
+    try:
+        taken = requests.take()
+        del requests
+        assert alive() is None
+    finally:
+        gc.enable()
+    assert str(taken[-1]) == f"Protocol error at byte 11: found 'x', {NO_TYPE}"
+
+
+# -- any value, any split ----------------------------------------------------
+
+text = st.binary(max_size=12) | st.sampled_from([b"\r\n", b"$3\r\nabc\r\n", b"\r", b"a\r\n*1\r\n"])
+line = text.map(lambda data: data.replace(b"\r", b"").replace(b"\n", b""))
+leaf = st.one_of(
+    st.tuples(st.just("+"), line), st.tuples(st.just("-"), line),
+    st.tuples(st.just("$"), text), st.tuples(st.just("!"), text), st.tuples(st.just("="), text),
+    st.tuples(st.just(":"), st.integers(-2 ** 64, 2 ** 64)), st.tuples(st.just("("), st.integers()),
+    st.tuples(st.just(","), st.floats()), st.tuples(st.just("#"), st.booleans()),
+    st.tuples(st.sampled_from(["_", "$-1", "*-1"]), st.none()))
+tree = st.recursive(
+    leaf,
+    lambda inner: st.tuples(st.sampled_from("*~>%|"), st.lists(inner, max_size=6)),
+    max_leaves=12)
+
+
+def encoded(node):
+    """A (type, content) as RESP, in the plainest way."""
+    kind, content = node
+    if kind in ("_", "$-1", "*-1"):
+        return kind.encode() + b"\r\n"
+    if kind in "+-":
+        return kind.encode() + content + b"\r\n"
+    if kind in ":(":
+        return f"{kind}{content}\r\n".encode()
+    if kind == ",":
+        return f",{content!r}\r\n".encode()
+    if kind == "#":
+        return b"#t\r\n" if content else b"#f\r\n"
+    if kind == "=":
+        content = b"txt:" + content
+    if kind in "$!=":
+        return b"%b%d\r\n%b\r\n" % (kind.encode(), len(content), content)
+    items = [item for item in content if item[0] != "|"]
+    if kind in "%|":
+        half = len(items) // 2
+        return b"%b%d\r\n%b" % (kind.encode(), half, wire(items[:2 * half]))
+    return b"%b%d\r\n%b" % (kind.encode(), len(items), wire(content))
+
+
+def wire(nodes):
+    return b"".join(encoded(node) for node in nodes)
+
+
+def expected(node):
+    """The shape that `encoded(node)` must be read as."""
+    kind, content = node
+    if kind in "+$=":
+        return "string", content
+    if kind in "-!":
+        return "error", content.decode("utf-8", "replace")
+    if kind in ":(":
+        return "integer", content
+    if kind == ",":
+        return "double", repr(content)
+    if kind == "#":
+        return "boolean", content
+    if kind in ("_", "$-1", "*-1"):
+        return "null", None
+    items = [expected(item) for item in content if item[0] != "|"]
+    if kind == "%":
+        pairs = list(zip(items[::2], items[1::2]))
+        if all(key[0] == "string" for key, _ in pairs):
+            return "map", [(("string", key), value) for key, value in {k[1]: v for k, v in pairs}.items()]
+        return "list", [("list", list(pair)) for pair in pairs]
+    return ("push" if kind == ">" else "list"), items
+
+
+def depth(node):
+    kind, content = node
+    return 1 + max(map(depth, content), default=0) if kind in "*~>%|" else 0
+
+
+trees = st.lists(tree.filter(lambda node: depth(node) <= resp.MAX_DEPTH), max_size=5)
+
+
+@given(trees)
+@examples(200)
+def test_any_values_that_are_encoded_are_read_back(nodes):
+    assert read([wire(nodes)]) == ([expected(node) for node in nodes if node[0] != "|"], "end", None)
+
+
+@given(trees, st.data())
+@examples(200)
+def test_values_do_not_depend_on_how_the_input_is_split(nodes, data):
+    whole = wire(nodes)
+    places = data.draw(st.lists(st.integers(0, len(whole)), max_size=8))
+    assert read(split(whole, places)) == read([whole])
+
+
+@pytest.mark.parametrize("data", sorted({data for data, _ in VALUES} | {data for data, _, _ in HOSTILE}))
+def test_no_split_of_a_short_input_changes_its_values_or_its_error(data):
+    data = data[:60] + b"+x\r\n"
+    whole = read([data])
+    for pieces in every_split(data, most_pieces=4 if len(data) < 20 else 3):
+        assert read(pieces) == whole
+
+
+@pytest.mark.parametrize("limit", range(1, 40))
+def test_no_split_changes_where_a_limit_is_passed_or_what_is_said(limit):
+    data = b"+ab\r\n*3\r\n$2\r\nab\r\n|1\r\n:1\r\n+abcdefg\r\n*2\r\n:1\r\n$9\r\n123456789\r\n:7\r\n"
+    for name in ("max_bulk", "max_elements", "max_size"):
+        whole = read([data], Parser(**{name: limit}))
+        for pieces in every_split(data, most_pieces=2):
+            assert read(pieces, Parser(**{name: limit})) == whole
+
+
+def test_no_split_changes_the_error_of_a_line_that_is_too_long(monkeypatch):
+    monkeypatch.setattr(resp, "MAX_LINE", 12)
+    for data in (b"*1\r\n+" + b"x" * size + end for size in range(10, 16) for end in (b"", b"\r", b"\r\n")):
+        for max_size in range(1, 24):
+            whole = read([data], Parser(max_size=max_size))
+            for pieces in every_split(data, most_pieces=2):
+                assert read(pieces, Parser(max_size=max_size)) == whole
+
+
+# -- against the naive reader ------------------------------------------------
+
+def agree(data):
+    """Both readers make the same values of `data` and end in the same way at the same byte."""
+    naive_values, naive_ending, naive_pos = read_all(data, **LIMITS)
+    shapes, ending, why = read([data], Parser(**LIMITS))
+    assert shapes == [as_read(value) for value in naive_values]
+    assert ending == naive_ending
+    if ending == "invalid":
+        assert why.startswith(f"Protocol error at byte {naive_pos}: ")
+
+
+# Bytes out of which RESP is made come up often enough to make some.
+resp_like = st.lists(
+    st.sampled_from([
+        b"\r\n", b"\r", b"\n", b"*", b"$", b":", b"%", b"|", b">", b"~", b"=", b"!", b"(", b",", b"#", b"_",
+        b"+", b"-", b"0", b"1", b"2", b"3", b"9", b"e", b".", b"t", b"inf", b"-1", b"txt:",
+        b"*0\r\n", b"*1\r\n", b"*2\r\n", b"%1\r\n", b"|0\r\n", b"|1\r\n", b"*41\r\n", b"$301\r\n",
+        b"$0\r\n\r\n", b"$1\r\na\r\n", b":1\r\n", b"$-1\r\n", b"*-1\r\n", b"+OK\r\n", b",1.5e3\r\n"]),
+    max_size=40).map(b"".join)
+# A place, how many bytes go there, and what comes instead.
+change = st.tuples(st.integers(0, 10 ** 6), st.integers(0, 4), st.binary(max_size=3) | resp_like)
+
+
+@given(st.binary(max_size=60) | resp_like)
+@examples(600)
+def test_random_bytes_are_judged_as_the_naive_reader_judges_them(data):
+    agree(data)
+
+
+@given(trees, st.lists(change, min_size=1, max_size=3))
+@examples(300)
+def test_valid_bytes_with_some_replaced_are_judged_as_the_naive_reader_judges_them(nodes, changes):
+    data = wire(nodes)
+    for place, dropped, put in changes:
+        place %= len(data) + 1
+        data = data[:place] + put + data[place + dropped:]
+    agree(data)
+    agree(data[:len(data) // 2])
+
+
+def test_every_byte_of_a_value_changed_to_any_other_is_judged_as_the_naive_reader_judges_it():
+    data = b"*4\r\n$2\r\nab\r\n%1\r\n+k\r\n:-1\r\n=5\r\ntxt:a\r\n|1\r\n#t\r\n,1.5e1\r\n_\r\n"
+    agree(data)
+    for place in range(len(data)):
+        for byte in range(256):
+            agree(data[:place] + bytes([byte]) + data[place + 1:])
+
+
+@given(st.lists(st.binary(max_size=30) | resp_like, max_size=6))
+@examples(200)
+def test_random_bytes_raise_nothing_but_a_protocol_error_of_the_server(pieces):
+    requests = Requests()
+    for piece in pieces:
+        requests.feed(piece)
+        for one in requests.take():
+            assert isinstance(one, (tuple, BadRequest, ProtocolError))
+    assert take_all(Requests(), [b"".join(pieces)]) == take_all(Plain(), pieces)
+
+
+# -- limits ------------------------------------------------------------------
+
+def test_a_string_may_be_as_long_as_the_limit_and_no_longer():
+    assert values(b"$5\r\nhello\r\n", max_bulk=5) == [b"hello"]
+    assert error_of(b"$6\r\n", Parser(max_bulk=5)) == (
+        "Protocol error at byte 0: found 6 bytes, expected no more than 5")
+    assert error_of(b"*2\r\n:1\r\n=6\r\n", Parser(max_bulk=5)) == (
+        "Protocol error at byte 8: found 6 bytes, expected no more than 5")
+
+
+def test_a_value_may_hold_as_many_elements_as_the_limit_and_no_more():
+    assert values(b"*3\r\n:1\r\n:2\r\n:3\r\n" * 2, max_elements=3) == [[1, 2, 3]] * 2
+    assert error_of(b"*4\r\n", Parser(max_elements=3)) == (
+        "Protocol error at byte 0: found 4 elements in one value, expected no more than 3")
+
+
+def test_elements_of_nested_arrays_maps_and_attributes_count():
+    nested = b"*3\r\n|1\r\n:1\r\n:2\r\n:3\r\n%1\r\n:4\r\n:5\r\n*1\r\n:6\r\n"
+    assert values(nested * 2, max_elements=8) == [[3, [[4, 5]], [6]]] * 2
+    assert error_of(nested, Parser(max_elements=7)) == (
+        "Protocol error at byte 32: found 8 elements in one value, expected no more than 7")
+    assert error_of(b"%2\r\n", Parser(max_elements=3)) == (
+        "Protocol error at byte 0: found 4 elements in one value, expected no more than 3")
+
+
+def test_scalars_and_top_level_attributes_count_for_no_later_value():
+    parser = Parser(max_elements=2, max_size=20)
+    for _ in range(30):
+        parser.feed(b"|1\r\n:1\r\n:2\r\n|0\r\n:3\r\n*2\r\n:4\r\n:5\r\n")
+        assert list(parser.values()) == [3, [4, 5]]
+
+
+def test_a_value_may_have_as_many_bytes_as_the_limit_and_no_more():
+    data = b"*3\r\n:1\r\n$3\r\nabc\r\n*0\r\n"
+    assert values(data * 3, max_size=len(data)) == [[1, b"abc", []]] * 3
+    assert error_of(data, Parser(max_size=len(data) - 1)) == (
+        f"Protocol error at byte 17: found more than {len(data) - 1} bytes in one value")
+    assert error_of(data[:12], Parser(max_size=16)) == (
+        "Protocol error at byte 8: found more than 16 bytes in one value")
+
+
+def test_a_value_that_is_still_coming_is_refused_at_the_first_byte_past_the_limit():
+    parser = Parser(max_size=10)
+    parser.feed(b"*2\r\n+abcde")
+    assert parser.get() is INCOMPLETE
+    parser.feed(b"f")
+    with pytest.raises(ProtocolError) as caught:
+        parser.get()
+    assert str(caught.value) == "Protocol error at byte 4: found more than 10 bytes in one value"
+
+
+@pytest.mark.parametrize("kind", [b"+", b"-"])
+def test_a_line_may_be_as_long_as_the_limit_and_no_longer(kind):
+    at_limit = kind + b"x" * resp.MAX_LINE + b"\r\n"
+    for places in ([], [1], [resp.MAX_LINE], [resp.MAX_LINE + 1], [resp.MAX_LINE + 2]):
+        assert len(read(split(at_limit, places))[0]) == 1
+        assert read(split(kind + b"x" + at_limit[1:], places)) == (
+            [], "invalid", "Protocol error at byte 0: no end of line within 65536 bytes")
+
+
+def test_a_line_without_end_is_refused_when_no_end_can_save_it():
+    parser = Parser()
+    parser.feed(b"+" + b"x" * resp.MAX_LINE + b"\r")
+    assert parser.get() is INCOMPLETE
+    parser.feed(b"x")
+    with pytest.raises(ProtocolError) as caught:
+        parser.get()
+    assert str(caught.value) == "Protocol error at byte 0: no end of line within 65536 bytes"
+
+
+def test_arrays_may_be_nested_as_deep_as_the_limit_and_no_deeper():
+    assert repr(values(b"*1\r\n" * resp.MAX_DEPTH + b":1\r\n")) == "[" * 9 + "1" + "]" * 9
+    assert values(b"*1\r\n" * 7 + b"*0\r\n") == [[[[[[[[[]]]]]]]]]
+    assert error_of(b"*1\r\n" * 8 + b"*1\r\n") == "Protocol error at byte 32: arrays nested more than 8 deep"
+
+
+# -- what waits --------------------------------------------------------------
+
+def test_an_empty_feed_changes_nothing():
+    parser = Parser()
+    parser.feed(b"")
+    parser.feed(b"$1\r\n")
+    parser.feed(b"")
+    assert parser.get() is INCOMPLETE
+    parser.feed(b"")
+    parser.feed(b"a\r\n")
+    parser.feed(b"")
+    assert list(parser.values()) == [b"a"]
+    assert not parser.mid_value
+
+
+def test_feeds_that_were_not_read_in_between_are_all_read():
+    parser = Parser()
+    for byte in b":1\r\n$3\r\nabc\r\n:2\r\n":
+        parser.feed(bytes([byte]))
+    assert list(parser.values()) == [1, b"abc", 2]
+
+
+def test_pending_is_what_no_value_was_made_of():
+    parser = Parser()
+    parser.feed(b":1\r\n*2\r\n$4\r\na")
+    assert parser.get() == 1
+    assert parser.pending == 9
+    assert parser.get() is INCOMPLETE
+    assert parser.pending == 5
+    parser.feed(b"b")
+    assert (parser.get(), parser.pending, parser.mid_value) == (INCOMPLETE, 6, True)
+    parser.feed(b"cd\r\n")
+    assert (parser.get(), parser.pending, parser.mid_value) == (INCOMPLETE, 0, True)
+    parser.feed(b":2\r\n")
+    assert (parser.get(), parser.pending, parser.mid_value) == ([b"abcd", 2], 0, False)
+
+
+@pytest.mark.parametrize("kind", [Requests, Plain])
+def test_a_command_is_never_withheld_for_what_an_earlier_one_waited_for(kind):
+    long, short = resp.command("set", "a", "b", "x" * 50), resp.command("set", "a", "b", "y")
+    commands = [long, short, short, strings(1), long, b"*0\r\n", short]
+    whole = b"".join(commands)
+    ends = list(itertools.accumulate(map(len, commands)))
+    for cut, (count, end) in itertools.product(range(len(whole)), enumerate(ends)):
+        requests = kind()
+        taken = take_all(requests, split(whole[:end - 1], [cut] if cut < end else []))
+        assert len(taken) == count
+        assert len(take_all(requests, [whole[end - 1:end]])) == 1
+
+
+def test_what_was_read_is_not_kept_by_an_idle_parser():
+    requests, parser = Requests(), Parser()
+    for one in (requests, parser):
+        one.feed(resp.command("set", "a", "b", b"x" * 1000))
+    assert len(requests.take()) == len(list(parser.values())) == 1
+    assert (requests._buffer, parser._buffer) == (b"", b"")
+
+
+# -- work and memory ---------------------------------------------------------
+
+class Counted(Requests):
+    """Counts its turns, and the bytes that it copies to join what was fed."""
+
+    turns = 0
+    copied = 0
+
+    def _read_one(self):
+        self.turns += 1
+        return super()._read_one()
+
+    def feed(self, data):
+        super().feed(data)
+        if self._buffer is not data and not self._later:
+            self.copied += len(self._buffer)
+
+
+def test_a_long_string_in_small_pieces_is_joined_once_and_looked_at_once_a_piece():
+    data = resp.command("publish", "orders", "created", b"x" * (16 << 20))
+    pieces = [data[start:start + 4096] for start in range(0, len(data), 4096)]
+    requests = Counted()
+    (taken,) = take_all(requests, pieces)
+    assert len(taken[-1]) == 16 << 20
+    assert requests.turns <= len(pieces) + 6
+    assert requests.copied <= len(data) + 3 * 4096
+
+
+def test_a_long_string_in_tiny_pieces_costs_no_more_memory_than_its_bytes():
+    parser = Parser()
+    parser.feed(b"$1000000\r\n")
+    for _ in range(50_000):
+        assert parser.get() is INCOMPLETE
+        parser.feed(b"xy")
+    assert parser._later.__sizeof__() < 100_000 * 1.3
+    assert parser.pending == 100_010
+
+
+def test_a_command_of_many_arguments_in_small_pieces_is_read_in_one_turn_an_argument_and_a_piece():
+    count = 100_000
+    data = strings(count)
+    pieces = [data[start:start + 5] for start in range(0, len(data), 5)]
+    requests = Counted()
+    (taken,) = take_all(requests, pieces)
+    assert len(taken) == count
+    assert requests.turns <= count + len(pieces) + 3
+    assert requests.copied <= 3 * len(data)
+
+
+def test_alike_commands_cost_one_look_at_their_head(monkeypatch):
+    class CountedHead:
+        calls = 0
+
+        def match(self, buffer, pos):
+            self.calls += 1
+            return head.match(buffer, pos)
+
+    head = resp._HEAD
+    counted = CountedHead()
+    monkeypatch.setattr(resp, "_HEAD", counted)
+    requests = Requests()
+    requests.feed(resp.command("publish", "orders", "created", "x" * 100) * 100)
+    assert requests.take() == [((b"publish", b"orders", b"created"), [b"x" * 100] * 100)]
+    assert counted.calls == 2
+
+
+def test_a_bad_request_holds_no_frames():
+    requests = Requests()
+    requests.feed(b"_\r\n" * 3)
+    assert [bad.__traceback__ for bad in requests.take()] == [None] * 3
+
+
+# -- requests ----------------------------------------------------------------
+
+@pytest.mark.parametrize("data, why", [
+    (b"$4\r\nPING\r\n", "a request is an array of strings"),
+    (b"+PING\r\n", "a request is an array of strings"),
+    (b"*-1\r\n", "a request is an array of strings"),
+    (b"_\r\n", "a request is an array of strings"),
+    (b"%1\r\n+a\r\n+b\r\n", "a request is an array of strings"),
+    (b">1\r\n$4\r\nPING\r\n", "a request is an array of strings"),
+    (b"*0\r\n", "a request without a command"),
+    (b"*1\r\n:1\r\n", "the arguments of a command are strings"),
+    (b"*2\r\n$4\r\nPING\r\n$-1\r\n", "the arguments of a command are strings"),
+    (b"*1\r\n*1\r\n$4\r\nPING\r\n", "the arguments of a command are strings"),
+    (b"*1\r\n-ERR\r\n", "the arguments of a command are strings"),
+    (b"*4\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$-1\r\n", "the arguments of a command are strings"),
+    (b"*4\r\n$1\r\na\r\n$1\r\na\r\n:1\r\n$1\r\na\r\n", "the arguments of a command are strings"),
+])
+def test_a_request_that_is_no_command_is_told_and_the_next_one_is_read(data, why):
+    assert take_all(Requests(), [data + strings(2)]) == [("bad", why), (b"a", b"a")]
+
+
+def test_a_command_may_be_made_of_simple_strings():
+    assert take_all(Requests(), [b"*4\r\n+set\r\n+a\r\n$1\r\nb\r\n+c\r\n"]) == [(b"set", b"a", b"b", b"c")]
+
+
+def test_commands_alike_but_for_their_last_argument_come_as_one():
+    requests = Requests()
+    lasts = [b"one", b"\r\n1", b"two"]
+    requests.feed(b"".join(resp.command("publish", "orders", "created", last) for last in lasts)
+                  + resp.command("publish", "orders", "created", "four")
+                  + resp.command("publish", "orders", "shipped", "four"))
+    assert requests.take() == [((b"publish", b"orders", b"created"), lasts),
+                               ((b"publish", b"orders", b"created"), [b"four"]),
+                               ((b"publish", b"orders", b"shipped"), [b"four"])]
+
+
+def test_a_command_of_one_part_has_no_head():
+    requests = Requests()
+    requests.feed(strings(1))
+    assert requests.take() == [((), [b"a"])]
+
+
+def test_the_error_that_ends_reading_is_all_that_comes_from_then_on():
+    requests = Requests()
+    requests.feed(resp.command("set", "a", "b", "c") + b"PING\r\n" + resp.command("set", "a", "b", "c"))
+    command, error = requests.take()
+    assert command == ((b"set", b"a", b"b"), [b"c"])
+    assert (type(error), error.pos, error.__traceback__) == (ProtocolError, 34, None)
+    requests.feed(resp.command("set", "a", "b", "c"))
+    assert [str(one) for one in requests.take()] == [str(error)]
+
+
+NASTY = [b"", b"\r\n", b"\r", b"x\r\n", b"\r\nx", b"*4\r\n$3\r\nset\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n",
+         b"\r\n*4\r\n$3\r\nset\r\n$1\r\na\r\n$1\r\nb\r\n$24\r\n", b"$1\r\n", b"\0\xff"]
+
+
+@pytest.mark.parametrize("kind", [Requests, Plain])
+@pytest.mark.parametrize("data", NASTY)
+def test_data_that_looks_like_a_head_or_an_end_of_line_is_kept_as_it_is(data, kind):
+    pipeline = resp.command("set", "a", "b", data) * 3
+    for pieces in every_split(pipeline, most_pieces=2):
+        assert take_all(kind(), pieces) == [(b"set", b"a", b"b", data)] * 3
+
+
+# What the fast path could take for a head, with a length that isn't so.
+@pytest.mark.parametrize("parts", [
+    b"$3\r\norders\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n",
+    b"$1\r\na\r\n$3\r\norders\r\n$1\r\na\r\n$1\r\na\r\n",
+    b"$1\r\na\r\n$1\r\na\r\n$3\r\norders\r\n$1\r\na\r\n",
+    b"$9\r\norders\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n",
+    b"$7\r\na\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n$1\r\nd\r\n$1\r\ne\r\n",
+    b"$1\r\na\r\n$8\r\nb\r\n$1\r\nc\r\n$1\r\nd\r\n$1\r\ne\r\n$1\r\ne\r\n",
+    b"$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$2\r\na\r\n",
+    b"$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\naaa\r\n",
+    b"$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\n\r",
+    b"$01\r\na\r\n$001\r\na\r\n$000000001\r\na\r\n$000000001\r\na\r\n",
+    b"$" + b"0" * 18 + b"1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n",
+    b"$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$" + b"0" * 9 + b"1\r\na\r\n",
+    b"$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$" + b"0" * 18 + b"1\r\na\r\n",
+    b"$1\r\na\r\n$1\r\n\n\r\n$1\r\na\r\n$1\r\na\r\n",
+    b"$0\r\n\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n",
+    b"$1\r\na\r\n$-1\r\na\r\n$1\r\na\r\n$1\r\na\r\n",
+    b"$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$-1\r\na\r\n",
+    b"$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$999999999\r\na\r\n",
+])
+def test_a_wrong_length_in_a_head_is_judged_as_on_the_plain_path(parts):
+    good = resp.command("a", "a", "a", "a")
+    data = good + b"*4\r\n" + parts + good * 2
+    for _ in range(2):      # with the head unknown, and then perhaps known
+        for pieces in ([data], split(data, range(len(data)))):
+            assert take_all(Requests(), pieces) == take_all(Plain(), [data])
+
+
+@pytest.mark.parametrize("size", [1, 200, 256, 257, 990, 1000, 1024, 1025, 5000])
+def test_heads_of_any_size_are_taken(size):
+    pipeline = resp.command("set", "k" * size, "b", "c") * 3
+    assert take_all(Requests(), [pipeline]) == [(b"set", b"k" * size, b"b", b"c")] * 3
+
+
+def test_heads_that_are_kept_are_bounded_in_number_and_size(monkeypatch):
+    monkeypatch.setattr(resp, "_heads", {})
+    monkeypatch.setattr(resp, "_MAX_HEADS", 10)
+    for number in range(35):
+        for size in (1, 500, 2000):
+            name = f"{number}".rjust(size, "x")
+            pipeline = resp.command("set", name, "b", "c") * 2
+            assert take_all(Requests(), [pipeline]) == [(b"set", name.encode(), b"b", b"c")] * 2
+        assert len(resp._heads) <= 10
+        assert max(map(len, resp._heads)) <= resp._MAX_KEPT_HEAD
+    assert len(resp._heads) == 5
+
+
+def test_threads_that_share_the_heads_take_each_its_own_commands(monkeypatch):
+    monkeypatch.setattr(resp, "_heads", {})
+    monkeypatch.setattr(resp, "_MAX_HEADS", 3)
+    wrong = []
+
+    def take_own(name):
+        requests = Requests()
+        for number in range(300):
+            head = (b"set", name, b"%d" % (number % 7))
+            if take_all(requests, [resp.command(*head, "x") * 2]) != [(*head, b"x")] * 2:
+                wrong.append(head)
+
+    threads = [threading.Thread(target=take_own, args=(b"%d" % number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert len(resp._heads) <= 3 + len(threads)
+
+
+# Limits that four parts may pass in each of their places.
+TIGHT = [{name: limit} for name, limits in {
+    "max_arguments": [3, 4], "max_bulk": [3, 7, 1023, 1024, 1025], "max_size": [36, 37, 38, 2048, 2049, 3000],
+}.items() for limit in limits]
+
+
+@pytest.mark.parametrize("limits", TIGHT, ids=str)
+def test_the_fast_path_takes_nothing_past_a_limit(limits):
+    for place, size in itertools.product(range(4), [0, 3, 4, 7, 8, 950, 1023, 1024, 1025, 2030, 2960, 2970]):
+        parts = [b"aa", b"bb", b"cc", b"dd"]
+        parts[place] = b"x" * size
+        data = resp.command(*parts) * 2 + resp.command("a", "b", "c", "d")
+        assert take_all(Requests(**limits), [data]) == take_all(Plain(**limits), [data])
+
+
+def test_arguments_may_be_as_many_as_the_limit_and_no_more():
+    assert take_all(Requests(max_arguments=5), [strings(5)]) == [(b"a",) * 5]
+    assert take_all(Requests(max_arguments=5), [strings(4) + strings(6)]) == [
+        (b"a",) * 4,
+        ("the end", "Protocol error at byte 32: found 6 elements in one value, expected no more than 5")]
+
+
+names = st.sampled_from([b"orders", b"users", b"s" * 300, b"", b"\n", b"a\r\nb", b"\xc3\xa9"])
+long = st.integers(0, 1200).map(lambda size: b"x" * size)
+payloads = st.binary(max_size=10) | st.sampled_from(NASTY) | long
+command = st.one_of(
+    st.tuples(st.just(b"publish"), names, st.sampled_from([b"created", b"shipped"]), payloads),
+    st.lists(payloads, min_size=1, max_size=6))
+alike = st.tuples(command, st.integers(1, 5)).map(lambda pair: resp.command(*pair[0]) * pair[1])
+no_command = st.sampled_from([data for data, _ in VALUES] + [b"*0\r\n", b"*1\r\n:1\r\n"])
+hostile = st.sampled_from([data for data, _, _ in HOSTILE])
+pipelines = st.lists(st.integers(0, 19).flatmap(lambda dice: (
+    alike if dice < 15 else no_command if dice < 19 else hostile)), max_size=12).map(b"".join)
+limits = st.sampled_from([{}, {}, {}, *TIGHT])
+
+
+@given(pipelines, limits, st.data())
+@examples(300)
+def test_the_fast_path_takes_the_same_commands_as_the_plain_one_however_they_are_split(data, limits, draw):
+    places = draw.draw(st.lists(st.integers(0, len(data)), max_size=6))
+    whole = take_all(Plain(**limits), [data])
+    assert take_all(Plain(**limits), split(data, places)) == whole
+    assert take_all(Requests(**limits), split(data, places)) == whole
+    assert take_all(Requests(**limits), [data]) == whole
+
+
+def test_a_pipeline_split_at_any_two_bytes_gives_the_same_commands():
+    data = resp.command("set", "a", "b", "1") * 3 + b"*0\r\n" + resp.command("set", "a", "c", "\r\n") * 2
+    whole = take_all(Plain(), [data])
+    assert len(whole) == 6
+    for pieces in every_split(data):
+        assert take_all(Requests(), pieces) == whole
+
+
+def test_a_long_pipeline_in_pieces_of_any_size_gives_the_same_commands():
+    chance = random.Random(6480)
+    commands = [(b"publish", b"s%d" % chance.randrange(30), chance.choice([b"made", b"sent"]),
+                 chance.choice(NASTY + [bytes(chance.randrange(300))])) for _ in range(2000)]
+    data = b"".join(resp.command(*one) * chance.choice([1, 1, 3]) for one in commands)
+    whole = take_all(Plain(), [data])
+    for longest in (30, 1000, 100_000):
+        places = [chance.randrange(len(data)) for _ in range(2 * len(data) // longest)]
+        assert take_all(Requests(), split(data, places)) == whole
