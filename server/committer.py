@@ -35,15 +35,16 @@ class Batch:
         self.owed = {}
         self.size = 0
 
-    def add(self, connection, stream, name, datas):
-        self.runs.append((stream, name, datas))
-        count = self.owed.get(connection)
-        if count is None:
-            self.owed[connection] = len(datas)
-            connection.uncommitted += 1
+    def add(self, connection, head, datas):
+        """Add the publishes (*head, data) for each of `datas`, which are of one length."""
+        count = len(datas)
+        self.runs.append((head[1], head[2], datas))
+        self.size += count * len(datas[0])
+        if connection in self.owed:
+            self.owed[connection] += count
         else:
-            self.owed[connection] = count + len(datas)
-        self.size += len(datas) * len(datas[0])
+            self.owed[connection] = count
+            connection.uncommitted += 1
 
 
 class Committer:

@@ -97,7 +97,7 @@ class Poller:
         self._committer = Committer(store, self.feeds, self._on_committed)
         self._batch = Batch()
         self._ready = []                # connections with something to execute
-        self._checked = {}              # (…, stream, name) of publishes that are in order
+        self._checked = {}              # heads of publishes that are in order
         self._soon = deque()            # functions for the next turn
         self._woken = False
         self._stopping = False
@@ -327,14 +327,14 @@ class Poller:
     def _execute(self, connection):
         """Execute what a connection asked, up to what has to wait."""
         pending = connection.pending
+        checked, longest = self._checked, self.limits.max_event_size
         while pending:
             request = pending[0]
-            if type(request) is tuple and len(request[0]) == 3 and request[0][0].lower() == b"publish":
+            if type(request) is tuple:
                 head, datas = request
-                if self._is_in_order(head, len(datas[0])):
+                if (head in checked or self._is_in_order(head)) and len(datas[0]) <= longest:
                     pending.popleft()
-                    self._batch.add(connection, head[1], head[2], datas)
-                    self.published += len(datas)
+                    self._batch.add(connection, head, datas)
                     continue
             if connection.uncommitted:
                 break               # goes on in `_on_committed`
@@ -346,12 +346,10 @@ class Poller:
         if not connection.wants_input or connection.mask != READ | LEFT:
             self._settle(connection)
 
-    def _is_in_order(self, head, size):
-        """Whether a publish may be stored; if not, its own command says why."""
-        if size > self.limits.max_event_size:
+    def _is_in_order(self, head):
+        """Whether it is the head of a publish that may be stored; if not, its own command says why."""
+        if len(head) != 3 or head[0].lower() != b"publish":
             return False
-        if head in self._checked:
-            return True
         try:
             check_stream(head[1])
             check_name(head[2])
@@ -416,7 +414,8 @@ class Poller:
             self._committed(batch)
 
     def _committed(self, batch):
-        for connection in batch.owed:
+        for connection, count in batch.owed.items():
+            self.published += count
             connection.uncommitted -= 1
             if connection.pending or connection.input_ended or connection.mask != READ | LEFT:
                 self._go_on(connection)

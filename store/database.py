@@ -249,39 +249,45 @@ class Store:
             self._notify(batch)
 
     def _draft(self, runs, pairs):
-        """(drafts, {stream: its next number before}) for `runs`; numbers are taken."""
+        """(drafts, {stream: its next number before}) for `runs`; numbers are taken.
+
+        A draft becomes a record: runs of one stream that follow one another are
+        put together, up to MAX_FRAMES.
+        """
         drafts = []
         nexts = {}
         position = self._log.next_position
-        draft = stream = None
+        stream = draft = name = None
         size = 0
-        taken = 0
-        for name, event_name, datas in runs:
-            if stream is None or name != stream.name:
-                stream = self._streams.get(name)
-                if stream is None:
-                    stream = self._streams[name] = Stream(name, 0)
+        for of, event_name, datas in runs:
+            if of != name:
+                name = of
+                stream = self._streams.get(name) or self._new_stream(name)
                 nexts.setdefault(stream, stream.next)
                 draft = None
-            frames = record.frames(name, event_name, stream.next, datas)
-            stream.next += len(frames)
-            while frames:
-                if draft is None:
-                    draft = Draft(name, stream.next - len(frames), position, [])
+            number = stream.next
+            frames = record.frames(name, event_name, number, datas)
+            for some, more in _portions(frames):
+                if draft is not None and size + more <= record.MAX_FRAMES:
+                    draft.frames += some
+                    size += more
+                else:
+                    draft = Draft(name, number, position, some)
                     drafts.append(draft)
-                    size = 0
-                fitting = _fitting(frames, record.MAX_FRAMES - size, not draft.frames)
-                if not fitting:
-                    draft = None
-                    continue
-                some, frames = frames[:fitting], frames[fitting:]
-                draft.frames += some
-                size += sum(map(len, some))
-                position += fitting
-                if pairs is not None:
-                    draft.pairs = (draft.pairs or []) + pairs[taken:taken + fitting]
-                    taken += fitting
+                    size = more
+                number += len(some)
+                position += len(some)
+            stream.next = number
+        if pairs is not None:
+            taken = 0
+            for draft in drafts:
+                draft.pairs = pairs[taken:taken + len(draft.frames)]
+                taken += len(draft.frames)
         return drafts, nexts
+
+    def _new_stream(self, name):
+        stream = self._streams[name] = Stream(name, 0)
+        return stream
 
     def _take_back(self, nexts):
         """Give the numbers of a failed write back."""
@@ -525,9 +531,18 @@ def _check_sizes(event):
         raise ValueError(f"metadata of {len(event.metadata)} bytes, expected no more than {MAX_EVENT}")
 
 
-def _fitting(frames, room, at_least_one):
-    """How many of `frames` fit into `room` bytes."""
-    if sum(map(len, frames)) <= room:
-        return len(frames)
+def _portions(frames):
+    """[(frames, their bytes)]: `frames` cut where MAX_FRAMES is full; one larger than that goes alone."""
+    if len(frames) == 1:
+        return ((frames, len(frames[0])),)
+    total = sum(map(len, frames))
+    if total <= record.MAX_FRAMES:
+        return ((frames, total),)
+    portions = []
     ends = list(accumulate(map(len, frames)))
-    return max(bisect_right(ends, room), 1 if at_least_one else 0)
+    start = base = 0
+    while start < len(frames):
+        stop = max(bisect_right(ends, base + record.MAX_FRAMES), start + 1)
+        portions.append((frames[start:stop], ends[stop - 1] - base))
+        start, base = stop, ends[stop - 1]
+    return portions

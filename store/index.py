@@ -91,27 +91,36 @@ class Fresh:
         self._placed = 0        # and the byte of the last place
         self._marked = -SPACING
 
-    def add(self, stream, number, stop, position, byte, end, clock):
-        """Note the record of `stream` with [number, stop) at [byte, end)."""
-        self.nexts[stream] = stop
-        if byte - self._marked >= SPACING:
-            self.marks.extend((position, byte, clock))
-            self._marked = byte
-        if stream == self._stream and byte == self._end and byte - self._placed < SPACING:
-            self._end = end
-            return
-        self._stream, self._end, self._placed = stream, end, byte
-        place = number << 32 | byte
-        known = self.places.get(stream)
-        if known is None:
-            self.places[stream] = place
-        elif isinstance(known, int):
-            self.places[stream] = _several([known, place])
-        else:
-            try:
+    def add(self, records, byte):
+        """Note records that stand one behind the other from `byte` on; each has an event."""
+        places, nexts = self.places, self.nexts
+        for one in records:
+            stream = one.stream
+            nexts[stream] = one.number + one.count
+            if byte - self._marked >= SPACING:
+                self.marks.extend((one.position, byte, one.clock))
+                self._marked = byte
+            if stream != self._stream or byte != self._end or byte - self._placed >= SPACING:
+                self._stream = stream
+                self._placed = byte
+                place = one.number << 32 | byte
+                known = places.get(stream)
+                if known is None:
+                    places[stream] = place
+                else:
+                    self._add_place(stream, known, place)
+            byte += one.size
+            self._end = byte
+
+    def _add_place(self, stream, known, place):
+        """A second place of a stream, or a later one."""
+        try:
+            if isinstance(known, int):
+                self.places[stream] = array("Q", (known, place))
+            else:
                 known.append(place)
-            except OverflowError:       # number 2**32: from here on a plain list
-                self.places[stream] = known.tolist() + [place]
+        except OverflowError:       # number 2**32: from here on a plain list
+            self.places[stream] = [known, place] if isinstance(known, int) else known.tolist() + [place]
 
     def find(self, stream, number, limit):
         """Up to `limit` places from the last one at or below `number`, or None."""
@@ -122,13 +131,6 @@ class Fresh:
             return [known] if known >> 32 <= number else None
         at = bisect_right(known, number << 32 | _BYTE) - 1
         return None if at < 0 else list(known[at:at + limit])
-
-
-def _several(places):
-    try:
-        return array("Q", places)
-    except OverflowError:
-        return places
 
 
 class Index:
@@ -219,12 +221,10 @@ class Index:
         with self._fresh_lock:
             self._fresh.append(Fresh(through))
 
-    def add(self, added):
-        """Note records: (stream, number, stop, position, byte, end, clock) each."""
+    def add(self, records, byte):
+        """Note records that stand one behind the other from `byte` on; each has an event."""
         with self._fresh_lock:
-            add = self._fresh[-1].add
-            for one in added:
-                add(*one)
+            self._fresh[-1].add(records, byte)
 
     def seal(self, through):
         """What was added so far is complete up to `through`; a flush may take it."""

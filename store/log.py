@@ -207,8 +207,7 @@ class Log:
             self._seal_index(segment, found.position)
             self._flush_index(found.position)       # bounds the memory of a long recovery
         if found.count:
-            self.index.add([(found.stream, found.number, found.stop, found.position, byte,
-                             byte + found.size, found.clock)])
+            self.index.add([found], byte)
 
     def _sync_what_was_found(self, start):
         """What is served must survive: it may have been read from memory, not from the disk."""
@@ -371,14 +370,10 @@ class Log:
 
     def _note(self, records, byte):
         """Bring index, positions and what is unsynced up to date after a write."""
-        added = []
-        unsynced = self.unsynced
+        first_unsynced = self.unsynced.setdefault
         for one in records:
-            end = byte + one.size
-            added.append((one.stream, one.number, one.stop, one.position, byte, end, one.clock))
-            unsynced.setdefault(one.stream, one.number)
-            byte = end
-        self.index.add(added)
+            first_unsynced(one.stream, one.number)
+        self.index.add(records, byte)
         last = records[-1]
         self.next_position = last.position + last.count
 
@@ -500,8 +495,7 @@ class Log:
                 if segment.sequence != pending[0].sequence:
                     put(segment, HEADER_SIZE, found.position)
                 if found.count:
-                    pending[0].add(found.stream, found.number, found.stop, found.position, byte,
-                                   byte + found.size, found.clock)
+                    pending[0].add([found], byte)
 
             Scan(0, self.synced, {}, visit).run(self._segments[:stop.sequence + 1], 0, HEADER_SIZE, stop.byte)
             put(self._segments[stop.sequence], stop.byte, stop.position)

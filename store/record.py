@@ -62,9 +62,9 @@ MAX_FRAMES = 64 * 1024
 MAX_BODY = 1 << 30
 
 _HEADER = struct.Struct("<4sBBHIIIIQQQQI")
-_CRC = struct.Struct("<I")
+_U32 = struct.Struct("<I")
 _DETAIL = struct.Struct("<HHI")
-HEADER_SIZE = _HEADER.size + _CRC.size
+HEADER_SIZE = _HEADER.size + _U32.size
 
 MAX_ID = 0xFFFF
 
@@ -201,6 +201,10 @@ class Record:
 
 def frames(stream, name, number, datas):
     """The frames of events alike but for their data, the first one numbered `number`."""
+    if len(datas) == 1:
+        data = datas[0]
+        return [b"*5\r\n+event\r\n+%b\r\n:%d\r\n+%b\r\n$%d\r\n%b\r\n" % (
+            stream, number, name, len(data), data)]
     head = b"*5\r\n+event\r\n+%b\r\n:" % stream
     tail = b"\r\n+%b\r\n$" % name
     return [b"%b%d%b%d\r\n%b\r\n" % (head, n, tail, len(data), data)
@@ -234,11 +238,14 @@ def encode(salt, stream, number, position, clock, synced, frame_list, more=False
     """
     count = len(frame_list)
     if count == 1:
-        ends = (len(frame_list[0]),)
-        body = b"%b%b" % (frame_list[0], _CRC.pack(ends[0]))
+        frame = frame_list[0]
+        frames_size = len(frame)
+        ends = (frames_size,)
+        body = frame + _U32.pack(frames_size)
     else:
         ends = array("I", accumulate(map(len, frame_list)))
-        body = b"%b%b" % (b"".join(frame_list), _pack_u32(ends))
+        frames_size = ends[-1]
+        body = b"".join(frame_list) + _pack_u32(ends)
     flags = MORE if more else 0
     if pairs is not None:
         flags |= DETAILS
@@ -249,17 +256,17 @@ def encode(salt, stream, number, position, clock, synced, frame_list, more=False
         if len(zipped) < size:
             flags |= ZIPPED
             stored = zipped
-    header = _HEADER.pack(MAGIC, EVENTS, 0, flags, len(stored), count, ends[-1], size,
+    header = _HEADER.pack(MAGIC, EVENTS, 0, flags, len(stored), count, frames_size, size,
                           number, position, clock, synced, _crc32(stored))
-    whole = b"%b%b%b" % (header, _CRC.pack(_crc32(header, salt)), stored)
+    whole = b"%b%b%b" % (header, _U32.pack(_crc32(header, salt)), stored)
     return whole, Record(EVENTS, flags, len(whole), count, number, position, clock, synced,
-                         body, ends[-1], stream, ends)
+                         body, frames_size, stream, ends)
 
 
 def encode_mark(salt, position, clock):
     """A record without events, which says that all before `position` is on disk."""
     header = _HEADER.pack(MAGIC, MARK, 0, 0, 0, 0, 0, 0, 0, position, clock, position, 0)
-    return header + _CRC.pack(_crc32(header, salt))
+    return header + _U32.pack(_crc32(header, salt))
 
 
 def _header(buffer, pos, salt):
@@ -285,7 +292,7 @@ def _header(buffer, pos, salt):
 
 
 def _header_checks(header, salt):
-    return _CRC.unpack_from(header, _HEADER.size)[0] == _crc32(header[:_HEADER.size], salt)
+    return _U32.unpack_from(header, _HEADER.size)[0] == _crc32(header[:_HEADER.size], salt)
 
 
 def synced_in(buffer, pos, salt):
