@@ -70,6 +70,10 @@ class Failed(Exception):
     """What the user is told in one line before the exit with status 1."""
 
 
+class WrongUsage(Exception):
+    """What the user is told, behind how the command is used, before the exit with status 2."""
+
+
 # -- show ----------------------------------------------------------------------
 
 def printable(text: str) -> str:
@@ -133,6 +137,9 @@ def _publish_lines(client: Client, stream: str, name: str) -> None:
     try:
         for lines in lines_as_they_come(_stdin()):
             stored += client.publish_many(stream, ((name, line) for line in lines))
+    except KeyboardInterrupt:
+        _complain(f"interrupted; {stored} lines are stored, more may be")
+        raise
     except Refused as error:
         raise Failed(f"line {stored + error.index + 1} was refused: {error.reply}; "
                      f"{stored + error.acknowledged} lines are stored") from error
@@ -224,7 +231,7 @@ def _subscribe(client: Client, options: argparse.Namespace, selectors: list[Sele
         return client.subscribe(
             *selectors, tries=options.tries, accept_other_store=options.accept_other_store)
     except ValueError as error:         # selectors that are right alone, but not together
-        options.usage_error(str(error))
+        raise WrongUsage(str(error)) from error
 
 
 def _batches(subscription: Subscription) -> Iterator[list[Event]]:
@@ -251,6 +258,10 @@ def _reader_is_gone() -> bool:
 
 
 # -- migrate -----------------------------------------------------------------------
+
+class OutOfStep(Failed):
+    """An event came whose predecessors are not at the destination yet; it was not copied."""
+
 
 class Copy:
     """How far one stream is copied.
@@ -306,30 +317,41 @@ class Migration:
             self._copies = {s.stream: Copy(s.stream, s.from_ or 0, s.to) for s in selectors}
             self._copy_streams()
         elif self._has_positions:
-            self._copy_positions()
+            last = self.source.last_event_number(ALL)
+            self._copies = self._every_stream()
+            self._copy_positions(0 if last is None else last + 1)
         else:
-            names = [name for name in self.source.stream_names() if name != ALL]
-            self._copies = {name: Copy(name) for name in names}
+            self._copies = self._every_stream()
             self._copy_streams()
 
-    def _copy_positions(self) -> None:
-        """All streams in the order of the source: what is new, streams too, comes by itself."""
-        last = self.source.last_event_number(ALL)
-        end = 0 if last is None else last + 1
-        self.progress.begin(end)
-        if self.follow:
-            self._copy_from([Selector(ALL, 0)])
-        elif end:
-            self._copy_from([Selector(ALL, 0, end)])
+    def _every_stream(self) -> dict[str, Copy]:
+        return {name: Copy(name) for name in self.source.stream_names() if name != ALL}
+
+    def _copy_positions(self, end: int) -> None:
+        """Copy all streams in the order of the source; streams that are new come by themselves."""
+        self.join(list(self._copies.values()))
+        # What is there already is most likely the beginning of $all: then this is where it goes on.
+        start = sum(copy.next for copy in self._copies.values())
+        self.progress.begin(max(end - start, 0))
+        try:
+            self._copy_all(start, end)
+        except OutOfStep:
+            self.progress.begin(end)
+            self._copy_all(0, end)
+
+    def _copy_all(self, start: int, end: int) -> None:
+        if self.follow or start < end:
+            self._copy_from([Selector(ALL, start, None if self.follow else end)])
 
     def _copy_streams(self) -> None:
+        """Copy streams, each in its own order."""
         copies = list(self._copies.values())
         if not self.follow:
             self._end_at_what_is_there(copies)
         self.join(copies)
-        self.progress.begin(sum(copy.to - copy.next for copy in copies if copy.left and copy.to))
         left = [copy.left for copy in copies if copy.left]
-        for group in _groups(left, len(left) if self.follow else STREAMS_AT_ONCE):
+        self.progress.begin(sum(copy.to - copy.next for copy in copies if copy.left and copy.to is not None))
+        for group in [left] if self.follow and left else _groups(left, STREAMS_AT_ONCE):
             self._copy_from(group)
 
     def _end_at_what_is_there(self, copies: list[Copy]) -> None:
@@ -381,8 +403,8 @@ class Migration:
             if event.number < expected:
                 continue
             if event.number > expected:
-                raise Failed(f"{event.stream}: found event {event.number}, expected {expected}, which "
-                             f"the destination lost or never had; run the command again to go on from there")
+                raise OutOfStep(f"{event.stream}: found event {event.number}, expected {expected}, which the "
+                                f"destination lacks; run the command again to go on there")
             if self._cuts_lines and b"\r\n" in event.data:
                 raise Failed(f"event {event.number} of {event.stream} holds CR LF, where the destination "
                              f"(MeiliES 0.2.0) would cut it; it and what follows was not copied")
@@ -433,8 +455,8 @@ class Migration:
             for number in range(start, copy.next):
                 if found[copy.stream, number - copy.first] != expected[copy.stream, number]:
                     raise Failed(
-                        f"{copy.stream}: event {number - copy.first} at the destination is not event {number} "
-                        f"of the source; nothing was copied to it")
+                        f"{copy.stream}: event {number - copy.first} at the destination is not event "
+                        f"{number} of the source; nothing was copied to it")
 
     def _source_lasts(self, copies: list[Copy]) -> list[int | None]:
         return self.source.last_event_numbers([copy.stream for copy in copies])
@@ -499,7 +521,7 @@ class Progress:
 
 def run_migrate(options: argparse.Namespace) -> None:
     if options.source == options.destination:
-        options.usage_error("source and destination are the same server")
+        raise WrongUsage("source and destination are the same server")
     source, destination = (Client(*address, timeout=options.timeout, tries=0)
                            for address in (options.source, options.destination))
     progress = Progress()
@@ -594,8 +616,8 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     main = _Parser(description="Publish events to a MeiliES server, follow them, copy them.", epilog=EPILOG)
-    main.add_server(os.environ.get("MEILIES_HOSTNAME", DEFAULT_HOST),
-                    os.environ.get("MEILIES_PORT", str(DEFAULT_PORT)))
+    main.add_server(os.environ.get("MEILIES_HOSTNAME") or DEFAULT_HOST,
+                    os.environ.get("MEILIES_PORT") or str(DEFAULT_PORT))
     commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
 
     def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> _Parser:
@@ -655,25 +677,21 @@ def parser() -> argparse.ArgumentParser:
     return main
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    options = parser().parse_args(arguments)
-    problem = None
+def _check(options: argparse.Namespace) -> None:
+    """What argparse can't.  Raises WrongUsage."""
     if options.command == "publish":
         if options.lines and options.data is not None:
-            problem = "--lines takes its data from standard input, DATA must be missing"
+            raise WrongUsage("--lines takes its data from standard input, DATA must be missing")
         try:
             check_event(options.stream, options.name)
         except ValueError as error:
-            problem = str(error)
+            raise WrongUsage(str(error)) from error
     if options.command == "migrate":
         names = [selector.stream for selector in options.selectors]
         if ALL in names:
-            problem = f"{ALL}: name no stream to copy all of them"
-        elif len(set(names)) < len(names):
-            problem = "a stream is named twice"
-    if problem:
-        options.usage_error(problem)
-    return options
+            raise WrongUsage(f"{ALL}: name no stream to copy all of them")
+        if len(set(names)) < len(names):
+            raise WrongUsage("a stream is named twice")
 
 
 # -- main ----------------------------------------------------------------------------
@@ -696,10 +714,14 @@ class _Complaints(logging.Handler):
 
 
 def _run(arguments: list[str] | None) -> int:
-    options = _parse(arguments)
+    options = parser().parse_args(arguments)
     if sys.stdout is None:
         raise Failed("standard output is closed")
-    options.run(options)
+    try:
+        _check(options)
+        options.run(options)
+    except WrongUsage as error:
+        options.usage_error(str(error))
     sys.stdout.flush()
     return 0
 

@@ -23,6 +23,7 @@ and follow.  There a subscription asks in ranges that end, because MeiliES
 sends but one event of a range without end; $all is every stream that
 stream-names lists (streams made later are found after an outage), in order
 only within each stream; and a store that was exchanged can't be noticed.
+What is published there must hold no CR LF: MeiliES cuts data at the first.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Callable, NamedTuple, Union
 from collections.abc import Iterable, Iterator
@@ -267,6 +268,41 @@ class Reply(NamedTuple):
     value: Any
 
 
+# A recorded event up to its data, and what stands behind that if it has no id and no metadata.
+_RECORDED = re.compile(
+    rb"\*9\r\n\+recorded\r\n:([0-9]{1,18})\r\n\+([^\r\n]+)\r\n:([0-9]{1,18})\r\n\+([^\r\n]+)\r\n"
+    rb"\$([0-9]{1,8})\r\n")
+_CLOCK = re.compile(rb"\r\n\$0\r\n\r\n\$0\r\n\r\n:([0-9]{1,18})\r\n")
+
+
+class _EventParser(resp.Parser):
+    """A parser that takes a run of whole events five times as fast, and leaves the rest to `get`."""
+
+    def take_events(self) -> list[Event]:
+        events: list[Event] = []
+        if self._stack:
+            return events
+        buffer, pos = self._buffer, self._pos
+        while head := _RECORDED.match(buffer, pos):
+            position, stream, number, name, size = head.groups()
+            start = head.end()
+            end = start + int(size)
+            clock = _CLOCK.match(buffer, end)
+            if clock is None:
+                break
+            try:
+                event = Event(stream.decode(), int(number), name.decode(), buffer[start:end], b"", b"",
+                              int(position), int(clock[1]))
+            except UnicodeDecodeError:
+                break
+            events.append(event)
+            pos = clock.end()
+        if pos != self._pos:
+            self._pos = pos
+            self._need = 1
+        return events
+
+
 class Session:
     """One connection's conversation: requests in order, each answered once.
 
@@ -275,7 +311,7 @@ class Session:
     """
 
     def __init__(self) -> None:
-        self._parser = resp.Parser()
+        self._parser = _EventParser()
         self._asked: deque[Any] = deque()
         self._outgoing: list[bytes] = []
 
@@ -285,16 +321,10 @@ class Session:
 
     def request(self, asked: Any, *arguments: str | int | bytes) -> None:
         """Ask a command; its Reply will carry `asked`."""
-        self._outgoing.append(resp.command(*arguments))
-        self._asked.append(asked)
+        self.request_encoded(asked, resp.command(*arguments))
 
-    def publish(self, asked: Any, stream: str, name: str, data: Data) -> None:
-        """Ask to publish one event.  Raises ValueError, TypeError for what can't be one."""
-        if isinstance(data, str):
-            data = data.encode()
-        elif not isinstance(data, (bytes, bytearray, memoryview)):
-            raise TypeError(f"data is {type(data).__name__}, expected bytes or str")
-        self._outgoing.append(_publish_head(stream, name) + resp.bulk(bytes(data)))
+    def request_encoded(self, asked: Any, request: bytes) -> None:
+        self._outgoing.append(request)
         self._asked.append(asked)
 
     def data_to_send(self) -> bytes:
@@ -307,18 +337,32 @@ class Session:
         """What `data` completes, in order.  Raises BadReply, behind all that was good."""
         self._parser.feed(data)
         try:
-            for value in self._parser.values():
+            while True:
+                yield from self._parser.take_events()
+                value = self._parser.get()
+                if value is resp.INCOMPLETE:
+                    return
                 yield self._judge(value)
         except resp.ProtocolError as error:
             raise BadReply(str(error)) from error
 
     def _judge(self, value: Any) -> Event | Reply:
-        kind = _EVENTS.get((value[0], len(value))) if isinstance(value, list) and value else None
-        if kind:
-            return kind(value)
+        if isinstance(value, list) and value and isinstance(value[0], bytes):
+            read = _EVENTS.get((value[0], len(value)))
+            if read:
+                return read(value)
         if self._asked:
             return Reply(self._asked.popleft(), value)
         raise BadReply(f"{value!r:.200} came, but nothing was asked")
+
+
+def publish_request(stream: str, name: str, data: Data) -> bytes:
+    """The request that publishes one event.  Raises ValueError, TypeError for what can't be one."""
+    if isinstance(data, str):
+        data = data.encode()
+    elif not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"data is {type(data).__name__}, expected bytes or str")
+    return _publish_head(stream, name) + resp.bulk(bytes(data))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -392,16 +436,15 @@ def _read_hello(value: Any) -> ServerInfo:
     """HELLO's fields; RESP2 sends them as a flat array."""
     _answer(value)
     if isinstance(value, list):
-        value = dict(zip(value[::2], value[1::2]))
+        value = {key: field for key, field in zip(value[::2], value[1::2]) if isinstance(key, bytes)}
     if not isinstance(value, dict) or b"server" not in value:
         raise BadReply(f"{value!r:.200} came, expected an answer to HELLO")
     if value[b"server"] != b"meilies":
-        raise Unsupported(f"found a server that calls itself {value[b'server']!r}, expected b'meilies'")
+        raise Unsupported(f"found a server that calls itself {value[b'server']!r:.200}, expected b'meilies'")
     store, epoch = value.get(b"store"), value.get(b"epoch")
-    return ServerInfo(
-        _text(value.get(b"version", b"")),
-        None if store is None else _text(store),
-        None if epoch is None else int(epoch))
+    if epoch is not None and type(epoch) is not int:
+        raise BadReply(f"{epoch!r:.200} came, expected the number of an epoch")
+    return ServerInfo(_text(value.get(b"version", b"")), None if store is None else _text(store), epoch)
 
 
 def _lacks_command(reply: Any) -> bool:
@@ -502,7 +545,7 @@ class Following:
             else:
                 item.asked(item.value)
 
-    def _request(self, then: Callable[[Any], None], *arguments: str | int) -> None:
+    def _request(self, then: Callable[[Any], None], *arguments: Any) -> None:
         self._requests.append((then, *arguments))
 
     def _take_hello(self, value: Any) -> None:
@@ -566,14 +609,14 @@ class Following:
         if self.plain:
             self._request(functools.partial(self._subscribe, place), "last-event-number", place.stream)
             return
-        selector = [ALL] if place is self._all else ["stream", place.stream]
-        to = [] if place.to is None else ["TO", place.to]
+        selector = (ALL,) if place is self._all else ("stream", place.stream)
+        to = () if place.to is None else ("TO", place.to)
         self._request(self._take_subscribed, "follow", *selector, place.next, *to)
 
     def _subscribe(self, place: _Place, value: Any) -> None:
         """On MeiliES: first what is there, as a range that ends; then what is new."""
         after = _read_next(value)
-        if place.next < after:
+        if place.next is not None and place.next < after:
             place.until = after if place.to is None else min(after, place.to)
         wanted = Selector(place.stream, place.next, place.until or place.to)
         self._request(self._take_subscribed, "subscribe", str(wanted))
@@ -582,10 +625,9 @@ class Following:
         _named_answer("subscribed", value)
 
     def _take_event(self, event: Event) -> None:
-        if self._all and not self.plain:
-            place, at = self._all, event.position
-        else:
-            place, at = self._places.get(event.stream), event.number
+        by_position = self._all is not None and not self.plain
+        place = self._all if by_position else self._places.get(event.stream)
+        at = event.position if by_position else event.number
         if place is None or at is None:
             raise BadReply(f"event {event.number} of {event.stream!r:.200} came, which was not asked for")
         try:
@@ -740,13 +782,14 @@ class _Batch:
         return PublishInterrupted(self.acknowledged, self.sent - self.answered, why)
 
 
-def _windows(events: Iterable[tuple[str, str, Data]]) -> Iterator[list[tuple[str, str, Data]]]:
-    """Cut `events` into lists of at most WINDOW_EVENTS, and WINDOW_BYTES and one event."""
-    window: list[tuple[str, str, Data]] = []
+def _windows(events: Iterable[tuple[str, str, Data]]) -> Iterator[list[bytes]]:
+    """Requests for `events`, in lists of at most WINDOW_EVENTS, or WINDOW_BYTES and one event."""
+    window: list[bytes] = []
     size = 0
     for event in events:
-        window.append(event)
-        size += len(event[2])
+        request = publish_request(*event)
+        window.append(request)
+        size += len(request)
         if len(window) >= WINDOW_EVENTS or size >= WINDOW_BYTES:
             yield window
             window, size = [], 0
@@ -822,10 +865,11 @@ class Client:
                  up to two windows behind it are under way and may be stored
         """
         batch = _Batch()
-        with self._in_use():
-            try:
+        try:
+            with self._in_use():
                 self._send_windows(batch, events)
-            except (Disconnected, TimedOut, BadReply) as error:
+        except (Disconnected, TimedOut, BadReply) as error:
+            if not batch.refused or batch.answered < batch.sent:
                 raise batch.interrupted(error) from error
         if batch.refused:
             index, reply = batch.refused
@@ -836,10 +880,15 @@ class Client:
         connection = None
         for window in _windows(events):
             connection = connection or self._connected()    # nothing was sent yet: safe to repeat
-            for index, event in enumerate(window, batch.sent):
-                connection.session.publish(index, *event)
+            for index, request in enumerate(window, batch.sent):
+                connection.session.request_encoded(index, request)
             batch.sent += len(window)
-            connection.send(connection.session.data_to_send())
+            try:
+                connection.send(connection.session.data_to_send())
+            except Disconnected:
+                with suppress(ClientError):     # what it said before it closed, such as why
+                    _collect(connection, batch, leave=0)
+                raise
             _collect(connection, batch, leave=len(window))
             if batch.refused:
                 break

@@ -14,7 +14,6 @@ import signal
 import socket
 import socketserver
 import sys
-import time
 
 from server import __version__, options
 from server.poller import Poller
@@ -26,9 +25,6 @@ log = logging.getLogger("meilies.server")
 
 # Descriptors for all that is not a connection: segments, index, epoll, logs.
 SPARE_DESCRIPTORS = 64
-
-# Seconds for the threads of feeds to see that the store is closed.
-_LAST_JOIN = 1.0
 
 
 class EventServer(socketserver.ThreadingTCPServer):
@@ -93,7 +89,6 @@ def serve(chosen, environ):
                 heartbeat.stop()
             server.server_close()
             store.close()
-            server.poller.feeds.stop(time.monotonic() + _LAST_JOIN)
     log.info("stopped; all is on disk")
     return 0
 

@@ -173,7 +173,7 @@ class Parser:
         self._buffer = b""          # read from self._pos on
         self._pos = 0
         self._later = bytearray()   # fed behind it, but too little to read on
-        self._need = 1              # bytes of buffer without which get() can't move
+        self._need = 1              # unread bytes, below which get() can't move
         self._dropped = 0           # bytes read and gone from the buffer's front
         self._stack = []            # open aggregates, outermost first
         self._started = 0           # absolute byte where the top-level value began
@@ -206,6 +206,7 @@ class Parser:
         self._dropped += self._pos
         self._pos = 0
         self._buffer = b""
+        self._need = 1
 
     @property
     def pending(self):
@@ -262,7 +263,6 @@ class Parser:
                 if value is INCOMPLETE:
                     break
             else:
-                self._need = 1
                 return value
 
     def _read_one(self):
@@ -270,7 +270,6 @@ class Parser:
         buffer, pos = self._buffer, self._pos
         if pos >= len(buffer):
             self._drop_read()
-            self._need = 1
             return INCOMPLETE
         kind = buffer[pos]
         read = _READERS.get(kind)
@@ -281,7 +280,6 @@ class Parser:
             if len(buffer) - pos > MAX_LINE + 2:
                 self._check_size(MAX_LINE + 3)
                 raise self._fail(f"no end of line within {MAX_LINE} bytes")
-            self._need = len(buffer) - pos + 1
             return INCOMPLETE
         if self._dropped + end + 2 - self._started > self.max_size:
             raise self._too_large()
@@ -563,6 +561,4 @@ class Requests(Parser):
                 else:
                     pos = start - len(alike) + 2
             taken.append((head, lasts))
-        if pos != self._pos:
-            self._pos = pos
-            self._need = 1
+        self._pos = pos

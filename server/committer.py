@@ -35,11 +35,14 @@ class Batch:
         self.owed = {}
         self.size = 0
 
-    def add(self, connection, head, datas):
-        """Add the publishes (*head, data) for each of `datas`, which are of one length."""
-        count = len(datas)
-        self.runs.append((head[1], head[2], datas))
-        self.size += count * len(datas[0])
+    def add(self, connection, runs):
+        """Add publishes of one connection; all data of a run is of one length."""
+        count = 0
+        for run in runs:
+            datas = run[2]
+            count += len(datas)
+            self.size += len(datas) * len(datas[0])
+        self.runs += runs
         if connection in self.owed:
             self.owed[connection] += count
         else:

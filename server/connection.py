@@ -73,7 +73,12 @@ class Connection:
     def wants_input(self):
         """Whether reading goes on: not while what was read waits, or what was answered isn't read."""
         return (not self.pending and not self.working and not self.input_ended
-                and self.outbox.size <= self.limits.max_pending_output)
+                and not self.owes_too_much)
+
+    @property
+    def owes_too_much(self):
+        """Whether it is sent more than it takes: until it does, nothing more is answered."""
+        return self.outbox.size > self.limits.max_pending_output
 
     @property
     def unread(self):

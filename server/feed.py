@@ -26,7 +26,6 @@ feeds there are, and is taken before a feed's.
 
 import logging
 import threading
-import time
 from collections import deque
 
 import resp
@@ -114,7 +113,7 @@ class Feed:
                 visible = self.stream.visible
                 near = near and follower.next > visible - _NEAR
                 self.sent = min(follower.next, visible) if near else visible
-            if follower.next < self.sent:
+            if follower.next < min(self.sent, self.stream.visible):     # a failed sync takes `visible` back
                 return False
             self.pool[follower] = None
             crowded = len(self.pool) > FEW and self.thread is None
@@ -136,11 +135,17 @@ class Feed:
     def note(self, one):
         """A record of this stream was committed: `step` needn't read it again."""
         with self.lock:
-            if self.pool:
-                self._recent.append(one)
-                self._recent_size += one.size
-                while self._recent_size > SLICE and len(self._recent) > 1:
-                    self._recent_size -= self._recent.popleft().size
+            if not self.pool:
+                self._forget_recent()   # a run of records: what follows this one wouldn't follow those
+                return
+            self._recent.append(one)
+            self._recent_size += one.size
+            while self._recent_size > SLICE and len(self._recent) > 1:
+                self._recent_size -= self._recent.popleft().size
+
+    def _forget_recent(self):
+        self._recent.clear()
+        self._recent_size = 0
 
     def wake(self):
         """`visible` moved: serve the pool, unless a thread does, which the store wakes."""
@@ -163,15 +168,20 @@ class Feed:
         while True:
             with self.lock:
                 a, b = self.sent, self.stream.visible
-                if a >= b:
+                others = self.thread not in (None, threading.current_thread())
+                if a >= b or others:
                     self._stepping = False
-                    return
+                    if a >= b:
+                        self._forget_recent()   # all of it was sent; there may be many feeds
+                    break
                 followers = [one for one in self.pool if one.next < b]
                 self.sent = b
             try:
                 self._serve(followers, a, b)
             except Exception as error:
                 self._give_up(followers, error)
+        if others:      # it waits for the end of this step
+            self.stream.notify()
 
     def _serve(self, followers, a, b):
         """Give each of `followers` the events [a, b), as far as its socket takes them."""
@@ -180,10 +190,10 @@ class Feed:
             chunks = {}
             going_on = []
             for follower in followers:
-                chunk = chunks.get(follower.form)
+                form = follower.form        # HELLO may change it meanwhile
+                chunk = chunks.get(form)
                 if chunk is None:
-                    chunk = chunk_of(records, a, b, self.by_position, follower.form)
-                    chunks[follower.form] = chunk
+                    chunk = chunks[form] = chunk_of(records, a, b, self.by_position, form)
                 if not follower.send(chunk):
                     self._fall_behind(follower)
                 elif follower.next >= follower.stop:
@@ -209,7 +219,8 @@ class Feed:
     def _fall_behind(self, follower):
         """Its socket refused: it leaves the pool, and catches up when it can."""
         with self.lock:
-            self.pool.pop(follower, None)
+            if self.pool.pop(follower, self) is self:
+                return      # it isn't there: it has ended, or a worker has it already
         follower.connection.catch_up(follower)
 
     def _give_up(self, followers, error):
@@ -223,7 +234,7 @@ class Feed:
 
     def _start_thread(self):
         try:
-            self.thread.start()
+            self.feeds.start(self.thread)
         except RuntimeError as error:       # no more threads: whoever commits serves them all
             log.warning("no thread for the followers of %r (%s); publishers serve them", self.stream.name, error)
             self.thread = None
@@ -233,17 +244,13 @@ class Feed:
         """The thread of a feed that had many followers, until it has none."""
         stream = self.store.attend(self.stream.name)
         condition = stream.condition
-        while True:
-            with condition:
-                while self.sent >= stream.visible and self.members and not self.store.closed:
-                    condition.wait()
-            if not self.members or self.store.closed:
-                break
+        while self.members:
             self.step()
-        with self.lock:
-            self.thread = None
+            with condition:
+                while self.members and (self.sent >= stream.visible or self._stepping):
+                    condition.wait()
         self.store.leave(stream)
-        self.wake()     # for who joined between the last look and the end
+        self.feeds.ended(threading.current_thread())
 
 
 class Feeds:
@@ -252,7 +259,7 @@ class Feeds:
     soon   calls a function in the thread that commits; a worker that nudged a
            feed itself might be kept by it for as long as others publish
 
-    `_lock` guards the dict, and is taken before a feed's.
+    `_lock` guards the dict and the set of threads, and is taken before a feed's.
     """
 
     def __init__(self, store, soon):
@@ -260,6 +267,7 @@ class Feeds:
         self._soon = soon
         self._lock = threading.Lock()
         self._feeds = {}        # stream's name -> Feed
+        self._threads = set()   # of those feeds that had many followers
 
     def __len__(self):
         return len(self._feeds)
@@ -320,13 +328,15 @@ class Feeds:
             return
         woken = {}
         everything = feeds.get(ALL)
-        for one in batch.records:
-            feed = feeds.get(one.stream)
-            if feed is not None:
-                feed.note(one)
-                woken[feed] = None
-            if everything is not None:
-                everything.note(one)
+        for i, draft in enumerate(batch.drafts):
+            feed = feeds.get(draft.stream)
+            if feed is not None or everything is not None:
+                one = batch.record(i)
+                if feed is not None:
+                    feed.note(one)
+                    woken[feed] = None
+                if everything is not None:
+                    everything.note(one)
         for feed in woken:
             feed.wake()
         if everything is not None:
@@ -334,12 +344,26 @@ class Feeds:
 
     def threads(self):
         """How many feeds have a thread of their own."""
-        return sum(feed.thread is not None for feed in list(self._feeds.values()))
+        return len(self._threads)
 
-    def stop(self, deadline):
-        """The store is closed: join the threads, until `deadline` (time.monotonic())."""
-        for feed in list(self._feeds.values()):
-            thread = feed.thread
-            feed.stream.notify()
-            if thread is not None:
-                thread.join(max(0, deadline - time.monotonic()))
+    def start(self, thread):
+        """Start a feed's thread.  Raises RuntimeError if the system has none."""
+        with self._lock:
+            self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            self.ended(thread)
+            raise
+
+    def ended(self, thread):
+        """A feed's thread has nothing more to do."""
+        with self._lock:
+            self._threads.discard(thread)
+
+    def stop(self):
+        """Return when all threads have ended; every follower was removed, and none is added."""
+        with self._lock:
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join()

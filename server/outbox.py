@@ -71,10 +71,9 @@ class Outbox:
     def offer(self, chunk, follower):
         """Send the frames of `chunk` behind what is queued; return how many frames were begun.
 
-        None if `follower` has ended: it does so before the reply that says so is put here.
-
         A frame of which a byte was sent is sent to its end, from the queue if
-        need be; of the others nothing is kept.
+        need be; of the others nothing is kept.  A follower that has ended gets
+        none: it does so before the reply that says so is put here.
         """
         with self.lock:
             if self.blocked or self.closed or follower.ended:
@@ -88,10 +87,10 @@ class Outbox:
             if taken == len(data):
                 return chunk.count
             begun, end = chunk.cut(taken)
-            if end > taken:
-                self._queue.append(bytes(memoryview(data)[taken:end]))
-                self.size += end - taken
             if not self.closed:
+                if end > taken:
+                    self._queue.append(bytes(memoryview(data)[taken:end]))
+                    self.size += end - taken
                 self._block()
             return begun
 

@@ -9,7 +9,7 @@ reply each.
 A connection's requests take effect and are answered in their order: publishes
 gather in the batch, and any other command of that connection waits until they
 are committed.  Everything here runs in the thread that called `run`, except
-`call_soon` and `stop`, and `_watch`, which whoever sends may call.
+`call_soon` and `stop`, and `_watch_output`, which whoever sends may call.
 
 Interest is level-triggered.  A connection isn't read while something that it
 sent waits to be executed, or while it doesn't read what it is owed.
@@ -38,12 +38,13 @@ from .workers import Workers
 log = logging.getLogger("meilies.server")
 
 READ, WRITE, GONE = 1, 4, 8 | 16        # the bits are those of epoll and of poll
-LEFT = getattr(select, "EPOLLRDHUP", 0)
 
 RECEIVE = 256 * 1024
 # A turn ends after receiving this much, and a batch that the committer isn't
 # ready for stops the poller at this size.
 TURN = 4 << 20
+# Commands other than publish that one connection executes before it is others' turn.
+_COMMANDS = 256
 # Connections accepted in one turn.
 _ACCEPT = 256
 # Seconds without accepting after the system said that it has no more descriptors.
@@ -95,6 +96,8 @@ class Poller:
         self._listener = listener
         self._tick = tick
         self._committer = Committer(store, self.feeds, self._on_committed)
+        # One buffer for all: `recv` would make one of this size for each request.
+        self._input = memoryview(bytearray(min(RECEIVE, limits.max_pending_input)))
         self._batch = Batch()
         self._ready = []                # connections with something to execute
         self._checked = {}              # heads of publishes that are in order
@@ -178,7 +181,7 @@ class Poller:
                 continue
             if mask & WRITE and connection.outbox.resume():
                 connection.go_on()
-                self._settle(connection)
+                self._go_on(connection)
             if mask & ~WRITE and not connection.closed:
                 if received < TURN:
                     received += self._receive(connection, mask)
@@ -241,36 +244,33 @@ class Poller:
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = Connection(self.accepted, _shown(address), sock.send, self.limits,
-                                on_blocked=self._watch, on_behind=self._call_worker)
+                                on_blocked=self._watch_output, on_behind=self._call_worker)
         connection.socket = sock
         fd = sock.fileno()
         self.connections[fd] = connection
-        connection.mask = READ | LEFT
+        connection.mask = READ
         self._epoll.register(fd, connection.mask)
 
     def _receive(self, connection, mask):
         """Take what a socket has; return how many bytes that was."""
         if mask & READ and connection.wants_input:
             try:
-                data = connection.socket.recv(min(RECEIVE, self.limits.max_pending_input))
+                size = connection.socket.recv_into(self._input)
             except BlockingIOError:
                 return 0
             except OSError as error:
                 log.debug("client %d at %s: %s", connection.id, connection.peer, error)
                 self.close(connection)
                 return 0
-            if data:
-                connection.receive(data)
+            if size:
+                connection.receive(bytes(self._input[:size]))
                 if connection.pending:
                     self._ready.append(connection)
-                return len(data)
+                return size
             connection.end_input()
             self._settle(connection)
         elif mask & GONE:
             self.close(connection)
-        elif mask & LEFT:       # it won't send; what it is owed is still sent, or refused
-            connection.end_input()
-            self._settle(connection)
         return 0
 
     def _settle(self, connection):
@@ -281,17 +281,17 @@ class Poller:
             self.close(connection)
             return
         with connection.outbox.lock:
-            self._watch(connection)
+            mask = (READ if connection.wants_input else 0) | (WRITE if connection.outbox.blocked else 0)
+            self._watch(connection, mask)
 
-    def _watch(self, connection):
-        """Tell epoll what the connection waits for; under its outbox's lock, in any thread."""
-        if connection.closed:
-            return
-        mask = LEFT if not connection.input_ended else 0
-        if connection.wants_input:
-            mask |= READ
-        if connection.outbox.blocked:
-            mask |= WRITE
+    def _watch_output(self, connection):
+        """Its socket refused bytes.  Called under its outbox's lock, in any thread: whether
+        it is read as well is for the poller to say."""
+        if not connection.closed:
+            self._watch(connection, connection.mask | WRITE)
+
+    def _watch(self, connection, mask):
+        """Tell epoll what the connection waits for; under its outbox's lock."""
         if mask != connection.mask:
             connection.mask = mask
             self._epoll.modify(connection.socket.fileno(), mask)
@@ -327,24 +327,42 @@ class Poller:
     def _execute(self, connection):
         """Execute what a connection asked, up to what has to wait."""
         pending = connection.pending
+        left = _COMMANDS
+        while pending and not connection.working:
+            self._take_publishes(connection)
+            if not pending or connection.uncommitted:
+                break               # goes on in `_committed`
+            if not left or connection.owes_too_much:
+                self._interrupt(connection)
+                break
+            left -= 1
+            self._execute_one(connection, pending.popleft())
+        connection.outbox.flush()
+        if not connection.wants_input or connection.mask != READ:
+            self._settle(connection)
+
+    def _take_publishes(self, connection):
+        """Move the publishes that come first to the batch."""
+        pending = connection.pending
         checked, longest = self._checked, self.limits.max_event_size
+        runs = []
         while pending:
             request = pending[0]
-            if type(request) is tuple:
-                head, datas = request
-                if (head in checked or self._is_in_order(head)) and len(datas[0]) <= longest:
-                    pending.popleft()
-                    self._batch.add(connection, head, datas)
-                    continue
-            if connection.uncommitted:
-                break               # goes on in `_on_committed`
-            pending.popleft()
-            self._execute_one(connection, request)
-            if connection.working or connection.closed:
+            if type(request) is not tuple:
                 break
+            head, datas = request
+            if not (head in checked or self._is_in_order(head)) or len(datas[0]) > longest:
+                break
+            runs.append((head[1], head[2], datas))
+            pending.popleft()
+        if runs:
+            self._batch.add(connection, runs)
+
+    def _interrupt(self, connection):
+        """Let others have their turn; this one goes on in the next, or when it has read what it is owed."""
         connection.outbox.flush()
-        if not connection.wants_input or connection.mask != READ | LEFT:
-            self._settle(connection)
+        if not connection.outbox.blocked:
+            self.call_soon(lambda: self._go_on(connection))
 
     def _is_in_order(self, head):
         """Whether it is the head of a publish that may be stored; if not, its own command says why."""
@@ -370,19 +388,17 @@ class Poller:
             put(resp.error(f"ERR {request}"))
         else:
             head, lasts = request
-            for i, last in enumerate(lasts):
-                arguments = [*head, last]
-                self.executed += 1
-                command = COMMANDS.get(arguments[0].lower())
-                if command is None:
-                    put(unknown(arguments))
-                elif command.slow:
-                    if lasts[i + 1:]:
-                        connection.pending.appendleft((head, lasts[i + 1:]))
-                    self._give_to_worker(connection, command, arguments)
-                    return
-                else:
-                    put(execute(command, self, connection, arguments))
+            if len(lasts) > 1:      # only publishes are executed many at once
+                connection.pending.extendleft([(head, [last]) for last in reversed(lasts[1:])])
+            arguments = [*head, lasts[0]]
+            self.executed += 1
+            command = COMMANDS.get(arguments[0].lower())
+            if command is None:
+                put(unknown(arguments))
+            elif command.slow:
+                self._give_to_worker(connection, command, arguments)
+            else:
+                put(execute(command, self, connection, arguments))
 
     def _give_to_worker(self, connection, command, arguments):
         connection.working = True
@@ -417,7 +433,7 @@ class Poller:
         for connection, count in batch.owed.items():
             self.published += count
             connection.uncommitted -= 1
-            if connection.pending or connection.input_ended or connection.mask != READ | LEFT:
+            if connection.pending or connection.input_ended or connection.mask != READ:
                 self._go_on(connection)
         batch = self._batch
         if batch.runs and not self._committer.busy:
@@ -454,9 +470,12 @@ class Poller:
         for connection in list(self.connections.values()):
             self.close(connection)
         self.workers.stop()
+        self.feeds.stop()
         self._epoll.close()
         os.close(self._wake_read)
-        os.close(self._wake_write)
+        # A signal may still come, and mustn't write to what gets this descriptor next.
+        wake_write, self._wake_write = self._wake_write, -1
+        os.close(wake_write)
 
 
 def _shown(address):

@@ -21,6 +21,8 @@ import threading
 import time
 from urllib.parse import quote, urlsplit
 
+from server.text import printable
+
 VARIABLES = ("VIGIL_ENDPOINT", "VIGIL_TOKEN", "VIGIL_PROBE_ID", "VIGIL_NODE_ID", "VIGIL_REPLICA_ID")
 
 # Seconds.  The first two are those of Vigil's own reporters.
@@ -105,7 +107,7 @@ class Heartbeat:
         now = self._clock()
         if self._quiet_until is None or now >= self._quiet_until:
             log.warning("heartbeat to Vigil failed (%d times so far): %s; tried again every %g s",
-                        self._failures, str(error) or type(error).__name__, self._interval)
+                        self._failures, printable(str(error).strip()) or type(error).__name__, self._interval)
             self._quiet_until = now + SILENCE
 
     def _succeeded(self):
@@ -123,8 +125,8 @@ class Heartbeat:
                 if answer.status != 200:
                     raise ConnectionError(f"it answered {answer.status} {answer.reason}, expected 200")
         finally:
-            connection.close()
             self._release()
+            connection.close()
 
     def _connect(self, url):
         """A socket that `stop` can shut down at any moment, while it connects as well."""

@@ -9,11 +9,12 @@
 """
 
 from .database import ALWAYS, EVERYSEC, NO, Appended, NewEvent, Store
-from .errors import (CorruptSegment, LogTooShort, StoreClosed, StoreError, StoreFailed, StoreFull, StoreLocked,
-                     UnknownFormat)
+from .errors import (CorruptSegment, IndexUnusable, LogTooShort, StoreClosed, StoreError, StoreFailed,
+                     StoreFull, StoreLocked, UnknownFormat)
 from .record import Event
 
 __all__ = [
-    "ALWAYS", "EVERYSEC", "NO", "Appended", "CorruptSegment", "Event", "LogTooShort", "NewEvent", "Store",
-    "StoreClosed", "StoreError", "StoreFailed", "StoreFull", "StoreLocked", "UnknownFormat",
+    "ALWAYS", "EVERYSEC", "NO", "Appended", "CorruptSegment", "Event", "IndexUnusable", "LogTooShort",
+    "NewEvent", "Store", "StoreClosed", "StoreError", "StoreFailed", "StoreFull", "StoreLocked",
+    "UnknownFormat",
 ]

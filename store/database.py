@@ -33,6 +33,8 @@ NO = "no"               # the disk catches up when the system likes
 
 SEGMENT_SIZE = 256 << 20
 MAX_EVENT = 512 << 20
+# Ids and metadata of one append, which may all be in one record; see record.MAX_BODY.
+MAX_DETAILS = 256 << 20
 
 # What one turn of a long read takes from the log, in bytes.
 _READ = 256 * 1024
@@ -57,17 +59,23 @@ class Appended(NamedTuple):
 class Batch:
     """What one write stored.
 
-    records    as they are in the log
+    drafts     what became its records
     shown      [(stream, the number after its last event in this batch)]
     position   the position after the last event
     """
 
-    __slots__ = ("records", "shown", "position")
+    __slots__ = ("drafts", "shown", "position", "_parts", "_salt")
 
-    def __init__(self, records, shown, position):
-        self.records = records
+    def __init__(self, drafts, shown, position, parts, salt):
+        self.drafts = drafts
         self.shown = shown
         self.position = position
+        self._parts = parts
+        self._salt = salt
+
+    def record(self, i):
+        """The record of drafts[i], as reading the log would give it."""
+        return record.decode(self._parts[i], 0, self._salt)
 
 
 class Store:
@@ -121,8 +129,12 @@ class Store:
             fd = self._files.lock(path)
         except BlockingIOError:
             raise StoreLocked(self.path, _owner(path)) from None
-        self._files.truncate(fd, 0)
-        self._files.write(fd, b"%d\n" % os.getpid(), 0)
+        try:
+            self._files.truncate(fd, 0)
+            self._files.write(fd, b"%d\n" % os.getpid(), 0)
+        except BaseException:
+            self._files.close(fd)
+            raise
         return fd
 
     def __enter__(self):
@@ -196,12 +208,15 @@ class Store:
             check_name(name)
             _check_sizes(event)
             runs.append((stream, name, [bytes(event.data)]))
-        pairs = None
-        if any(event.id or event.metadata for event in events):
-            pairs = [(bytes(event.id), bytes(event.metadata)) for event in events]
+        pairs = [(bytes(event.id), bytes(event.metadata)) for event in events]
+        size = sum(len(id) + len(metadata) for id, metadata in pairs)
+        if size > MAX_DETAILS:
+            raise ValueError(f"ids and metadata of {size} bytes, expected no more than {MAX_DETAILS}")
+        if not size:
+            pairs = None
         batch = self.write(runs, pairs, whole=True)
         self.commit(batch)
-        first = batch.records[0]
+        first = batch.drafts[0]
         return Appended(first.number, first.position)
 
     def write(self, runs, pairs=None, whole=False):
@@ -220,18 +235,20 @@ class Store:
         with log.lock:
             if self._closed:
                 raise StoreClosed()
-            drafts, nexts = self._draft(runs, pairs)
-            if whole:
-                for one in drafts[:-1]:
-                    one.more = True
+            nexts = {}
             try:
-                records = log.write(drafts)
-            except BaseException as error:
+                drafts = self._draft(runs, pairs, nexts)
+                if whole:
+                    for one in drafts[:-1]:
+                        one.more = True
+                parts, salt = log.write(drafts)
+            except BaseException:
                 self._take_back(nexts)
-                if isinstance(error, StoreFailed):
+                if log.failed:
                     self._retreat()
                 raise
-            batch = Batch(records, [(stream, stream.next) for stream in nexts], log.next_position)
+            shown = [(stream, stream.next) for stream in nexts]
+            batch = Batch(drafts, shown, log.next_position, parts, salt)
             if self.sync_policy == ALWAYS:
                 self._pending.append(batch)
             else:
@@ -248,42 +265,44 @@ class Store:
         else:
             self._notify(batch)
 
-    def _draft(self, runs, pairs):
-        """(drafts, {stream: its next number before}) for `runs`; numbers are taken.
+    def _draft(self, runs, pairs, nexts):
+        """Drafts for `runs`; numbers are taken, and `nexts` is told each stream's next one before.
 
         A draft becomes a record: runs of one stream that follow one another are
         put together, up to MAX_FRAMES.
         """
         drafts = []
-        nexts = {}
+        streams, room = self._streams, record.MAX_FRAMES
         position = self._log.next_position
         stream = draft = name = None
         size = 0
         for of, event_name, datas in runs:
             if of != name:
                 name = of
-                stream = self._streams.get(name) or self._new_stream(name)
-                nexts.setdefault(stream, stream.next)
+                stream = streams.get(name) or self._new_stream(name)
+                if stream not in nexts:
+                    nexts[stream] = stream.next
                 draft = None
             number = stream.next
             frames = record.frames(name, event_name, number, datas)
-            for some, more in _portions(frames):
-                if draft is not None and size + more <= record.MAX_FRAMES:
-                    draft.frames += some
-                    size += more
-                else:
-                    draft = Draft(name, number, position, some)
+            more = len(frames[0]) if len(frames) == 1 else sum(map(len, frames))
+            if draft is not None and size + more <= room:
+                draft.frames += frames
+                size += more
+            else:
+                at = number
+                for some, size in ((frames, more),) if more <= room else _portions(frames):
+                    draft = Draft(name, at, position + at - number, some)
                     drafts.append(draft)
-                    size = more
-                number += len(some)
-                position += len(some)
-            stream.next = number
+                    at += len(some)
+            stream.next = number + len(frames)
+            position += len(frames)
         if pairs is not None:
             taken = 0
             for draft in drafts:
                 draft.pairs = pairs[taken:taken + len(draft.frames)]
                 taken += len(draft.frames)
-        return drafts, nexts
+        return drafts
 
     def _new_stream(self, name):
         stream = self._streams[name] = Stream(name, 0)
@@ -392,6 +411,8 @@ class Store:
             raise ValueError(f"first is {first}, expected 0 or more")
         if limit < 1:
             raise ValueError(f"limit is {limit}, expected 1 or more")
+        if self._closed:
+            raise StoreClosed()
         if stream is None:
             return []
         events = []
@@ -527,17 +548,10 @@ def _check_sizes(event):
         raise ValueError(f"data of {len(event.data)} bytes, expected no more than {MAX_EVENT}")
     if len(event.id) > record.MAX_ID:
         raise ValueError(f"an id of {len(event.id)} bytes, expected no more than {record.MAX_ID}")
-    if len(event.metadata) > MAX_EVENT:
-        raise ValueError(f"metadata of {len(event.metadata)} bytes, expected no more than {MAX_EVENT}")
 
 
 def _portions(frames):
     """[(frames, their bytes)]: `frames` cut where MAX_FRAMES is full; one larger than that goes alone."""
-    if len(frames) == 1:
-        return ((frames, len(frames[0])),)
-    total = sum(map(len, frames))
-    if total <= record.MAX_FRAMES:
-        return ((frames, total),)
     portions = []
     ends = list(accumulate(map(len, frames)))
     start = base = 0

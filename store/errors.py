@@ -2,7 +2,7 @@
 
     StoreError
     |-- on opening     StoreLocked  UnknownFormat  LogTooShort
-    |-- on reading     CorruptSegment
+    |-- on reading     CorruptSegment  IndexUnusable
     |-- on appending   StoreFull  StoreFailed
     '-- at any time    StoreClosed
 
@@ -58,7 +58,10 @@ class CorruptSegment(StoreError):
     """Bytes that were synced no longer check.  Never raised for a torn tail."""
 
     def __init__(self, path, pos, why, stream=None, number=None, position=None):
-        event = f"event {number} of stream {stream!r}" if stream is not None else "a record"
+        if stream is None:
+            event = "a record"
+        else:
+            event = f"{'an event' if number is None else f'event {number}'} of stream {stream!r}"
         at = f" (position {position})" if position is not None else ""
         super().__init__(f"{path}: {event}{at} at byte {pos} is damaged ({why}); the file is left as it is, "
                          f"events before it are readable")
@@ -68,6 +71,15 @@ class CorruptSegment(StoreError):
         self.stream = stream
         self.number = number
         self.position = position
+
+
+class IndexUnusable(StoreError):
+    """The index is damaged and can't be made anew; the log is untouched."""
+
+    def __init__(self, path, cause):
+        super().__init__(f"{path}: it doesn't fit the log and can't be made anew ({cause}); the log is "
+                         f"untouched, the next read tries again")
+        self.path = path
 
 
 class StoreFull(StoreError):

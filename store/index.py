@@ -21,7 +21,6 @@ list of Fresh and what is in them.  Neither is held while waiting for the other.
 import logging
 import os
 import sqlite3
-import struct
 import sys
 import threading
 import zlib
@@ -39,10 +38,11 @@ _MAX_SQLITE = (1 << 63) - 1
 # A mark (position, byte, clock) is kept each time this many bytes went by.
 SPACING = 64 * 1024
 
+# What reading a damaged file may lead to: any value, of any type, may stand in a column.
+_NONSENSE = (sqlite3.Error, LookupError, TypeError, ValueError, ArithmeticError)
+
 # The lock is let go, and other threads' look-ups let in, after so many rows.
 _ROWS_AT_ONCE = 1000
-
-_CHECK = struct.Struct("<QQQ")
 
 _SCHEMA = """
 create table about (key text primary key, value) without rowid;
@@ -137,11 +137,12 @@ class Index:
     """See the top of this file.
 
     path   of the sqlite3 file, which is made when it isn't there
+    uuid   of the store, known before a row is written; None loads the index of any
     """
 
-    def __init__(self, path, uuid):
+    def __init__(self, path):
         self.path = path
-        self._uuid = uuid
+        self.uuid = None            # of the store that it belongs to
         self._lock = threading.Lock()
         self._fresh_lock = threading.Lock()
         self._fresh = []            # oldest first; the last one is added to
@@ -160,13 +161,13 @@ class Index:
                 about = dict(self._connection.execute("select key, value from about"))
                 if not about:
                     return None
-                if about.get("uuid") != self._uuid or about.get("version") != _VERSION:
+                if self.uuid not in (None, about["uuid"]) or about["version"] != _VERSION:
                     raise IndexDamaged("it belongs to another store or version")
                 through = Through(*(about[field] for field in Through._fields))
                 if about["crc"] != _checksum(repr(through).encode(), *through[:3]):
                     raise IndexDamaged("what it says of itself doesn't match its checksum")
                 heads = self._load_heads(through.position)
-            except (sqlite3.Error, KeyError, TypeError, struct.error) as error:
+            except _NONSENSE as error:
                 raise IndexDamaged(f"{type(error).__name__}: {error}") from None
         return through, heads
 
@@ -267,7 +268,7 @@ class Index:
                 packed = _pack(fresh.marks)
                 self._execute("insert or replace into marks values (?, ?, ?, ?)",
                               (fresh.sequence, fresh.marks[0], packed, _checksum(packed, fresh.sequence)))
-            about = dict(through._asdict(), uuid=self._uuid, version=_VERSION,
+            about = dict(through._asdict(), uuid=self.uuid, version=_VERSION,
                          crc=_checksum(repr(through).encode(), *through[:3]))
             self._execute_many("insert or replace into about values (?, ?)", iter(about.items()))
             self._execute("commit")
@@ -313,19 +314,19 @@ class Index:
                 found = fresh.find(stream, number, limit)
                 if found:
                     return fresh.sequence, [(p >> 32, p & _BYTE) for p in found]
-        row = self._select("select first, last, segment, packed, crc from places "
-                           "where stream = ? and first <= ? order by first desc limit 1",
-                           (stream, min(number, _MAX_SQLITE)))
-        if row is None:
-            return None
-        first, last, segment, packed, crc = row
-        if crc != _checksum(stream + packed, first, last, segment):
-            raise IndexDamaged("a row of places doesn't match its checksum")
-        if number > last:
-            return None
-        places = _unpack(packed)
-        at = bisect_right(places, (number - first) << 32 | _BYTE) - 1
-        return segment, [((p >> 32) + first, p & _BYTE) for p in places[at:at + limit]]
+
+        def read(first, last, segment, packed, crc):
+            if crc != _checksum(stream + packed, first, last, segment):
+                raise IndexDamaged("a row of places doesn't match its checksum")
+            if number > last:
+                return None
+            places = _unpack(packed)
+            at = bisect_right(places, (number - first) << 32 | _BYTE) - 1
+            return segment, [((p >> 32) + first, p & _BYTE) for p in places[at:at + limit]]
+
+        return self._row(read, "select first, last, segment, packed, crc from places "
+                         "where stream = ? and first <= ? order by first desc limit 1",
+                         (stream, min(number, _MAX_SQLITE)))
 
     def byte_of(self, sequence, position):
         """A byte of segment `sequence` where a record begins, at or before `position`, or None.
@@ -338,20 +339,22 @@ class Index:
                     byte = _byte_in(fresh.marks, position)
                     if byte is not None:
                         return byte
-        row = self._select("select packed, crc from marks where segment = ? and first <= ? "
-                           "order by first desc limit 1", (sequence, min(position, _MAX_SQLITE)))
-        if row is None:
-            return None
-        packed, crc = row
-        if crc != _checksum(packed, sequence):
-            raise IndexDamaged("a row of marks doesn't match its checksum")
-        return _byte_in(_unpack(packed), position)
 
-    def _select(self, statement, values):
+        def read(packed, crc):
+            if crc != _checksum(packed, sequence):
+                raise IndexDamaged("a row of marks doesn't match its checksum")
+            return _byte_in(_unpack(packed), position)
+
+        return self._row(read, "select packed, crc from marks where segment = ? and first <= ? "
+                         "order by first desc limit 1", (sequence, min(position, _MAX_SQLITE)))
+
+    def _row(self, read, statement, values):
+        """What `read` makes of the row that is found, None if there is none."""
         try:
             with self._lock:
-                return self._usable().execute(statement, values).fetchone()
-        except sqlite3.Error as error:
+                row = self._usable().execute(statement, values).fetchone()
+            return None if row is None else read(*row)
+        except _NONSENSE as error:
             raise IndexDamaged(f"{type(error).__name__}: {error}") from None
 
 

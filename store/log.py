@@ -24,7 +24,8 @@ import time
 from bisect import bisect_right
 
 from . import record
-from .errors import CorruptSegment, LogTooShort, StoreClosed, StoreFailed, StoreFull
+from .errors import (CorruptSegment, IndexUnusable, LogTooShort, StoreClosed, StoreError, StoreFailed,
+                     StoreFull)
 from .index import Fresh, Index, IndexDamaged, Through
 from .record import BadRecord
 from .recovery import Scan
@@ -48,17 +49,20 @@ _CLOSE = 8 * 1024
 
 
 class Draft:
-    """Events of one stream on their way to a record."""
+    """Events of one stream on their way to a record.
 
-    __slots__ = ("stream", "number", "position", "frames", "more", "pairs")
+    count, size, clock   those of the record, once it is written
+    """
 
-    def __init__(self, stream, number, position, frames, more=False, pairs=None):
+    __slots__ = ("stream", "number", "position", "frames", "more", "pairs", "count", "size", "clock")
+
+    def __init__(self, stream, number, position, frames):
         self.stream = stream
         self.number = number
         self.position = position
         self.frames = frames
-        self.more = more
-        self.pairs = pairs
+        self.more = False
+        self.pairs = None
 
 
 class Log:
@@ -88,6 +92,7 @@ class Log:
         self._level = level
         self._segments = []         # only ever appended to, so that readers need no lock
         self._firsts = []           # the position that each of them begins at
+        self._unfinished = None     # path of one that was being made when the machine died; it holds nothing
         self._flush_waits = False   # there is something to flush that isn't on disk
         self._adding_to = 0         # the segment whose records the index is given
         self._dirty = []            # segments written to since their last sync
@@ -95,8 +100,10 @@ class Log:
         self._syncing = threading.Condition(threading.Lock())
         self._sync_began = None     # time.monotonic() of the sync that is running
         self._reading = threading.Condition(threading.Lock())
-        self._readers = 0           # reads that are going on; None when closed
-        self._rebuilding = threading.Lock()
+        self._readers = 0           # reads that are going on
+        self._closed = False        # no more may begin
+        self.index = Index(os.path.join(folder, INDEX_NAME))
+        self._index_writing = threading.Lock()      # one at a time moves rows or makes all of them anew
         self._rebuilt = 0
 
     # -- opening -------------------------------------------------------------
@@ -107,16 +114,18 @@ class Log:
         Raises    CorruptSegment, LogTooShort, UnknownFormat: nothing was changed
                   OSError
         """
-        self._open_segments()
-        uuid = self._segments[0].header.uuid if self._segments else os.urandom(16)
-        self.index = Index(os.path.join(self.folder, INDEX_NAME), uuid)
-        through, heads = self._load_index()
-        if not self._segments:
-            if through is not None:
-                raise LogTooShort(self.folder, 0, through.durable)
-            self._create_segment(Header(uuid, os.urandom(16), NO_ID, 0, 1, 0, 0, 0, self._clock()))
-        self._recover(through, heads)
-        return heads
+        try:
+            self._open_segments()
+            through, heads = self._load_index()
+            if not self._segments:
+                if through is not None:
+                    raise LogTooShort(self.folder, 0, through.durable)
+                self._begin()
+            self._recover(through, heads)
+            return heads
+        except BaseException:
+            self._close_files()
+            raise
 
     def _open_segments(self):
         names = [name for name in self._files.names(self.folder) if is_segment(name)]
@@ -126,14 +135,16 @@ class Log:
             if segment is None:
                 if i + 1 < len(names) or self._holds_records(path):
                     raise CorruptSegment(path, 0, "its header doesn't match its checksum")
-                self._set_aside(path)       # made, and the machine died: it never held anything
+                self._unfinished = path
                 break
-            self._check_chain(segment, name)
             self._adopt(segment)
-        for segment, following in zip(self._segments, self._segments[1:]):
-            segment.end = following.header.previous_end
-        if self._segments:
-            self._segments[-1].end = self._segments[-1].file_size()
+            self._check_chain(name)
+
+    def _begin(self):
+        """Make the first segment of a new store."""
+        self._drop_unfinished()
+        uuid = self.index.uuid = os.urandom(16)
+        self._create_segment(Header(uuid, os.urandom(16), NO_ID, 0, 1, 0, 0, 0, self._clock()))
 
     def _holds_records(self, path):
         fd = self._files.open(path)
@@ -142,21 +153,27 @@ class Log:
         finally:
             self._files.close(fd)
 
-    def _check_chain(self, segment, name):
+    def _check_chain(self, name):
+        """Raise CorruptSegment unless the last one opened, from the file `name`, follows the one before."""
+        segment = self._segments[-1]
         header = segment.header
-        if not self._segments:
-            wrong = file_name(header.sequence) != name or header.sequence != 0
+        if len(self._segments) == 1:
+            wrong = header.sequence != 0
             expected = "segment 0"
         else:
-            before = self._segments[-1].header
-            wrong = (header.uuid, header.previous, header.sequence) != (before.uuid, before.id, before.sequence + 1)
+            before = self._segments[-2].header
+            wrong = (header.uuid, header.previous) != (before.uuid, before.id) or \
+                header.sequence != before.sequence + 1
             expected = f"the one that follows {file_name(before.sequence)}"
         if wrong or file_name(header.sequence) != name:
-            raise CorruptSegment(segment.path, 0, f"this is segment {header.sequence} with id {header.id.hex()}, "
-                                                  f"expected {expected}: one is missing or from another store")
+            raise CorruptSegment(segment.path, 0, f"this is segment {header.sequence} with id "
+                                 f"{header.id.hex()}, expected {expected}: "
+                                 f"one is missing or from another store")
 
     def _load_index(self):
         """(Through, heads) of the index, or (None, {}) after throwing away one that is of no use."""
+        # Without a segment any store's index will do, to tell a log that is gone from a new one.
+        self.index.uuid = self._segments[0].header.uuid if self._segments else None
         try:
             loaded = self.index.load()
             if loaded is None:
@@ -177,8 +194,11 @@ class Log:
         return self._segments[through.sequence].header.id != through.segment_id
 
     def _recover(self, through, heads):
+        for segment, following in zip(self._segments, self._segments[1:]):
+            segment.end = following.header.previous_end
+        self._segments[-1].end = self._segments[-1].file_size()
         if through is None:
-            through = Through(0, HEADER_SIZE, 0, self._segments[0].header.id, 0)
+            through = self._through(self._segments[0], HEADER_SIZE, 0)
         if through.sequence >= len(self._segments) or \
                 through.byte > self._segments[through.sequence].file_size():
             raise LogTooShort(self.folder, self._segments[-1].header.first, through.durable)
@@ -188,6 +208,7 @@ class Log:
         end = scan.run(self._segments, through.sequence, through.byte)
         if end.position < end.synced:
             raise LogTooShort(self.folder, end.position, end.synced)
+        self._drop_unfinished()
         self._sync_what_was_found(through.sequence)
         self.next_position = self.synced = end.position
         self._marked = end.synced
@@ -200,10 +221,16 @@ class Log:
                 self._seal_index(self._segments[-1], end.position)
         self._flush_index(self.synced)
 
+    def _drop_unfinished(self):
+        if self._unfinished:
+            self._set_aside(self._unfinished)
+            self._unfinished = None
+
     def _visit(self, segment, byte, found):
         """Index a record that was found on opening."""
         if segment.sequence != self._adding_to:
-            self._segments[segment.sequence - 1].sync()
+            for before in self._segments[self._adding_to:segment.sequence]:
+                before.sync()
             self._seal_index(segment, found.position)
             self._flush_index(found.position)       # bounds the memory of a long recovery
         if found.count:
@@ -227,7 +254,7 @@ class Log:
         """Cut the log at its end, keep what is cut, and raise the epoch."""
         torn = self._segments[end.segments - 1]
         kept = self._keep_bytes(torn, end.byte)
-        for segment in self._segments[end.segments:]:
+        for segment in reversed(self._segments[end.segments:]):     # never a hole between two
             self._set_aside(segment.path)
             segment.close()
         del self._segments[end.segments:]
@@ -310,21 +337,27 @@ class Log:
                         self.next_position, tail.end, 0, self._clock())
         try:
             segment = self._create_segment(header)
+        except FileExistsError as error:    # whose, and of what time?  It stays
+            raise self.fail(self.folder, "making a segment", error) from None
         except OSError as error:
             self._remove_unfinished(os.path.join(self.folder, file_name(header.sequence)))
             raise self._refusal(self.folder, "making a segment", error) from None
         self._seal_index(segment, self.next_position)
 
     def _remove_unfinished(self, path):
+        """Remove a segment that couldn't be made: left there, it would say where the one before ends."""
         try:
             self._files.remove(path)
-        except OSError:
-            pass        # it wasn't made; or it stays, empty, and opening sets it aside
+            self._files.sync_folder(self.folder)
+        except FileNotFoundError:
+            pass        # it wasn't made
+        except OSError as error:
+            self.fail(path, "removing an unfinished segment", error)
 
     # -- writing -------------------------------------------------------------
 
     def write(self, drafts):
-        """Append the events of `drafts`, in one write; return their Records.
+        """Append the events of `drafts`, in one write; return (bytes of each record, their salt).
 
         The caller holds `lock`.
         Raises    StoreFull     nothing was stored, trying again may work
@@ -333,31 +366,25 @@ class Log:
         if self.failed:
             raise self.failed
         clock, synced, level = self._clock(), self.synced, self._level
-        salt = self._segments[-1].salt
-        parts, records, size = self._encode(drafts, salt, clock, synced, level)
         tail = self._segments[-1]
+        parts, size = _encode(drafts, tail.salt, clock, synced, level)
         if tail.end + size > self._segment_size and tail.end > HEADER_SIZE:
             self._roll()
             tail = self._segments[-1]
-            parts, records, size = self._encode(drafts, tail.salt, clock, synced, level)
+            parts, size = _encode(drafts, tail.salt, clock, synced, level)
         start = tail.end
         if start + size > MAX_SIZE:
             raise ValueError(f"an append of {size} bytes, expected no more than {MAX_SIZE - HEADER_SIZE}")
-        self._write(tail, parts[0] if len(parts) == 1 else b"".join(parts))
-        self._marked = synced
-        self._note(records, start)
-        return records
-
-    @staticmethod
-    def _encode(drafts, salt, clock, synced, level):
-        parts, records, size = [], [], 0
-        for draft in drafts:
-            part, one = record.encode(salt, draft.stream, draft.number, draft.position, clock, synced,
-                                      draft.frames, draft.more, draft.pairs, level)
-            parts.append(part)
-            records.append(one)
-            size += len(part)
-        return parts, records, size
+        try:
+            self._write(tail, parts[0] if len(parts) == 1 else b"".join(parts))
+            self._marked = synced
+            self._note(drafts, start)
+        except StoreError:
+            raise
+        except BaseException as error:      # no memory: what is in the log may not be in the counts
+            self.fail(tail.path, "counting what was written", error)
+            raise
+        return parts, tail.salt
 
     def _write(self, tail, data):
         try:
@@ -368,13 +395,13 @@ class Log:
         if not self._dirty or self._dirty[-1] is not tail:
             self._dirty.append(tail)
 
-    def _note(self, records, byte):
+    def _note(self, drafts, byte):
         """Bring index, positions and what is unsynced up to date after a write."""
         first_unsynced = self.unsynced.setdefault
-        for one in records:
+        for one in drafts:
             first_unsynced(one.stream, one.number)
-        self.index.add(records, byte)
-        last = records[-1]
+        self.index.add(drafts, byte)
+        last = drafts[-1]
         self.next_position = last.position + last.count
 
     def _taken_back(self, tail, error):
@@ -388,7 +415,7 @@ class Log:
         return self._refusal(tail.path, "a write", error)
 
     def _refusal(self, path, what, error):
-        if error.errno in _NO_ROOM:
+        if error.errno in _NO_ROOM and not self.failed:
             return StoreFull(path, error)
         return self.fail(path, what, error)
 
@@ -408,8 +435,7 @@ class Log:
         Raises    StoreFailed
         """
         if position is None:
-            with self.lock:
-                position = self.next_position if self._dirty else 0
+            position = self.next_position
         with self._syncing:
             while self.synced < position and self._sync_began is not None:
                 self._syncing.wait()
@@ -430,16 +456,16 @@ class Log:
             end = self.next_position
             dirty, self._dirty = self._dirty, []
             unsynced, self.unsynced = self.unsynced, {}
-        for segment in dirty:       # oldest first: the end on disk only ever moves forward
-            try:
+        try:
+            for segment in dirty:       # oldest first: the end on disk only ever moves forward
                 segment.sync()
-            except OSError as error:
-                with self.lock:
-                    # What was written meanwhile is behind what was lost.
-                    self.unsynced = {**self.unsynced, **unsynced}
-                    raise self.fail(segment.path, "a sync", error) from None
+        except OSError as error:
+            self.fail(segment.path, "a sync", error)
         with self.lock:
-            self.synced = max(self.synced, end)
+            if self.failed:     # meanwhile, perhaps: success beside a failure proves nothing
+                self.unsynced = {**self.unsynced, **unsynced}
+                raise self.failed
+            self.synced = end
         if self._flush_waits:
             self.sealed.set()
 
@@ -472,34 +498,41 @@ class Log:
 
     def _flush_index(self, durable):
         try:
-            self._flush_waits = self.index.flush(durable)
+            with self._index_writing:
+                self._flush_waits = self.index.flush(durable)
         except sqlite3.Error as error:
             logger.warning("%s: writing it failed (%s); it stays in memory", self.index.path, error)
 
     def _rebuild_index(self, damage, seen):
         """Make the index anew, unless somebody did since `seen` rebuilds."""
-        with self._rebuilding:
+        with self._index_writing:
             if self._rebuilt != seen:
                 return
             logger.warning("%s: %s; it is made anew from the log", self.index.path, damage)
-            self.index.discard()
-            stop = self.index.flushed_through
-            pending = [Fresh(self._through(self._segments[0], HEADER_SIZE, 0))]
-
-            def put(segment, byte, position):
-                pending[0].through = self._through(segment, byte, position)
-                self.index.put(pending[0], self.synced)
-                pending[0] = Fresh(pending[0].through)
-
-            def visit(segment, byte, found):
-                if segment.sequence != pending[0].sequence:
-                    put(segment, HEADER_SIZE, found.position)
-                if found.count:
-                    pending[0].add([found], byte)
-
-            Scan(0, self.synced, {}, visit).run(self._segments[:stop.sequence + 1], 0, HEADER_SIZE, stop.byte)
-            put(self._segments[stop.sequence], stop.byte, stop.position)
+            try:
+                self._make_index_anew()
+            except (sqlite3.Error, OSError) as error:
+                raise IndexUnusable(self.index.path, error) from None
             self._rebuilt += 1
+
+    def _make_index_anew(self):
+        self.index.discard()
+        stop = self.index.flushed_through
+        pending = [Fresh(self._through(self._segments[0], HEADER_SIZE, 0))]
+
+        def put(segment, byte, position):
+            pending[0].through = self._through(segment, byte, position)
+            self.index.put(pending[0], self.synced)
+            pending[0] = Fresh(pending[0].through)
+
+        def visit(segment, byte, found):
+            if segment.sequence != pending[0].sequence:
+                put(segment, HEADER_SIZE, found.position)
+            if found.count:
+                pending[0].add([found], byte)
+
+        Scan(0, self.synced, {}, visit).run(self._segments[:stop.sequence + 1], 0, HEADER_SIZE, stop.byte)
+        put(self._segments[stop.sequence], stop.byte, stop.position)
 
     def _with_index(self, read, *arguments):
         """Call `read`; if the index is at fault, make it anew and call again."""
@@ -508,7 +541,10 @@ class Log:
             return read(*arguments)
         except IndexDamaged as damage:
             self._rebuild_index(damage, seen)
+        try:
             return read(*arguments)
+        except IndexDamaged as damage:
+            raise IndexUnusable(self.index.path, damage) from None
 
     # -- reading -------------------------------------------------------------
 
@@ -518,7 +554,7 @@ class Log:
 
         The first and the last may hold more than was asked for: see Record.frames.
         Raises    CorruptSegment   when the very first can't be read
-                  StoreClosed
+                  IndexUnusable, StoreClosed
         """
         return self._while_open(self._with_index, self._read_stream, stream, number, stop, limit)
 
@@ -529,7 +565,7 @@ class Log:
     def _while_open(self, read, *arguments):
         """Call `read`, while `close` waits for it."""
         with self._reading:
-            if self._readers is None:
+            if self._closed:
                 raise StoreClosed()
             self._readers += 1
         try:
@@ -595,34 +631,61 @@ class Log:
     def close(self):
         """Sync, leave a mark that all is on disk, write the index, close the files."""
         with self._reading:
-            if self._readers is None:
-                return
+            self._closed = True
             while self._readers:
                 self._reading.wait()
-            self._readers = None
         try:
             if self.failed is None:
                 self._finish()
         finally:
-            self.index.close()
-            for segment in self._segments:
-                segment.close()
+            self._close_files()
+
+    def _close_files(self):
+        self.index.close()
+        for segment in self._segments:
+            segment.close()
 
     def _finish(self):
         self.sync()
         tail = self._segments[-1]
-        if self._marked < self.next_position:
-            # Without it, damage to the last records would look like a tear.
-            mark = record.encode_mark(tail.salt, self.next_position, self._clock())
-            try:
-                self._files.write(tail.fd, mark, tail.end)
-                tail.end += len(mark)
-                tail.sync()
-            except OSError as error:
-                self.fail(tail.path, "writing the closing mark", error)
-                return
+        if self._marked < self.next_position and not self._write_mark(tail):
+            return
         self.index.seal(self._through(tail, tail.end, self.next_position))
         self._flush_index(self.synced)
+
+
+    def _write_mark(self, tail):
+        """Write that all is on disk: without it, damage to the last records would look like a tear.
+
+        Returns whether the file is whole; without room, it is so without a mark.
+        """
+        try:
+            self._write(tail, record.encode_mark(tail.salt, self.next_position, self._clock()))
+            tail.sync()
+        except StoreFull as full:
+            logger.warning("%s; closed without a mark", full)
+        except StoreFailed:
+            return False
+        except OSError as error:
+            self.fail(tail.path, "syncing the closing mark", error)
+            return False
+        return True
+
+
+def _encode(drafts, salt, clock, synced, level):
+    """(bytes of the record of each draft, bytes in all)."""
+    parts = []
+    whole = 0
+    for draft in drafts:
+        frames = draft.frames
+        part = record.encode(salt, draft.number, draft.position, clock, synced, frames,
+                             draft.more, draft.pairs, level)
+        parts.append(part)
+        draft.count = len(frames)
+        draft.size = size = len(part)
+        draft.clock = clock
+        whole += size
+    return parts, whole
 
 
 def _stretch(segment, stream, places, number, have_some):
@@ -630,19 +693,20 @@ def _stretch(segment, stream, places, number, have_some):
 
     A record without a place begins where the one before it, of the same stream, ends.
     """
-    reader = Reader(segment)
+    end = segment.end
+    reader = Reader(segment, end)
     for i, (_, byte) in enumerate(places):
         following = places[i + 1] if i + 1 < len(places) else None
         # A window is worth reading where its records are this stream's, or close.
         span = LONG_READ if following and following[1] - byte < _CLOSE else SHORT_READ
-        while byte < segment.end:
+        while byte < end:
             try:
                 one = reader.record(byte, span)
             except BadRecord as bad:
                 if have_some:
                     return      # the next call says what is wrong
                 raise segment.corrupt(byte, bad) from None
-            if one.stream != stream or one.number > number:
+            if not one.count or one.stream != stream or one.number > number:
                 break
             if one.stop > number:
                 number = one.stop

@@ -119,8 +119,7 @@ class Record:
     __slots__ = ("kind", "flags", "size", "count", "number", "position", "clock", "synced",
                  "body", "frames_size", "_ends", "_stream")
 
-    def __init__(self, kind, flags, size, count, number, position, clock, synced, body, frames_size,
-                 stream=None, ends=None):
+    def __init__(self, kind, flags, size, count, number, position, clock, synced, body, frames_size):
         self.kind = kind
         self.flags = flags
         self.size = size
@@ -131,8 +130,8 @@ class Record:
         self.synced = synced
         self.body = body
         self.frames_size = frames_size
-        self._stream = stream
-        self._ends = ends
+        self._stream = None
+        self._ends = None
 
     @property
     def stream(self):
@@ -162,8 +161,11 @@ class Record:
 
     def frames(self, first=0, stop=None):
         """The frames of the events [first, stop) of this record, counted from its own first."""
-        start = self.ends[first - 1] if first > 0 else 0
-        end = self.frames_size if stop is None or stop >= self.count else self.ends[stop - 1]
+        start = self.ends[first - 1] if first else 0
+        if stop is None or stop >= self.count:
+            end = self.frames_size
+        else:
+            end = self.ends[stop - 1] if stop else 0
         return memoryview(self.body)[start:end]
 
     def index_at(self, pos):
@@ -228,8 +230,8 @@ def details(pairs):
     return b"".join(table) + b"".join([id_ + metadata for id_, metadata in pairs])
 
 
-def encode(salt, stream, number, position, clock, synced, frame_list, more=False, pairs=None, level=0):
-    """Return (bytes of one record, the Record that they are).
+def encode(salt, number, position, clock, synced, frame_list, more=False, pairs=None, level=0):
+    """The bytes of one record, whose first event has this number and position.
 
     frame_list   what `frames` made, at least one
     more         the next record belongs to the same append
@@ -240,7 +242,6 @@ def encode(salt, stream, number, position, clock, synced, frame_list, more=False
     if count == 1:
         frame = frame_list[0]
         frames_size = len(frame)
-        ends = (frames_size,)
         body = frame + _U32.pack(frames_size)
     else:
         ends = array("I", accumulate(map(len, frame_list)))
@@ -258,9 +259,7 @@ def encode(salt, stream, number, position, clock, synced, frame_list, more=False
             stored = zipped
     header = _HEADER.pack(MAGIC, EVENTS, 0, flags, len(stored), count, frames_size, size,
                           number, position, clock, synced, _crc32(stored))
-    whole = b"%b%b%b" % (header, _U32.pack(_crc32(header, salt)), stored)
-    return whole, Record(EVENTS, flags, len(whole), count, number, position, clock, synced,
-                         body, frames_size, stream, ends)
+    return b"%b%b%b" % (header, _U32.pack(_crc32(header, salt)), stored)
 
 
 def encode_mark(salt, position, clock):

@@ -16,7 +16,7 @@ import socket
 import threading
 
 import resp
-from resp import command
+from resp import Parser, command
 
 SECONDS = 10    # for what takes none
 CLOCK = 1_700_000_000_000_000
@@ -27,10 +27,11 @@ UNKNOWN = b"-invalid request message; Unknown command name\r\n"
 
 def hello(store="ab" * 16, epoch=1):
     """What our server answers to HELLO 2."""
-    return resp.mapping([(resp.bulk(key.encode()), value) for key, value in (
+    fields = (
         ("server", resp.bulk(b"meilies")), ("version", resp.bulk(b"1.0.0")), ("proto", resp.integer(2)),
         ("id", resp.integer(7)), ("mode", resp.bulk(b"standalone")), ("role", resp.bulk(b"master")),
-        ("modules", resp.array([])), ("store", resp.bulk(store.encode())), ("epoch", resp.integer(epoch)))], 2)
+        ("modules", resp.array([])), ("store", resp.bulk(store.encode())), ("epoch", resp.integer(epoch)))
+    return resp.mapping([(resp.bulk(key.encode()), value) for key, value in fields], 2)
 
 
 def subscribed(key):
@@ -216,7 +217,7 @@ class FakeMeilies:
             thread.start()
 
     def _serve(self, sock):
-        requests = resp.Parser()
+        requests = Parser()
         with sock, contextlib.suppress(OSError):
             while data := sock.recv(65536):
                 requests.feed(data)

@@ -32,14 +32,16 @@ from meilies_client import (
     NothingCame,
     PublishInterrupted,
     Refused,
+    Reply,
     Selector,
     ServerInfo,
+    Session,
     StoreChanged,
     TimedOut,
     Unsupported,
     fibonacci,
 )
-from resp import command
+from resp import Parser, command
 
 PUBLISH = command("publish", "orders", "created", b"one")
 
@@ -65,21 +67,9 @@ def test_data_may_be_bytes_or_text(data):
         one.publish("orders", "created", data)
 
 
-def test_data_that_is_neither_is_refused_before_anything_is_sent():
-    with FakeServer(lambda peer: peer.expect_close()) as server, client(server) as one:
-        with pytest.raises(TypeError, match="data is int, expected bytes or str"):
-            one.publish_batch([("orders", "created", b"one"), ("orders", "created", _Sized())])
-
-
-class _Sized(int):
-    def __len__(self):
-        return 1
-
-    def __class_getitem__(cls, item):
-        return cls
-
-
-_Sized.__name__ = "int"
+def test_data_that_is_neither_is_refused_without_connecting():
+    with Client(port=free_port()) as one, pytest.raises(TypeError, match="data is int, expected bytes"):
+        one.publish("s", "n", 5)
 
 
 @pytest.mark.parametrize("stream, name, why", [
@@ -138,28 +128,19 @@ def test_no_more_than_two_windows_are_under_way(monkeypatch):
 
 
 def test_a_window_ends_at_its_bytes_as_well(monkeypatch):
-    monkeypatch.setattr(meilies_client, "WINDOW_BYTES", 10)
-    windows = list(meilies_client._windows([("s", "n", b"x" * size) for size in (4, 6, 30, 1)]))
-    assert [[len(data) for _, _, data in window] for window in windows] == [[4, 6], [30], [1]]
+    monkeypatch.setattr(meilies_client, "WINDOW_BYTES", 2 * len(command("publish", "s", "n", b"4444")))
+    windows = meilies_client._windows([("s", "n", b"x" * size) for size in (4, 4, 300, 1)])
+    assert [len(window) for window in windows] == [2, 1, 1]
 
 
 def test_a_pipeline_larger_than_every_buffer_does_not_deadlock():
-    def script(peer):
-        left = 40 * (1 << 20)
-        while left > 0:
-            left -= len(peer.sock.recv(1 << 20))
-            peer.send(b"")
-        assert left == 0
-        peer.send(b"+OK\r\n" * 40)
-
-    size = (1 << 20) - len(command("publish", "s", "n", b"x" * (1 << 20))) + (1 << 20)
     with FakeServer(_acknowledging) as server, client(server) as one:
-        assert one.publish_many("s", (("n", b"x" * size) for _ in range(40))) == 40
+        assert one.publish_many("s", (("n", bytes(1 << 20)) for _ in range(40))) == 40
 
 
 def _acknowledging(peer):
     """Take publishes for as long as they come, and reply in RESP's shortest form."""
-    requests = meilies_client.resp.Parser()
+    requests = Parser()
     while data := peer.sock.recv(1 << 16):
         requests.feed(data)
         for _ in requests.values():
@@ -208,7 +189,7 @@ def test_an_interrupted_publish_has_an_unknown_fate_and_is_not_sent_again():
         peer.expect(PUBLISH)
 
     with FakeServer(script) as server, client(server) as one:
-        with pytest.raises(PublishInterrupted, match="closed the connection; .*fate of 1 is unknown") as caught:
+        with pytest.raises(PublishInterrupted, match="closed the connection; .* fate of 1 ") as caught:
             one.publish("orders", "created", b"one")
     assert (caught.value.acknowledged, caught.value.unknown) == (0, 1)
 
@@ -268,7 +249,7 @@ def test_what_the_events_raise_passes_through_and_closes_the_connection(monkeypa
             one.publish_many("orders", events())
 
 
-def test_a_connection_that_the_server_closed_meanwhile_is_replaced_before_a_publish():
+def test_a_connection_that_was_closed_meanwhile_is_replaced_before_a_publish():
     closed = threading.Event()
 
     def first(peer):
@@ -298,16 +279,18 @@ def test_a_connection_that_was_reset_meanwhile_is_replaced_before_a_publish():
 
 
 def test_a_connection_on_which_something_came_unasked_is_replaced():
-    sent = threading.Event()
+    acknowledged, sent = threading.Event(), threading.Event()
 
     def first(peer):
         peer.answer(PUBLISH, b"+OK\r\n")
+        assert acknowledged.wait(5)
         peer.send(b"-ERR going down\r\n")
         sent.set()
         peer.expect_close()
 
     with FakeServer(first, lambda peer: peer.answer(PUBLISH, b"+OK\r\n")) as server, client(server) as one:
         one.publish("orders", "created", b"one")
+        acknowledged.set()
         assert sent.wait(5)
         one.publish("orders", "created", b"one")
 
@@ -525,6 +508,40 @@ def test_a_connection_that_breaks_while_sending_is_an_interrupted_publish():
             one.publish("s", "n", b"x" * (30 << 20))
 
 
+# -- the bytes of a connection
+
+SAID = (recorded(0, "s", 0, "n", b"\r\n*9\r\n") + b"+OK\r\n" + recorded(1, "ü", 9, "n", b"x" * 50)
+        + recorded(2, "s", 1, "n", b"", b"id") + last_number("s", 2) + event("s", 3) + recorded(3, "s", 2))
+
+
+def said(session, *pieces):
+    session.request("first", "a")
+    session.request("second", "b")
+    return [item for piece in pieces for item in session.receive_data(piece)]
+
+
+def test_however_it_is_split_the_same_is_read():
+    whole = said(Session(), SAID)
+    assert [item.position for item in whole if isinstance(item, Event)] == [0, 1, 2, None, 3]
+    assert [(item.asked, item.value) for item in whole if isinstance(item, Reply)] == [
+        ("first", b"OK"), ("second", [b"last-event-number", b"s", 2])]
+    assert said(Session(), *[bytes([byte]) for byte in SAID]) == whole
+    for at in range(len(SAID)):
+        assert said(Session(), SAID[:at], SAID[at:]) == whole
+
+
+def test_an_event_of_a_stream_that_is_not_text_is_a_bad_reply_behind_the_events_before_it():
+    items = Session().receive_data(recorded(0, "s", 0) + recorded(1, "?", 0).replace(b"?", b"\xff"))
+    assert next(items).position == 0
+    with pytest.raises(BadReply):
+        next(items)
+
+
+def test_what_no_request_asked_for_is_a_bad_reply():
+    with pytest.raises(BadReply, match="nothing was asked"):
+        list(Session().receive_data(b"+OK\r\n"))
+
+
 # -- selectors
 
 @pytest.mark.parametrize("text, selector", [
@@ -625,7 +642,8 @@ def test_without_from_it_asks_for_the_last_number_and_follows_from_the_next():
         peer.expect_close()
 
     with FakeServer(script) as server, client(server) as one:
-        assert next(one.subscribe("a", "b")).stream == "b"
+        with one.subscribe("a", "b") as subscription:
+            assert next(subscription).stream == "b"
 
 
 def test_all_without_from_asks_for_the_last_position():
@@ -636,7 +654,8 @@ def test_all_without_from_asks_for_the_last_position():
         peer.expect_close()
 
     with FakeServer(script) as server, client(server) as one:
-        assert next(one.subscribe(Selector("$all"))).position == 9
+        with one.subscribe(Selector("$all")) as subscription:
+            assert next(subscription).position == 9
 
 
 def test_nothing_is_asked_when_nothing_is_left_before_to():
@@ -665,7 +684,8 @@ def test_many_streams_are_asked_for_a_hundred_at_a_time():
         peer.expect_close()
 
     with FakeServer(script) as server, client(server) as one:
-        assert next(one.subscribe(*[f"{s}:0" for s in streams])).stream == "s149"
+        with one.subscribe(*[f"{s}:0" for s in streams]) as subscription:
+            assert next(subscription).stream == "s149"
 
 
 def test_events_that_come_together_are_read_together():
@@ -690,18 +710,12 @@ def test_read_gives_what_the_iterator_left():
     assert [event.number for event in seen] == [5, 6, 7]
 
 
-def test_after_an_outage_it_resumes_behind_the_last_event_seen():
-    first = follows(recorded(0, "orders", 5), recorded(1, "orders", 6))
+def test_after_an_outage_it_resumes_behind_the_last_event_seen_and_keeps_to():
+    first = follows(recorded(0, "orders", 5), recorded(1, "orders", 6),
+                    request=command("follow", "stream", "orders", 5, "TO", 9))
     second = follows(recorded(2, "orders", 7), recorded(9, "orders", 8),
                      request=command("follow", "stream", "orders", 7, "TO", 9))
-
-    def first_with_to(peer):
-        peer.answer(HELLO, hello())
-        peer.answer(command("follow", "stream", "orders", 5, "TO", 9),
-                    subscribed("orders") + recorded(0, "orders", 5) + recorded(1, "orders", 6))
-
-    assert first
-    with FakeServer(first_with_to, stays(second)) as server, client(server) as one:
+    with FakeServer(first, stays(second)) as server, client(server) as one:
         assert [event.number for event in one.subscribe("orders:5:9")] == [5, 6, 7, 8]
 
 
@@ -720,7 +734,8 @@ def test_an_outage_before_the_first_event_loses_nothing_without_from():
 
     second = follows(recorded(0, "s", 9), request=command("follow", "stream", "s", 9), key="s")
     with FakeServer(first, stays(second)) as server, client(server) as one:
-        assert next(one.subscribe("s")).number == 9
+        with one.subscribe("s") as subscription:
+            assert next(subscription).number == 9
 
 
 def test_an_outage_while_asking_for_numbers_asks_again():
@@ -737,7 +752,8 @@ def test_an_outage_while_asking_for_numbers_asks_again():
         peer.expect_close()
 
     with FakeServer(first, second) as server, client(server) as one:
-        assert next(one.subscribe("a", "b")).number == 9
+        with one.subscribe("a", "b") as subscription:
+            assert next(subscription).number == 9
 
 
 def test_events_seen_already_are_dropped():
@@ -754,7 +770,7 @@ def test_a_gap_is_an_error_after_the_events_before_it():
         subscription = one.subscribe("orders:5")
         assert next(subscription).number == 5
         for _ in range(2):
-            with pytest.raises(Gap, match="^orders: found event 7, expected 6; the subscription ends here$") as gap:
+            with pytest.raises(Gap, match="^orders: found event 7, expected 6; the subscription ends") as gap:
                 next(subscription)
         assert (gap.value.stream, gap.value.expected, gap.value.found) == ("orders", 6, 7)
 
@@ -782,7 +798,8 @@ def test_resuming_on_another_store_or_epoch_is_an_error(changed):
 
 
 def test_resuming_on_another_store_is_possible_when_asked_for():
-    second = follows(recorded(0, "orders", 6), request=command("follow", "stream", "orders", 6), store="cd" * 16)
+    second = follows(recorded(0, "orders", 6), store="cd" * 16,
+                     request=command("follow", "stream", "orders", 6))
     with FakeServer(follows(recorded(0, "orders", 5)), stays(second)) as server, client(server) as one:
         subscription = one.subscribe("orders:5", accept_other_store=True)
         assert [next(subscription).number, next(subscription).number] == [5, 6]
@@ -825,7 +842,8 @@ def test_a_server_that_is_silent_while_it_owes_a_reply_is_an_outage():
 
     with FakeServer(silent, stays(follows(recorded(0, "orders", 5)))) as server:
         with client(server, timeout=0.2) as one:
-            assert next(one.subscribe("orders:5")).number == 5
+            with one.subscribe("orders:5") as subscription:
+                assert next(subscription).number == 5
 
 
 def test_a_caller_who_asks_often_does_not_hide_that_the_server_is_silent():
@@ -1019,7 +1037,7 @@ def test_on_meilies_a_hole_in_a_replay_is_a_gap():
             next(subscription)
 
 
-def test_on_meilies_a_replay_that_stops_short_is_an_outage_and_ends_in_an_error():
+def test_on_meilies_a_replay_that_stops_short_ends_in_an_error():
     def script(peer):
         peer.answer(command("last-event-number", "s"), last_number("s", 2))
         peer.answer(command("subscribe", "s:0:3"), subscribed("s"))

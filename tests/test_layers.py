@@ -28,7 +28,7 @@ ALLOWED = {
 ORDER = {
     "store": ("errors", "files", "keeper", "names", "stream", "record", "index", "segment", "recovery",
               "log", "database", "__init__"),
-    "server": ("__init__", "options", "systemd", "vigil", "text", "info", "workers", "outbox", "connection",
+    "server": ("__init__", "options", "systemd", "text", "vigil", "info", "workers", "outbox", "connection",
                "chunk", "feed", "committer", "commands", "poller"),
 }
 

@@ -692,6 +692,16 @@ def test_a_command_is_never_withheld_for_what_an_earlier_one_waited_for(kind):
         assert len(take_all(requests, [whole[end - 1:end]])) == 1
 
 
+def test_a_value_is_never_withheld_for_what_the_last_one_waited_for():
+    parser = Parser()
+    parser.feed(b"$50\r\n")
+    assert parser.get() is INCOMPLETE
+    parser.feed(b"x" * 50 + b"\r\n")
+    assert parser.get() == b"x" * 50
+    parser.feed(b":1\r\n")
+    assert parser.get() == 1
+
+
 def test_what_was_read_is_not_kept_by_an_idle_parser():
     requests, parser = Requests(), Parser()
     for one in (requests, parser):
@@ -793,6 +803,13 @@ def test_a_request_that_is_no_command_is_told_and_the_next_one_is_read(data, why
     assert take_all(Requests(), [data + strings(2)]) == [("bad", why), (b"a", b"a")]
 
 
+def test_a_command_inside_an_array_is_no_command_wherever_it_is_split():
+    inner = resp.command("set", "a", "b", "c")
+    for pieces in every_split(b"*2\r\n" + inner * 2 + inner, most_pieces=2):
+        assert take_all(Requests(), pieces) == [
+            ("bad", "the arguments of a command are strings"), (b"set", b"a", b"b", b"c")]
+
+
 def test_a_command_may_be_made_of_simple_strings():
     assert take_all(Requests(), [b"*4\r\n+set\r\n+a\r\n$1\r\nb\r\n+c\r\n"]) == [(b"set", b"a", b"b", b"c")]
 
@@ -814,14 +831,17 @@ def test_a_command_of_one_part_has_no_head():
     assert requests.take() == [((), [b"a"])]
 
 
-def test_the_error_that_ends_reading_is_all_that_comes_from_then_on():
+@pytest.mark.parametrize("bad, pos", [(b"PING\r\n", 34), (b"=3\r\ntxt\r\n", 38)])
+def test_the_error_that_ends_reading_is_all_that_comes_from_then_on(bad, pos):
+    good = resp.command("set", "a", "b", "c")
     requests = Requests()
-    requests.feed(resp.command("set", "a", "b", "c") + b"PING\r\n" + resp.command("set", "a", "b", "c"))
+    requests.feed(good + bad + good)
     command, error = requests.take()
     assert command == ((b"set", b"a", b"b"), [b"c"])
-    assert (type(error), error.pos, error.__traceback__) == (ProtocolError, 34, None)
-    requests.feed(resp.command("set", "a", "b", "c"))
-    assert [str(one) for one in requests.take()] == [str(error)]
+    assert (type(error), error.pos, error.__traceback__) == (ProtocolError, pos, None)
+    for _ in range(2):
+        assert [str(one) for one in requests.take()] == [str(error)]
+        requests.feed(good)
 
 
 NASTY = [b"", b"\r\n", b"\r", b"x\r\n", b"\r\nx", b"*4\r\n$3\r\nset\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n",
@@ -849,6 +869,8 @@ def test_data_that_looks_like_a_head_or_an_end_of_line_is_kept_as_it_is(data, ki
     b"$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\n\r",
     b"$01\r\na\r\n$001\r\na\r\n$000000001\r\na\r\n$000000001\r\na\r\n",
     b"$" + b"0" * 18 + b"1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n",
+    b"$1\r\na\r\n$" + b"0" * 18 + b"1\r\na\r\n$1\r\na\r\n$1\r\na\r\n",
+    b"$1\r\na\r\n$1\r\na\r\n$" + b"0" * 18 + b"1\r\na\r\n$1\r\na\r\n",
     b"$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$" + b"0" * 9 + b"1\r\na\r\n",
     b"$1\r\na\r\n$1\r\na\r\n$1\r\na\r\n$" + b"0" * 18 + b"1\r\na\r\n",
     b"$1\r\na\r\n$1\r\n\n\r\n$1\r\na\r\n$1\r\na\r\n",

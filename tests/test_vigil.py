@@ -217,8 +217,8 @@ def test_a_monitor_that_does_not_speak_http_is_one_line(caplog):
     with socket.create_server(("127.0.0.1", 0)) as listening:
         with beating(settings(f"http://127.0.0.1:{listening.getsockname()[1]}")):
             with listening.accept()[0] as peer:
-                peer.sendall(b"+PONG\r\n")
-                logged(caplog, "heartbeat to Vigil failed (1 times so far): +PONG")
+                peer.sendall(b"+PONG\x1b[2J\r\n")
+                logged(caplog, r"heartbeat to Vigil failed (1 times so far): +PONG\x1b[2J;")
 
 
 def test_a_monitor_that_never_answers_is_given_up_after_the_timeout(caplog):

@@ -1,0 +1,25 @@
+"""meilies_server.py on a bad day: what is rare becomes common.
+
+Its threads take turns every few microseconds, and the sockets that it accepts
+have room for little, so that sends are refused in the middle of frames.
+"""
+
+import socket
+import sys
+
+import meilies_server
+
+SEND_BUFFER = 8 * 1024
+SWITCH = 1e-5  # seconds
+
+
+class RestlessServer(meilies_server.EventServer):
+    def server_bind(self):
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)    # accepted ones inherit it
+        super().server_bind()
+
+
+if __name__ == "__main__":
+    sys.setswitchinterval(SWITCH)
+    meilies_server.EventServer = RestlessServer
+    sys.exit(meilies_server.main())

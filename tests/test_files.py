@@ -1,0 +1,113 @@
+"""store/files.py: what each call leaves on the disk."""
+
+import os
+import stat
+
+import pytest
+
+from store.files import FILE_MODE, FOLDER_MODE, Files
+
+files = Files()
+
+
+@pytest.fixture
+def fd(tmp_path):
+    fd = files.create(str(tmp_path / "file"))
+    yield fd
+    files.close(fd)
+
+
+def short(call, most):
+    """`call` (os.pread or os.pwrite), but for no more than `most` bytes at once."""
+    def one(fd, what, pos):
+        return call(fd, min(what, most) if isinstance(what, int) else what[:most], pos)
+    return one
+
+
+def test_what_is_written_is_read(fd):
+    files.write(fd, b"0123456789", 5)
+    assert files.size(fd) == 15
+    assert files.read(fd, 4, 5) == b"0123"
+    assert files.read(fd, 99, 12) == b"789"
+    assert files.read(fd, 99, 99) == b""
+
+
+def test_a_short_write_is_gone_on_with(fd, monkeypatch):
+    monkeypatch.setattr(os, "pwrite", short(os.pwrite, 3))
+    files.write(fd, b"0123456789", 2)
+    assert files.read(fd, 99, 2) == b"0123456789"
+
+
+def test_a_short_read_is_gone_on_with(fd, monkeypatch):
+    files.write(fd, b"0123456789", 0)
+    monkeypatch.setattr(os, "pread", short(os.pread, 3))
+    assert files.read(fd, 8, 1) == b"12345678"
+    assert files.read(fd, 99, 1) == b"123456789"
+
+
+def test_truncate_gives_bytes_back(fd):
+    files.write(fd, b"0123456789", 0)
+    files.truncate(fd, 4)
+    assert files.read(fd, 99, 0) == b"0123"
+
+
+def test_sync_asks_for_the_data_and_a_folder_for_its_names(fd, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("store.files._fdatasync", lambda fd: asked.append(("file", fd)))
+    monkeypatch.setattr(os, "fsync", lambda fd: asked.append(stat.S_ISDIR(os.fstat(fd).st_mode)))
+    files.sync(fd)
+    files.sync_folder(str(tmp_path))
+    assert asked == [("file", fd), True]
+
+
+def test_create_wants_no_file_and_open_wants_one(tmp_path):
+    path = str(tmp_path / "file")
+    with pytest.raises(FileNotFoundError):
+        files.open(path)
+    files.close(files.create(path))
+    assert stat.S_IMODE(os.stat(path).st_mode) == FILE_MODE
+    with pytest.raises(FileExistsError):
+        files.create(path)
+    fd = files.open(path)
+    files.write(fd, b"x", 0)
+    files.close(fd)
+
+
+@pytest.mark.parametrize("open_it", [files.open, files.lock])
+def test_a_link_is_not_followed(tmp_path, open_it):
+    (tmp_path / "target").write_bytes(b"")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    with pytest.raises(OSError):
+        open_it(str(tmp_path / "link"))
+
+
+def test_names_are_sorted_and_follow_renames_and_removals(tmp_path):
+    for name in ("b", "c", "a"):
+        files.close(files.create(str(tmp_path / name)))
+    files.rename(str(tmp_path / "a"), str(tmp_path / "d"))
+    files.remove(str(tmp_path / "c"))
+    assert files.names(str(tmp_path)) == ["b", "d"]
+
+
+def test_folders_are_made_down_to_the_last_and_each_is_durable_in_the_one_above(tmp_path):
+    synced = []
+
+    class Watched(Files):
+        def sync_folder(self, path):
+            synced.append(path)
+
+    deepest = tmp_path / "a" / "b"
+    Watched().make_folder(str(deepest))
+    Watched().make_folder(str(deepest))
+    assert synced == [str(tmp_path), str(tmp_path / "a")]
+    assert stat.S_IMODE(deepest.stat().st_mode) == FOLDER_MODE
+
+
+def test_a_lock_has_one_holder_until_it_is_closed(tmp_path):
+    path = str(tmp_path / "lock")
+    held = files.lock(path)
+    files.close(files.open(path))       # closing another descriptor of the file gives nothing away
+    with pytest.raises(BlockingIOError):
+        files.lock(path)
+    files.close(held)
+    files.close(files.lock(path))

@@ -1,0 +1,236 @@
+"""store/record.py: what bytes are a record, and what bytes are not."""
+
+import struct
+import sys
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from store import record
+from store.record import BadRecord, Event, ShortRecord
+
+SALT = 0x12345678
+NUMBERS = st.integers(0, 2**64 - 1 - 100)
+NAMES = st.text(st.characters(blacklist_characters="\r\n\0:", blacklist_categories=["Cs"]), min_size=1,
+                max_size=20)
+
+
+def encoded(datas=(b"first", b"second"), stream=b"s", number=3, position=7, synced=5, **more):
+    frames = record.frames(stream, b"n", number, list(datas))
+    return record.encode(SALT, number, position, 123, synced, frames, **more)
+
+
+def decoded(data):
+    return record.decode(data, 0, SALT)
+
+
+def with_header(data, **changes):
+    """`data` with other fields in its header, whose checksum is right all the same."""
+    names = ("magic", "kind", "zero", "flags", "stored", "count", "frames", "size", "number", "position",
+             "clock", "synced", "crc")
+    fields = dict(zip(names, struct.unpack_from("<4sBBHIIIIQQQQI", data)), **changes)
+    header = struct.pack("<4sBBHIIIIQQQQI", *fields.values())
+    return header + struct.pack("<I", zlib.crc32(header, SALT)) + data[64:]
+
+
+# -- round trip -----------------------------------------------------------------
+
+@given(stream=NAMES, name=NAMES, number=NUMBERS, position=NUMBERS, clock=NUMBERS, synced=NUMBERS,
+       events=st.lists(st.tuples(st.binary(max_size=50), st.binary(max_size=9), st.binary(max_size=9)),
+                       min_size=1, max_size=9),
+       more=st.booleans(), details=st.booleans(), level=st.sampled_from([0, 1, 9]))
+def test_what_is_encoded_is_decoded(stream, name, number, position, clock, synced, events, more, details, level):
+    frames = record.frames(stream.encode(), name.encode(), number, [data for data, _, _ in events])
+    pairs = [(id_, metadata) for _, id_, metadata in events] if details else None
+    data = record.encode(SALT, number, position, clock, synced, frames, more, pairs, level)
+
+    found = record.decode(b"before" + data + b"behind", 6, SALT)
+
+    assert found.size == len(data)
+    assert (found.stream, found.number, found.position) == (stream.encode(), number, position)
+    assert (found.clock, found.synced, found.more_follows) == (clock, synced, more)
+    assert bytes(found.frames()) == b"".join(frames)
+    assert list(found.events()) == [
+        Event(stream, number + i, position + i, clock, name, data, *((id_, metadata) if details else (b"", b"")))
+        for i, (data, id_, metadata) in enumerate(events)]
+
+
+def test_compression_changes_the_bytes_in_the_file_and_no_event():
+    datas = [b"again and again " * 20] * 9
+    plain, zipped = encoded(datas), encoded(datas, level=6)
+    assert len(zipped) < len(plain)
+    assert list(decoded(zipped).events()) == list(decoded(plain).events())
+    assert decoded(zipped).size == len(zipped)
+
+
+def test_what_compression_would_make_longer_is_left_as_it_is():
+    assert encoded([bytes(range(200))], level=9) == encoded([bytes(range(200))])
+
+
+def test_numbers_in_the_body_are_swapped_on_a_big_endian_machine(monkeypatch):
+    ends = struct.unpack("<2I", encoded()[-8:])
+    monkeypatch.setattr(sys, "byteorder", "big")
+    swapped = encoded()
+    assert struct.unpack(">2I", swapped[-8:]) == ends     # on this machine, the swap shows
+    assert tuple(decoded(swapped).ends) == ends
+
+
+def test_frames_are_what_subscribers_get():
+    assert record.frames(b"orders", b"made", 9, [b"", b"\r\n"]) == [
+        b"*5\r\n+event\r\n+orders\r\n:9\r\n+made\r\n$0\r\n\r\n",
+        b"*5\r\n+event\r\n+orders\r\n:10\r\n+made\r\n$2\r\n\r\n\r\n"]
+    assert record.frames(b"orders", b"made", 9, [b"x"]) == [
+        b"*5\r\n+event\r\n+orders\r\n:9\r\n+made\r\n$1\r\nx\r\n"]
+
+
+# -- a part of a record -----------------------------------------------------------
+
+@pytest.mark.parametrize("first", range(4))
+@pytest.mark.parametrize("stop", [0, 1, 2, 3, 4, 99, None])
+def test_frames_and_events_are_sliced_alike(first, stop):
+    found = decoded(encoded([b"a", b"bb", b"ccc"]))
+    frames = record.frames(b"s", b"n", 3, [b"a", b"bb", b"ccc"])
+    assert bytes(found.frames(first, stop)) == b"".join(frames[first:stop])
+    assert list(found.events(first, stop)) == list(found.events())[first:stop]
+
+
+def test_a_byte_of_the_frames_belongs_to_one_event():
+    found = decoded(encoded([b"a", b"bb"]))
+    first = found.ends[0]
+    assert [found.index_at(pos) for pos in (0, first - 1, first, found.frames_size - 1)] == [0, 0, 1, 1]
+
+
+def test_details_are_ids_and_metadata_or_nothing():
+    pairs = [(b"id", b""), (b"", b"metadata")]
+    assert decoded(encoded(pairs=pairs)).details() == pairs
+    assert decoded(encoded()).details() == [(b"", b"")] * 2
+
+
+def test_a_mark_says_how_far_the_log_is_on_disk_and_has_no_event():
+    found = decoded(record.encode_mark(SALT, 42, 123))
+    assert (found.kind, found.count, found.position, found.synced, found.clock) == (record.MARK, 0, 42, 42, 123)
+    assert found.size == record.HEADER_SIZE
+    assert list(found.ends) == []
+
+
+# -- what is no record ------------------------------------------------------------
+
+@pytest.mark.parametrize("more", [{}, {"level": 9}, {"pairs": [(b"id", b"m"), (b"", b"")]}])
+def test_no_single_flipped_bit_decodes(more):
+    data = encoded([b"a" * 40, b"b"], **more)
+    for bit in range(8 * len(data)):
+        spoilt = bytearray(data)
+        spoilt[bit >> 3] ^= 1 << (bit & 7)
+        with pytest.raises(BadRecord) as caught:
+            decoded(bytes(spoilt))
+        assert not caught.value.unknown
+
+
+def test_no_truncation_decodes_and_a_whole_header_says_how_much_is_missing():
+    data = encoded()
+    for size in range(len(data)):
+        with pytest.raises(BadRecord) as caught:
+            decoded(data[:size])
+        if size >= record.HEADER_SIZE:
+            assert isinstance(caught.value, ShortRecord)
+            assert caught.value.size == len(data)
+            assert caught.value.why == f"{size} bytes where the record takes {len(data)}"
+        else:
+            assert caught.value.why == f"{size} bytes where a header takes 64"
+
+
+@pytest.mark.parametrize("size", [1, 63, 64, 4096])
+def test_zeros_left_by_a_crash_do_not_decode(size):
+    with pytest.raises(BadRecord):
+        decoded(bytes(size))
+
+
+@given(st.binary(min_size=64, max_size=200))
+def test_random_bytes_do_not_decode(data):
+    with pytest.raises(BadRecord):
+        decoded(data)
+
+
+@given(st.integers(0, 2**32 - 1).filter(lambda salt: salt != SALT))
+def test_a_record_of_another_segment_does_not_decode(salt):
+    with pytest.raises(BadRecord, match="its header doesn't match its checksum"):
+        record.decode(encoded(), 0, salt)
+
+
+@pytest.mark.parametrize("changes, why", [
+    ({"magic": b"\xffEV\x02"}, "record version 2"),
+    ({"kind": 3}, "record kind 3"),
+    ({"flags": 8}, "record flags 0x8"),
+    ({"zero": 1}, "record flags 0x10000"),
+])
+def test_what_a_newer_version_wrote_is_refused_by_name(changes, why):
+    with pytest.raises(BadRecord, match=f"^{why}$") as caught:
+        decoded(with_header(encoded(), **changes))
+    assert caught.value.unknown
+
+
+@pytest.mark.parametrize("changes", [
+    {"size": record.MAX_BODY + 1, "flags": record.ZIPPED},
+    {"size": 1},
+    {"frames": 1000},
+    {"count": 1000},
+    {"stored": 10},
+    {"stored": 1000},
+])
+def test_sizes_that_contradict_each_other_are_refused_before_they_are_used(changes):
+    with pytest.raises(BadRecord, match="the sizes in its header contradict each other"):
+        decoded(with_header(encoded(), **changes))
+
+
+def zipped(body, size):
+    """A record that claims `size` bytes and holds `body`."""
+    changes = dict(flags=record.ZIPPED, stored=len(body), crc=zlib.crc32(body), size=size, frames=8, count=1)
+    return with_header(encoded()[:64] + body, **changes)
+
+
+def test_inflating_stops_one_byte_past_what_the_header_claims(monkeypatch):
+    asked = []
+
+    class Watched:
+        def __init__(self):
+            self._inner = real()
+
+        def decompress(self, data, limit):
+            asked.append(limit)
+            return self._inner.decompress(data, limit)
+
+    real = zlib.decompressobj
+    monkeypatch.setattr(zlib, "decompressobj", Watched)
+    with pytest.raises(BadRecord, match="its body doesn't inflate to 20 bytes"):
+        decoded(zipped(zlib.compress(bytes(10_000_000)), 20))
+    assert asked == [21]
+
+
+def test_a_body_that_inflates_to_less_than_it_claims_is_refused():
+    with pytest.raises(BadRecord, match="its body doesn't inflate to 20 bytes"):
+        decoded(zipped(zlib.compress(bytes(19)), 20))
+
+
+def test_a_body_that_is_not_zlibs_is_refused():
+    with pytest.raises(BadRecord, match="its body can't be inflated"):
+        decoded(zipped(b"nonsense", 20))
+
+
+# -- what is left of a damaged one --------------------------------------------------
+
+def test_synced_is_read_from_a_whole_header_even_if_the_body_is_damaged():
+    assert record.synced_in(encoded()[:64], 0, SALT) == 5
+    assert record.synced_in(encoded()[:63], 0, SALT) is None
+
+
+@pytest.mark.parametrize("spoil, expected", [
+    (lambda data: data, ("stream", 3)),
+    (lambda data: b"?" + data[1:], ("stream", None)),
+    (lambda data: data[:64] + b"?" + data[65:], (None, 3)),
+    (lambda data: data[:20], (None, None)),
+    (lambda data: data.replace(b"stream", b"str\xffam"), ("str\ufffdam", 3)),
+])
+def test_a_guess_names_what_can_still_be_read(spoil, expected):
+    assert record.guess(spoil(encoded(stream=b"stream")), SALT) == expected

@@ -1,0 +1,517 @@
+"""store/recovery.py and the cut in store/log.py: torn is cut, damaged is refused, and nothing that was
+acknowledged is lost."""
+
+import itertools
+import os
+import shutil
+import struct
+import zlib
+
+import pytest
+from disk import (Disk, add, contents, crash, cut, drop_index, everything, flip, kept, one_record,
+                  quick_index, records_of, salt_of, segments)
+
+from store import (ALWAYS, EVERYSEC, NO, CorruptSegment, LogTooShort, NewEvent, Store, UnknownFormat, record,
+                   recovery)
+from store.segment import HEADER_SIZE, file_name
+
+__all__ = ["quick_index"]       # which pytest finds here, and uses by itself
+
+DATAS = [b"zero", b"one", b"two", b"three"]
+DATA_AT = 92        # where the data of such an event begins in its record
+EVENTS = [("s", i, data) for i, data in enumerate(DATAS)]
+
+
+def opened(folder, disk=None, **more):
+    return Store(str(folder), files=disk or Disk(), **more)
+
+
+def written(folder, end, datas=DATAS, **more):
+    """A store with a record an event, ended by `end`: crash, or close.  Returns its segments."""
+    disk = Disk()
+    store = opened(folder, disk, **more)
+    for data in datas:
+        store.append("s", "n", data)
+    end(store, disk)
+    return segments(folder)
+
+
+def closed(store, _):
+    store.close()
+
+
+def refused(folder, error, match=None):
+    """Opening the store fails, and leaves every byte of the log where it was."""
+    before = contents(folder)
+    with pytest.raises(error, match=match) as caught:
+        opened(folder)
+    assert contents(folder) == before
+    assert not kept(folder)
+    return caught.value
+
+
+def reopened(folder, expected, epoch, **more):
+    """The store has these events, and appends and reads them again after another opening."""
+    with opened(folder, **more) as store:
+        assert everything(store) == expected
+        assert store.epoch == epoch
+        number = store.append("s", "n", b"new").number
+        expected = expected + [("s", number, b"new")]
+    with opened(folder, **more) as store:
+        assert everything(store) == expected
+        assert [(e.stream, e.number, e.data) for e in store.read("s")] == expected
+        assert store.epoch == epoch
+
+
+def copies(folder):
+    """Endless copies of a folder, each in place of the last one."""
+    copy = folder.parent / "copy"
+    for _ in itertools.count():
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(folder, copy)
+        yield copy
+
+
+# -- a tear -------------------------------------------------------------------------
+
+def test_a_tail_torn_at_any_byte_is_cut_and_kept_and_raises_the_epoch(tmp_path):
+    [path] = written(tmp_path / "db", crash)
+    last, _ = records_of(path)[-1]
+    whole = path.read_bytes()
+    for size, folder in zip(range(last + 1, len(whole)), copies(tmp_path / "db")):
+        cut(folder / path.name, size)
+        with opened(folder) as store:
+            assert everything(store) == EVENTS[:3]
+            assert store.epoch == 2
+        assert kept(folder) == [f"{path.name}-{last}.0"]
+        assert (folder / "cut" / kept(folder)[0]).read_bytes() == whole[last:size]
+        assert (folder / path.name).read_bytes() == whole[:last]
+
+
+def test_after_a_tear_numbers_go_on_where_they_are_given_up(tmp_path):
+    [path] = written(tmp_path, crash)
+    cut(path, path.stat().st_size - 1)
+    reopened(tmp_path, EVENTS[:3], epoch=2)
+    assert [p.name for p in segments(tmp_path)] == [file_name(0), file_name(1)]
+
+
+def test_a_log_that_ends_with_a_whole_record_is_not_torn(tmp_path):
+    written(tmp_path, crash)
+    reopened(tmp_path, EVENTS, epoch=1)
+    assert kept(tmp_path) == []
+
+
+def test_good_records_behind_a_tear_are_not_resurrected(tmp_path):
+    [path] = written(tmp_path, crash, sync=NO)
+    second, _ = records_of(path)[1]
+    whole = path.read_bytes()
+    flip(path, second + DATA_AT)
+    reopened(tmp_path, EVENTS[:1], epoch=2)
+    assert [len((tmp_path / "cut" / name).read_bytes()) for name in kept(tmp_path)] == [len(whole) - second]
+
+
+def test_what_was_cut_twice_is_kept_twice(tmp_path):
+    for epoch in (2, 3):
+        written(tmp_path, crash, datas=[])
+        add(segments(tmp_path)[-1], b"garbage")
+        with opened(tmp_path) as store:
+            assert store.epoch == epoch
+        # The very same cut again, as after a crash before it was final.
+        os.unlink(segments(tmp_path)[-1])
+        add(segments(tmp_path)[-1], b"garbage")
+        drop_index(tmp_path)
+        with opened(tmp_path) as store:
+            assert store.epoch == epoch
+    assert kept(tmp_path) == [f"{file_name(0)}-128.0", f"{file_name(0)}-128.1",
+                              f"{file_name(1)}-128.0", f"{file_name(1)}-128.1"]
+
+
+@pytest.mark.parametrize("size", [1, 63, 64, 5000])
+def test_zeros_behind_the_last_record_are_its_end(tmp_path, size):
+    [path] = written(tmp_path, crash)
+    whole = path.read_bytes()
+    add(path, bytes(size))
+    with opened(tmp_path) as store:
+        assert (everything(store), store.epoch) == (EVENTS, 1)
+        assert path.read_bytes() == whole
+    assert kept(tmp_path) == []
+    reopened(tmp_path, EVENTS, epoch=1)
+
+
+def test_zeros_with_something_behind_them_are_a_tear(tmp_path, monkeypatch):
+    monkeypatch.setattr(recovery, "_SEARCH", 1000)
+    [path] = written(tmp_path, crash)
+    add(path, bytes(3000) + b"x")
+    reopened(tmp_path, EVENTS, epoch=2)
+
+
+def test_the_writes_of_everysec_may_tear_in_any_segment(tmp_path):
+    paths = written(tmp_path, crash, sync=NO, segment_size=300)
+    assert len(paths) == 4
+    flip(paths[1], HEADER_SIZE + DATA_AT)
+    reopened(tmp_path, EVENTS[:1], epoch=2, segment_size=300)
+    assert kept(tmp_path) == [f"{file_name(1)}-128.0", f"{file_name(2)}.0", f"{file_name(3)}.0"]
+
+
+def test_a_sealed_segment_that_lost_its_end_is_a_tear(tmp_path):
+    paths = written(tmp_path, crash, sync=NO, segment_size=300)
+    cut(paths[1], HEADER_SIZE)
+    reopened(tmp_path, EVENTS[:1], epoch=2)
+
+
+# -- an append of several records ---------------------------------------------------
+
+def test_an_append_is_there_as_a_whole_or_not_at_all(tmp_path):
+    disk = Disk()
+    store = opened(tmp_path / "db", disk)
+    store.append("s", "n", b"zero")
+    big = [NewEvent("n", bytes([i]) * 40_000) for i in range(5)]
+    store.append_many("s", big)
+    crash(store, disk)
+    [path] = segments(tmp_path / "db")
+    records = records_of(path)
+    assert [one.more_follows for _, one in records] == [False, True, True, True, True, False]
+    group = records[1][0]
+    ends = [byte + one.size for byte, one in records[1:]]
+    sizes = [size for end in ends for size in (end - 40_001, end - 1, end)][:-1] + [group + 1, group + 64]
+    for size, folder in zip(sizes, copies(tmp_path / "db")):
+        cut(folder / path.name, size)
+        with opened(folder) as store:
+            assert everything(store) == EVENTS[:1]
+            assert store.epoch == 2
+        assert (folder / path.name).stat().st_size == group
+    with opened(tmp_path / "db") as store:
+        assert store.last_number("s") == 5
+
+
+def test_zeros_behind_half_an_append_do_not_make_it_whole(tmp_path):
+    [path] = written(tmp_path, crash)
+    add(path, one_record(salt_of(path), number=4, position=4, more=True) + bytes(1000))
+    reopened(tmp_path, EVENTS, epoch=2)
+
+
+def test_an_append_of_two_streams_counts_in_both(tmp_path):
+    [path] = written(tmp_path, crash)
+    salt = salt_of(path)
+    add(path, one_record(salt, b"s", 4, 4, more=True) + one_record(salt, b"t", 0, 5, more=True) +
+        one_record(salt, b"s", 5, 6))
+    with opened(tmp_path) as store:
+        assert (store.last_number("s"), store.last_number("t"), store.position) == (5, 0, 7)
+
+
+# -- damage -------------------------------------------------------------------------
+
+def test_damage_anywhere_before_what_was_synced_is_refused(tmp_path):
+    [path] = written(tmp_path / "db", crash)
+    drop_index(tmp_path / "db")
+    last, _ = records_of(path)[-1]      # its header says that all before it is on disk
+    for byte, folder in zip(range(HEADER_SIZE, last, 3), copies(tmp_path / "db")):
+        flip(folder / path.name, byte, bit=byte % 8)
+        assert refused(folder, CorruptSegment).path == str(folder / path.name)
+
+
+def test_after_a_clean_close_the_last_record_is_known_to_be_on_disk_too(tmp_path):
+    [path] = written(tmp_path, closed)
+    drop_index(tmp_path)
+    (last, _), (mark, _) = records_of(path)[-2:]
+    flip(path, last + DATA_AT)
+    error = refused(tmp_path, CorruptSegment)
+    assert (error.pos, error.stream, error.number, error.position) == (last, "s", 3, 3)
+    flip(path, last + DATA_AT)
+    reopened(tmp_path, EVENTS, epoch=1)
+
+
+def test_damage_in_a_sealed_segment_is_refused_and_nothing_behind_it_is_touched(tmp_path):
+    paths = written(tmp_path, crash, segment_size=300)
+    assert len(paths) == 4
+    drop_index(tmp_path)
+    flip(paths[1], HEADER_SIZE + DATA_AT)
+    error = refused(tmp_path, CorruptSegment)
+    assert (error.path, error.pos) == (str(paths[1]), HEADER_SIZE)
+
+
+@pytest.mark.parametrize("search", range(1, 140, 9))
+def test_the_highest_synced_is_found_wherever_a_read_ends(tmp_path, monkeypatch, search):
+    monkeypatch.setattr(recovery, "_SEARCH", search)
+    [path] = written(tmp_path, crash)
+    drop_index(tmp_path)
+    places = [byte for byte, _ in records_of(path)]
+    flip(path, places[1])
+    flip(path, places[2])
+    refused(tmp_path, CorruptSegment, "an event of stream 's' .position 1.")
+
+
+def test_damage_behind_the_index_is_found_when_it_is_read(tmp_path):
+    [path] = written(tmp_path, closed)
+    second, _ = records_of(path)[1]
+    flip(path, second + DATA_AT)
+    with opened(tmp_path) as store:
+        assert [e.data for e in store.read("s", 0, limit=1)] == [b"zero"]
+        with pytest.raises(CorruptSegment, match=f"event 1 of stream 's' at byte {second} is damaged"):
+            store.read("s", 0)
+        with pytest.raises(CorruptSegment, match="event 1 of stream 's' .position 1. at byte"):
+            store.read_all(1)
+        assert [e.data for e in store.read_all(0, limit=1)] == [b"zero"]
+
+
+@pytest.mark.parametrize("closing", [crash, closed])
+def test_a_torn_segment_made_last_is_not_moved_when_the_log_is_damaged(tmp_path, closing):
+    [path] = written(tmp_path, closing)
+    drop_index(tmp_path)
+    flip(path, HEADER_SIZE + DATA_AT)
+    (tmp_path / file_name(1)).write_bytes(b"MEILIES")
+    refused(tmp_path, CorruptSegment)
+
+
+def rewritten(path, i, **fields):
+    """Change fields in the header of record `i`, and make its checksum right again."""
+    byte, _ = records_of(path)[i]
+    data = bytearray(path.read_bytes())
+    for at, form, value in fields.values():
+        struct.pack_into(form, data, byte + at, value)
+    struct.pack_into("<I", data, byte + 60, zlib.crc32(data[byte:byte + 60], salt_of(path)))
+    path.write_bytes(data)
+    return byte
+
+
+@pytest.mark.parametrize("field, why", [
+    (dict(number=(24, "<Q", 9)), "it says number 9 of its stream, expected 1"),
+    (dict(position=(32, "<Q", 9)), "it says position 9, expected 1"),
+])
+def test_a_record_that_does_not_follow_the_one_before_it_is_damage(tmp_path, field, why):
+    [path] = written(tmp_path, closed)
+    drop_index(tmp_path)
+    rewritten(path, 1, **field)
+    assert why in str(refused(tmp_path, CorruptSegment))
+
+
+@pytest.mark.parametrize("i", [0, 3])
+def test_a_record_of_a_newer_version_is_refused_wherever_it_is(tmp_path, i):
+    [path] = written(tmp_path, crash)
+    drop_index(tmp_path)
+    byte = rewritten(path, i, version=(3, "<B", 7))
+    error = refused(tmp_path, UnknownFormat, f"record version 7 at byte {byte} is not known")
+    assert error.path == str(path)
+
+
+def reheaded(path, at, form, value):
+    """Change a field in a segment's header, and make its checksum right again."""
+    data = bytearray(path.read_bytes())
+    struct.pack_into(form, data, at, value)
+    struct.pack_into("<I", data, 124, zlib.crc32(data[:124]))
+    path.write_bytes(data)
+
+
+def test_a_segment_that_does_not_begin_where_the_one_before_it_ends_is_refused(tmp_path):
+    paths = written(tmp_path, closed, segment_size=300)
+    drop_index(tmp_path)
+    reheaded(paths[1], 80, "<Q", 2)
+    refused(tmp_path, CorruptSegment, "it begins at position 2, the segment before it ends at 1")
+
+
+# -- segments that are missing, strange or unfinished -------------------------------
+
+def test_a_missing_segment_is_refused(tmp_path):
+    paths = written(tmp_path / "db", closed, segment_size=300)
+    for missing, folder in zip(paths[:-1], copies(tmp_path / "db")):
+        (folder / missing.name).unlink()
+        refused(folder, CorruptSegment, "one is missing or from another store")
+        drop_index(folder)
+        refused(folder, CorruptSegment, "one is missing or from another store")
+
+
+def test_swapped_segments_are_refused(tmp_path):
+    paths = written(tmp_path, closed, segment_size=300)
+    first, second = paths[1].read_bytes(), paths[2].read_bytes()
+    paths[1].write_bytes(second)
+    paths[2].write_bytes(first)
+    refused(tmp_path, CorruptSegment, "this is segment 2 with id [0-9a-f]{32}, expected the one that follows")
+
+
+@pytest.mark.parametrize("i", [0, 1, 2, 3])
+def test_a_segment_of_another_store_is_refused(tmp_path, i):
+    paths = written(tmp_path / "db", closed, segment_size=300)
+    strange = written(tmp_path / "other", closed, segment_size=300)
+    paths[i].write_bytes(strange[i].read_bytes())
+    refused(tmp_path / "db", CorruptSegment, "from another store")
+
+
+def test_a_segment_under_another_name_is_refused(tmp_path):
+    [path] = written(tmp_path, closed)
+    path.rename(tmp_path / file_name(3))
+    refused(tmp_path, CorruptSegment, "expected segment 0")
+
+
+@pytest.mark.parametrize("i", [0, 3])
+def test_a_damaged_header_of_a_segment_with_records_is_refused(tmp_path, i):
+    paths = written(tmp_path, closed, segment_size=300)
+    flip(paths[i], 20)
+    refused(tmp_path, CorruptSegment, "at byte 0 is damaged .its header doesn't match its checksum")
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128])
+def test_a_segment_that_was_being_made_is_set_aside(tmp_path, size):
+    written(tmp_path, crash)
+    (tmp_path / file_name(1)).write_bytes(bytes(size))
+    reopened(tmp_path, EVENTS, epoch=1)
+    assert kept(tmp_path) == [f"{file_name(1)}.0"]
+
+
+def test_a_first_segment_that_was_being_made_is_set_aside(tmp_path):
+    (tmp_path / file_name(0)).write_bytes(b"MEILIES")
+    reopened(tmp_path, [], epoch=1)
+    assert kept(tmp_path) == [f"{file_name(0)}.0"]
+
+
+def test_a_tear_behind_a_segment_that_was_being_made_is_cut_all_the_same(tmp_path):
+    [path] = written(tmp_path, crash)
+    cut(path, path.stat().st_size - 1)
+    (tmp_path / file_name(1)).write_bytes(b"")
+    reopened(tmp_path, EVENTS[:3], epoch=2)
+
+
+# -- a log that is too short ----------------------------------------------------------
+
+def shortened(folder, paths):
+    cut(paths[-1], records_of(paths[-1])[0][0])
+
+
+def without_the_last(folder, paths):
+    paths[-1].unlink()
+
+
+def without_any(folder, paths):
+    for path in paths:
+        path.unlink()
+
+
+@pytest.mark.parametrize("spoil", [shortened, without_the_last, without_any])
+def test_a_log_shorter_than_what_the_index_remembers_is_refused(tmp_path, spoil):
+    paths = written(tmp_path, closed, segment_size=300)
+    spoil(tmp_path, paths)
+    error = refused(tmp_path, LogTooShort, "but 4 events were on disk; a segment was removed")
+    assert error.expected == 4
+    assert error.found in (0, 2, 3)
+
+
+def test_a_log_whose_synced_end_was_overwritten_with_zeros_is_refused(tmp_path):
+    disk = Disk()
+    store = opened(tmp_path, disk, sync=EVERYSEC)
+    store.append("s", "n", b"zero")
+    store.append("s", "n", b"one")
+    store.sync()
+    store.append("s", "n", b"two")      # its header says that two events are on disk
+    crash(store, disk)
+    drop_index(tmp_path)
+    [path] = segments(tmp_path)
+    (_, first), (second, _), (third, mark) = records_of(path)
+    data = path.read_bytes()
+    # What says so comes first, as if the disk had mixed up the order.
+    path.write_bytes(data[:HEADER_SIZE] + one_record(salt_of(path), synced=2, datas=[b"zero"]) + bytes(500))
+    refused(tmp_path, LogTooShort, "the log ends at position 1, but 2 events were on disk")
+
+
+# -- a crash on the way ---------------------------------------------------------------
+
+def torn_in_the_middle(folder):
+    """A log with a tear in its second segment and two more segments behind it."""
+    paths = written(folder, crash, sync=NO, segment_size=300)
+    flip(paths[1], HEADER_SIZE + DATA_AT)
+    return EVENTS[:1]
+
+
+def torn_at_the_end(folder):
+    [path] = written(folder, crash)
+    cut(path, path.stat().st_size - 1)
+    return EVENTS[:3]
+
+
+@pytest.mark.parametrize("torn", [torn_in_the_middle, torn_at_the_end])
+def test_a_crash_between_any_two_steps_of_a_cut_loses_nothing_and_raises_the_epoch_once(tmp_path, torn):
+    expected = torn(tmp_path / "db")
+    for steps, folder in zip(itertools.count(1), copies(tmp_path / "db")):
+        disk = Disk()
+        # The lock's own two calls come first: they are no steps.
+        disk.die_in(steps + 2)
+        try:
+            store = opened(folder, disk)
+        except OSError:
+            reopened(folder, expected, epoch=2)
+            continue
+        crash(store, disk)
+        break
+    assert steps > 10
+
+
+def test_a_crash_between_any_two_steps_of_a_cut_and_another_in_the_next_one_lose_nothing(tmp_path):
+    expected = torn_in_the_middle(tmp_path / "db")
+    for steps, folder in zip(range(3, 20, 2), copies(tmp_path / "db")):
+        for again in (steps, steps + 5):
+            disk = Disk()
+            disk.die_in(again)
+            try:
+                crash(opened(folder, disk), disk)
+            except OSError:
+                pass
+        reopened(folder, expected, epoch=2)
+
+
+@pytest.mark.parametrize("sync", [ALWAYS, NO])
+def test_a_crash_between_any_two_steps_of_a_life_loses_nothing_that_was_acknowledged(tmp_path, sync):
+    for steps in itertools.count(3):
+        folder = tmp_path / str(steps)
+        disk = Disk()
+        disk.die_in(steps)
+        acknowledged = []
+        store = None
+        try:
+            store = opened(folder, disk, sync=sync, segment_size=400)
+            for data in DATAS:
+                store.append("s", "n", data)
+                acknowledged.append(data)
+        except OSError:
+            pass
+        except Exception as error:
+            assert type(error).__name__ == "StoreFailed"
+        if store is not None:
+            crash(store, disk)
+        with opened(folder) as store:
+            found = [data for _, _, data in everything(store)]
+            if sync == ALWAYS:
+                assert found[:len(acknowledged)] == acknowledged
+            assert found == DATAS[:len(found)]
+            assert store.append("s", "n", b"new").number == len(found)
+        if len(acknowledged) == len(DATAS):
+            break
+    assert steps > 15
+
+
+# -- details of a scan ----------------------------------------------------------------
+
+def test_opening_syncs_what_it_serves(tmp_path):
+    written(tmp_path, crash, sync=NO, segment_size=300)
+    disk = Disk()
+    with opened(tmp_path, disk):
+        synced = {name for verb, name in disk.calls if verb == "sync"}
+        assert synced == {file_name(i) for i in range(4)}
+        assert ("sync_folder", tmp_path.name) in disk.calls
+
+
+def test_empty_segments_between_two_others_are_read_over(tmp_path):
+    for _ in range(3):
+        written(tmp_path, crash, datas=[])
+        add(segments(tmp_path)[-1], b"garbage")     # each cut begins a segment
+    written(tmp_path, crash)
+    drop_index(tmp_path)
+    assert len(segments(tmp_path)) == 4
+    reopened(tmp_path, EVENTS, epoch=4)
+
+
+def test_a_record_with_nothing_but_a_good_header_counts_for_what_is_synced(tmp_path):
+    """The header of a torn record is whole, and says that what is damaged before it was on disk."""
+    [path] = written(tmp_path, crash)
+    drop_index(tmp_path)
+    places = [byte for byte, _ in records_of(path)]
+    flip(path, places[2] + DATA_AT)
+    cut(path, places[3] + record.HEADER_SIZE)
+    refused(tmp_path, CorruptSegment, "event 2 of stream 's'")
