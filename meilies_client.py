@@ -297,9 +297,7 @@ class _EventParser(resp.Parser):
                 break
             events.append(event)
             pos = clock.end()
-        if pos != self._pos:
-            self._pos = pos
-            self._need = 1
+        self._pos = pos
         return events
 
 

@@ -71,7 +71,10 @@ def serve(chosen, environ):
     stop = _Stop()      # from here on a signal is remembered, however early it comes
     with Store(chosen.db_path, chosen.sync, chosen.compression_factor, chosen.segment_size) as store:
         family, address = _resolve(chosen.hostname, chosen.port)
-        server = EventServer(address, family, store, chosen, notifier.tick)
+        try:
+            server = EventServer(address, family, store, chosen, notifier.tick)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, _shown(address)) from None
         try:
             server.poller.port = server.server_address[1]
             stop.when_asked(server.shutdown)

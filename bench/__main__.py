@@ -1,6 +1,6 @@
 """The command: options, the order of what is measured, and what is printed.
 
-    python3 -m bench                    all of it, in about five minutes
+    python3 -m bench                    all of it, in ten minutes
     python3 -m bench --quick            whether it runs at all
     python3 -m bench --only 'publish*,single-50' --rounds 5
 
@@ -27,7 +27,7 @@ from .workloads import WORKLOADS
 
 # Parts of the time for the whole run that are spent in windows; the rest goes
 # to starting servers and to filling them.
-_IN_WINDOWS = 0.4
+_IN_WINDOWS = 0.25
 _SHORTEST, _LONGEST = 0.1, 2.0      # seconds of a window
 # Seconds to finish what runs when the time is over.
 _GRACE = 10
@@ -71,7 +71,7 @@ def _parse(argv):
                         help="workloads whose name matches (* and ?); several with commas between")
     parser.add_argument("--rounds", type=_at_least(1), metavar="N", help="rounds of all workloads [3]")
     parser.add_argument("--seconds", type=_at_least(1), metavar="S",
-                        help="time for all of it; what doesn't fit is left out [300]")
+                        help="time for all of it; what doesn't fit is left out [600]")
     parser.add_argument("--window", type=float, metavar="S",
                         help="seconds of one measurement [what --seconds has room for]")
     parser.add_argument("--full", action="store_true", help="full sizes, and what takes long")
@@ -94,7 +94,7 @@ def _parse(argv):
     if not _chosen(options):
         parser.error(f"--only {options.only}: no workload matches; --list shows them")
     options.rounds = options.rounds or (1 if options.quick else 3)
-    options.seconds = options.seconds or (60 if options.quick else 300)
+    options.seconds = options.seconds or (60 if options.quick else 600)
     return options
 
 

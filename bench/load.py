@@ -125,7 +125,13 @@ class Requests:
 
 class Published(NamedTuple):
     total: int      # requests that were answered, ever
-    rate: float     # of them a second, in the window
+    counted: int    # those of the window
+    seconds: float  # that the window lasted
+
+    @property
+    def rate(self):
+        """Requests answered a second."""
+        return self.counted / self.seconds
 
 
 def publish(link, address, requests, reply, connections, in_flight):
@@ -138,10 +144,10 @@ def publish(link, address, requests, reply, connections, in_flight):
         pump.run_until(begin)
         before, at = pump.answered, time.monotonic()
         pump.run_until(end)
-        rate = (pump.answered - before) / (time.monotonic() - at)
+        counted, seconds = pump.answered - before, time.monotonic() - at
         requests.left = 0
         pump.run()
-        return Published(pump.answered, rate)
+        return Published(pump.answered, counted, seconds)
 
 
 def fill(link, address, requests, reply, in_flight):

@@ -163,7 +163,7 @@ def _as_dict(line):
 
 ROW, LEFT, WIDTH = 20, 230, 560     # pixels
 LOW, HIGH = 0.1, 100                # ratios
-COLOURS = {"aim": "#2a9d5c", "ok": "#8cc063", "short": "#8cc063", "BELOW": "#d1495b", "": "#8d99ae"}
+COLOURS = {"aim": "#2a9d5c", "ok": "#8cc063", "short": "#e9c46a", "BELOW": "#d1495b", "": "#8d99ae"}
 
 
 def as_svg(lines, subtitle):
@@ -188,7 +188,7 @@ def _bar(line, y):
     yield _text(LEFT - 8, y + 12, line.title, 'text-anchor="end"')
     yield (f'<rect x="{begin:.1f}" y="{y + 2}" width="{max(1, end - begin):.1f}" height="{ROW - 7}" '
            f'fill="{COLOURS[line.verdict]}"/>')
-    yield _text(max(end, _x(1)) + 5, y + 12, f"{ratio:.2f}")
+    yield _text(LEFT + WIDTH + 8, y + 12, shown(ratio))
     if not line.figure.absolute:
         for bound, colour in ((line.figure.least, "#000"), (line.figure.aim, "#2a9d5c")):
             if bound is not None:

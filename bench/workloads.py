@@ -27,7 +27,7 @@ PAYLOAD = payload(100)
 _HOP_WINDOWS = 4
 
 # Seconds to wait for what is under way to followers; it may be more than can ever be waited for.
-PATIENCE = 3
+PATIENCE = 1.5
 
 
 class Figure(NamedTuple):

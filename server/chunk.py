@@ -1,6 +1,6 @@
 """Consecutive events on their way to followers, in the form that they asked for.
 
-    records of the log ──> Chunk(first, stop, data, keys) ──> outbox
+    records of the log ──> Chunk(first, stop, form, data, keys) ──> outbox
 
 A key is an event's number, for a stream's followers, or its position, for those
 of `$all` and of a prefix.  `data` has a frame for each event: the bytes that the
@@ -25,16 +25,17 @@ class Form(NamedTuple):
 
 
 class Chunk:
-    """Frames of the events with keys in [first, stop), those that the form leaves out excepted.
+    """Frames in one form of the events with keys in [first, stop), those that it leaves out excepted.
 
     Made by `chunk_of`.
     """
 
-    __slots__ = ("first", "stop", "data", "_keys", "_ends", "_parts")
+    __slots__ = ("first", "stop", "form", "data", "_keys", "_ends", "_parts")
 
-    def __init__(self, first, stop, data, keys, ends=None, parts=None):
+    def __init__(self, first, stop, form, data, keys, ends=None, parts=None):
         self.first = first
         self.stop = stop
+        self.form = form
         self.data = data
         self._keys = keys           # the key of each frame, rising
         self._ends = ends           # where each frame ends in `data`, or None: worked out from
@@ -76,7 +77,7 @@ class Chunk:
         ends = self.ends
         base = ends[start - 1] if start else 0
         data = self.data[base:ends[end - 1] if end else 0]
-        return Chunk(first, stop, data, self._keys[start:end], [e - base for e in ends[start:end]])
+        return Chunk(first, stop, self.form, data, self._keys[start:end], [e - base for e in ends[start:end]])
 
 
 def _count_below(keys, key):
@@ -100,7 +101,7 @@ def chunk_of(records, first, stop, by_position, form):
     if form.prefix or form.recorded:
         return _encoded(parts, first, stop, by_position, form)
     data = b"".join([one.frames(begin, end) for one, begin, end in parts])
-    chunk = Chunk(first, stop, data, range(first, stop), parts=parts)
+    chunk = Chunk(first, stop, form, data, range(first, stop), parts=parts)
     if form.push:
         data = bytearray(data)
         for start in [0, *chunk.ends[:-1]]:
@@ -122,7 +123,7 @@ def _encoded(parts, first, stop, by_position, form):
             keys.append(base + i)
             size += len(frame)
             ends.append(size)
-    return Chunk(first, stop, b"".join(frames), keys, ends)
+    return Chunk(first, stop, form, b"".join(frames), keys, ends)
 
 
 def _frames(one, begin, end, form):

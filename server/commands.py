@@ -281,7 +281,6 @@ def hello(server, connection, arguments):
         protocol = int(arguments[1])
         name = _parse_hello(arguments[2:], name)
     connection.name = name
-    _speak(connection, protocol)
     store = server.store
     fields = [
         ("server", resp.bulk(b"meilies")),
@@ -294,7 +293,8 @@ def hello(server, connection, arguments):
         ("store", resp.bulk(store.uuid.encode())),
         ("epoch", resp.integer(store.epoch)),
     ]
-    return resp.mapping([(resp.bulk(key.encode()), value) for key, value in fields], protocol)
+    connection.speak(protocol, resp.mapping([(resp.bulk(key.encode()), value) for key, value in fields], protocol))
+    return b""
 
 
 def _parse_hello(options, name):
@@ -308,13 +308,6 @@ def _parse_hello(options, name):
         else:
             raise CommandError(f"ERR syntax error in HELLO option '{printable(options[0])}'")
     return name
-
-
-def _speak(connection, protocol):
-    """Answer in `protocol` from now on; subscriptions change to it as well."""
-    connection.protocol = protocol
-    for follower in list(connection.subscriptions.values()):
-        follower.form = follower.form._replace(push=protocol == 3)
 
 
 @command("reset", 1, "", "Back to what a new connection is: RESP2, no name, no subscription")

@@ -110,6 +110,7 @@ class Committer:
             log.exception("a batch of publishes failed")
             self._refuse(batch, error)
         else:
+            self._failing = None
             for connection, count in batch.owed.items():
                 connection.outbox.put_and_flush(_OKS[count] if count <= 256 else _OK * count)
             self._feeds.committed(stored)

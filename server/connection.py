@@ -127,6 +127,16 @@ class Connection:
                 del self.subscriptions[follower.selector]
         return follower
 
+    def speak(self, protocol, reply):
+        """Speak `protocol` from `reply` on, which begins it; so do the subscriptions."""
+        def change():
+            self.protocol = protocol
+            for follower in self.subscriptions.values():
+                follower.form = follower.form._replace(push=protocol == 3)
+
+        with self.lock:
+            self.outbox.put(reply, change)
+
     def unfollow_all(self):
         """Take all subscriptions out; their Followers."""
         with self.lock:

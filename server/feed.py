@@ -303,6 +303,9 @@ class Feeds:
         """
         if follower.ended:
             return True
+        if follower.next >= follower.stop:      # new events only, up to a number that is passed
+            follower.connection.end(follower)
+            return True
         feed = follower.feed
         if feed.join(follower, near):
             self._soon(feed.nudge)

@@ -39,9 +39,15 @@ class Outbox:
         self._on_blocked = on_blocked
         self._queue = deque()
 
-    def put(self, data):
-        """Queue a reply, to be sent with the next flush."""
+    def put(self, data, change=None):
+        """Queue a reply, to be sent with the next flush.
+
+        change   called in the same step: what is sent before the reply is as it
+                 was before the change, and what is sent after it is not
+        """
         with self.lock:
+            if change is not None:
+                change()
             if not self.closed:
                 self._queue.append(data)
                 self.size += len(data)
@@ -53,12 +59,17 @@ class Outbox:
                 self._send_queue()
 
     def put_and_flush(self, data):
+        """Send a reply, behind what is queued."""
         with self.lock:
-            if not self.closed:
+            if self.closed:
+                return
+            if self.size:
                 self._queue.append(data)
                 self.size += len(data)
                 if not self.blocked:
                     self._send_queue()
+            else:
+                self._send_or_queue(data)
 
     def resume(self):
         """The socket is writable: send.  True if nothing is left."""
@@ -72,11 +83,12 @@ class Outbox:
         """Send the frames of `chunk` behind what is queued; return how many frames were begun.
 
         A frame of which a byte was sent is sent to its end, from the queue if
-        need be; of the others nothing is kept.  A follower that has ended gets
-        none: it does so before the reply that says so is put here.
+        need be; of the others nothing is kept.  A follower that has ended, or
+        wants another form by now, gets none: it does so before the reply that
+        says so is sent from here.
         """
         with self.lock:
-            if self.blocked or self.closed or follower.ended:
+            if self.blocked or self.closed or follower.ended or follower.form != chunk.form:
                 return 0
             if self.size:
                 self._send_queue()
@@ -108,10 +120,15 @@ class Outbox:
     def _send_queue(self):
         data = self._queue[0] if len(self._queue) == 1 else b"".join(self._queue)
         self._queue.clear()
-        taken = self._send_some(data)
-        self.size = 0 if self.closed else len(data) - taken
-        if self.size:
+        self.size = 0
+        self._send_or_queue(data)
+
+    def _send_or_queue(self, data):
+        """Send `data`, before which nothing is queued; what the socket doesn't take is queued."""
+        taken = 0 if self.blocked else self._send_some(data)
+        if taken < len(data) and not self.closed:
             self._queue.append(memoryview(data)[taken:])
+            self.size = len(data) - taken
             self._block()
 
     def _send_some(self, data):

@@ -106,7 +106,7 @@ class Poller:
         self._stopping = False
         self._accepting = True
         self._accept_again = 0.0        # time.monotonic() after a back-off
-        self._next_tick = 0.0
+        self._next_tick = 0.0 if tick else math.inf
         self._start = 0                 # where the next turn begins among the ready
         self._epoll = select.epoll() if hasattr(select, "epoll") else _Poll()
         self._wake_read, self._wake_write = os.pipe()
@@ -149,20 +149,21 @@ class Poller:
 
     def _timeout(self):
         """Seconds until something has to be done unasked, -1 for never."""
+        if self._accepting and self._next_tick == math.inf:
+            return -1
         now = time.monotonic()
         timeouts = []
-        if self._tick is not None:
-            if now >= self._next_tick:
-                wait = self._tick(now)
-                self._next_tick = math.inf if wait is None else now + wait
-            timeouts.append(self._next_tick - now)
+        if now >= self._next_tick:
+            wait = self._tick(now)
+            self._next_tick = math.inf if wait is None else now + wait
+        timeouts.append(self._next_tick - now)
         if not self._accepting:
             if now >= self._accept_again:
                 self._epoll.modify(self._listener.fileno(), READ)
                 self._accepting = True
             else:
                 timeouts.append(self._accept_again - now)
-        timeout = max(0, min(timeouts, default=math.inf))
+        timeout = max(0, min(timeouts))
         return -1 if timeout == math.inf else timeout
 
     def _turn(self, events):

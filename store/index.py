@@ -61,14 +61,14 @@ class IndexDamaged(Exception):
 class Through(NamedTuple):
     """How far the index goes: all before this byte is in it.
 
-    segment_id   the id of the segment, in which a stranger's index differs
-    durable      the position up to which events were known to be on disk
+    print      checksum of what stands before that byte, by which a stranger's index is known
+    durable    the position up to which events were known to be on disk
     """
 
     sequence: int
     byte: int
     position: int
-    segment_id: bytes
+    print: int
     durable: int
 
 

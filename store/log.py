@@ -21,6 +21,7 @@ import os
 import sqlite3
 import threading
 import time
+import zlib
 from bisect import bisect_right
 
 from . import record
@@ -112,7 +113,7 @@ class Log:
         """Find the end of the log, make it sound, and return {stream: next number}.
 
         Raises    CorruptSegment, LogTooShort, UnknownFormat: nothing was changed
-                  OSError
+                  IndexUnusable, OSError
         """
         try:
             self._open_segments()
@@ -184,14 +185,21 @@ class Log:
             return loaded
         except IndexDamaged as damage:
             logger.warning("%s: %s; it is made anew from the log", self.index.path, damage)
+        try:
             self.index.discard()
-            return None, {}
+        except sqlite3.Error as error:
+            raise IndexUnusable(self.index.path, error) from None
+        return None, {}
 
     def _is_foreign(self, through):
-        """Whether the index was made from other segments than these."""
-        if through.sequence >= len(self._segments):
-            return False        # the segments are missing, not strange: LogTooShort
-        return self._segments[through.sequence].header.id != through.segment_id
+        """Whether the index was made from another log than this, which perhaps began like it."""
+        return not self._is_too_short(through) and \
+            through.print != self._print(self._segments[through.sequence], through.byte)
+
+    def _is_too_short(self, through):
+        """Whether the log ends before what the index was made from."""
+        return through.sequence >= len(self._segments) or \
+            through.byte > self._segments[through.sequence].file_size()
 
     def _recover(self, through, heads):
         for segment, following in zip(self._segments, self._segments[1:]):
@@ -199,8 +207,7 @@ class Log:
         self._segments[-1].end = self._segments[-1].file_size()
         if through is None:
             through = self._through(self._segments[0], HEADER_SIZE, 0)
-        if through.sequence >= len(self._segments) or \
-                through.byte > self._segments[through.sequence].file_size():
+        if self._is_too_short(through):
             raise LogTooShort(self.folder, self._segments[-1].header.first, through.durable)
         self.index.begin(through)
         self._adding_to = through.sequence
@@ -484,7 +491,13 @@ class Log:
     # -- the index -----------------------------------------------------------
 
     def _through(self, segment, byte, position):
-        return Through(segment.sequence, byte, position, segment.header.id, 0)
+        return Through(segment.sequence, byte, position, self._print(segment, byte), 0)
+
+    def _print(self, segment, byte):
+        """A checksum of what stands before `byte`: the header, or the mark of a clean close; each is unique."""
+        if byte == HEADER_SIZE:
+            return zlib.crc32(segment.header.encode())
+        return zlib.crc32(self._files.read(segment.fd, record.HEADER_SIZE, byte - record.HEADER_SIZE))
 
     def _seal_index(self, segment, position):
         """`segment` begins, at `position`: all before it may go to sqlite3."""

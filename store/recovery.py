@@ -73,14 +73,13 @@ class Scan:
                 self._check_joint(segment)
             last = i + 1 == len(segments)
             bad, byte = self._read(segment, byte, stop if last else None)
-            if bad is not None:
-                if last and _only_zeros(segment, byte):
-                    bad = None          # preallocated, and not used yet
-                else:
-                    self.synced = max(self.synced, _highest_synced(segments[i:], byte))
-                    if bad.unknown or self.position < self.synced:
-                        raise segment.corrupt(byte, bad, self.position)
-                    return End(i + 1, byte, self.position, self.synced, bad.why)
+            begin = self._group[0][0] if self._group else byte      # of the append that isn't whole
+            # Zeros are what was preallocated, and not used yet.
+            if bad is not None and not (last and _only_zeros(segment, begin)):
+                self.synced = max(self.synced, _highest_synced(segments[i:], begin))
+                if bad.unknown or self.position < self.synced:
+                    raise segment.corrupt(byte, bad, self._next_position())
+                return End(i + 1, begin, self.position, self.synced, bad.why)
             end, byte = byte, HEADER_SIZE
         return End(len(segments), end, self.position, self.synced)
 
@@ -97,17 +96,10 @@ class Scan:
                 self._take(segment, at, found)
                 byte = at + found.size
         except BadRecord as bad:
-            return bad, self._group_start(byte)
+            return bad, byte
         if self._group:
-            return BadRecord("the append that it begins isn't whole"), self._group_start(byte)
+            return BadRecord("the append that goes on here isn't whole"), byte
         return None, byte
-
-    def _group_start(self, byte):
-        """The byte where the append begins that byte `byte` cuts, whose records are forgotten."""
-        if self._group:
-            byte = self._group[0][0]
-            self._forget_group()
-        return byte
 
     def _take(self, segment, byte, found):
         self._check_follows(found)
@@ -120,7 +112,7 @@ class Scan:
 
     def _check_follows(self, found):
         """Raise BadRecord unless `found` goes on where the record before it ended."""
-        position = self._group_position if self._group else self.position
+        position = self._next_position()
         if found.position != position:
             raise BadRecord(f"it says position {found.position}, expected {position}")
         if not found.count:
@@ -130,6 +122,10 @@ class Scan:
             number = self.heads.get(found.stream, 0)
         if found.number != number:
             raise BadRecord(f"it says number {found.number} of its stream, expected {number}")
+
+    def _next_position(self):
+        """What the next record must begin at."""
+        return self._group_position if self._group else self.position
 
     def _accept(self, segment):
         """The append is whole: visit its records."""

@@ -122,10 +122,16 @@ class Serving:
         self._clients.append(Client("127.0.0.1", self.port))
         return self._clients[-1]
 
+    def connection_of(self, client):
+        """What the server holds of a client."""
+        wanted = "%s:%d" % client.sock.getsockname()
+        eventually(lambda: wanted in [one.peer for one in self.poller.connections.copy().values()], "its connection")
+        return next(one for one in self.poller.connections.copy().values() if one.peer == wanted)
+
     def only_connection(self):
         """What the server holds of the one client that there is."""
-        eventually(lambda: len(self.poller.connections) == 1, "one connection")
-        return next(iter(self.poller.connections.values()))
+        [client] = self._clients
+        return self.connection_of(client)
 
     def stop(self):
         """Stop as the program does.  Stopping twice is nothing."""
@@ -137,7 +143,6 @@ class Serving:
             self.store.close()
         except StoreError:
             assert self.store.failed        # a test made it fail, and closing says so again
-        self.poller.feeds.stop(time.monotonic() + SECONDS)
 
 
 class CountingDisk(Files):

@@ -101,7 +101,8 @@ def test_a_window_counts_no_more_than_is_stored_and_all_of_that_in_the_end(runni
               in_flight) as one:
         found = finish(one, 0.05)
     assert [found.total] == running.counts([stream])
-    assert 0 < found.rate * 0.05 <= found.total * 1.01
+    assert 0 < found.counted <= found.total
+    assert found.seconds >= 0.04
 
 
 def test_redis_benchmark_publishes_as_often_as_it_is_told(running):
@@ -271,7 +272,8 @@ def test_what_there_is_no_time_for_is_left_out_and_named(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("argv, why", [
-    (["--only", "nothing"], "no workload matches"), (["--size", "single-1=5"], "no such workload with a size"),
+    (["--only", "nothing"], "no workload matches"),
+    (["--size", "single-1=5"], "no such workload with a size"),
     (["--size", "single-1"], "expected WORKLOAD=N"), (["--meilies", "there"], "expected HOST:PORT"),
     (["--rounds", "0"], "expected 1 or more")])
 def test_an_option_that_cannot_be_is_said_in_one_line(capsys, argv, why):

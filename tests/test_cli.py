@@ -177,6 +177,9 @@ def test_publish_lines_says_how_many_were_stored_before_the_server_went(run, mon
         status, _, err = run("-p", server.port, "publish", "s", "n", "--lines", stdin=b"1\n2\n")
     assert status == 1
     assert "1 lines are stored" in err
+    assert run("-p", server.port, "publish", "s", "n", "--lines", stdin=b"1\n") == (
+        1, "", f"meilies_cli: cannot connect to 127.0.0.1:{server.port}: Connection refused; "
+               "0 lines are stored\n")
 
 
 def test_publish_without_standard_input_is_an_error(store):

@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from fake_server import (
@@ -1046,6 +1047,28 @@ def test_on_meilies_a_replay_that_stops_short_ends_in_an_error():
     with FakeServer(refuses_hello, script, script) as server, client(server, timeout=0.1, tries=0) as one:
         with pytest.raises(TimedOut):
             next(one.subscribe("s:0", tries=1))
+
+
+def test_on_meilies_a_replay_may_take_longer_than_the_timeout_if_it_goes_on(monkeypatch):
+    now = [0.0]
+    go_on = [threading.Event(), threading.Event()]
+    monkeypatch.setattr(meilies_client, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=time.sleep))
+
+    def script(peer):
+        peer.answer(command("last-event-number", "s"), last_number("s", 2))
+        peer.answer(command("subscribe", "s:0:3"), subscribed("s") + event("s", 0))
+        for number, told in enumerate(go_on, 1):
+            assert told.wait(5)
+            peer.send(event("s", number))
+        peer.expect_close()
+
+    with FakeServer(refuses_hello, script) as server, client(server, timeout=5.0) as one:
+        with one.subscribe("s:0:3") as subscription:
+            assert next(subscription).number == 0
+            for number, told in enumerate(go_on, 1):
+                now[0] += 4.0
+                threading.Timer(0.05, told.set).start()
+                assert next(subscription).number == number
 
 
 def test_on_meilies_all_is_every_stream_by_itself():

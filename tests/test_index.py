@@ -17,7 +17,7 @@ from store.index import SPACING, Fresh, Index, IndexDamaged, Through
 __all__ = ["quick_index"]
 
 UUID = b"u" * 16
-START = Through(0, 128, 0, b"i" * 16, 0)
+START = Through(0, 128, 0, 77, 0)
 
 
 def one(stream, number, size=100, count=1, position=None):
@@ -54,7 +54,7 @@ def again(known):
 
 
 def through(byte, position, sequence=0):
-    return Through(sequence, byte, position, b"i" * 16, 0)
+    return Through(sequence, byte, position, 77, 0)
 
 
 # -- places in memory ---------------------------------------------------------------
@@ -287,10 +287,10 @@ def test_a_file_that_is_no_index_is_made_anew(tmp_path, content):
 STREAMS = [f"s{i}" for i in range(5)]
 
 
-def fill(folder, size=60, seed=1, **more):
+def fill(folder, size=60, seed=1, segment_size=1500):
     """A store of several segments and some marks; what a store answers to `asked`."""
     chance = random.Random(seed)
-    with Store(str(folder), segment_size=1500, files=Disk(), **more) as store:
+    with Store(str(folder), segment_size=segment_size, files=Disk()) as store:
         for i in range(size):
             if i % 13 == 0:
                 store.append_many("s0", [NewEvent("n", b"%d" % i)] * chance.randrange(1, 5))
@@ -358,14 +358,18 @@ def test_answers_are_the_same_with_the_index_of_another_store(copy, tmp_path, ca
     assert "belongs to another store or version; it is made anew from the log" in caplog.text
 
 
-def test_answers_are_the_same_with_the_index_of_a_copy_that_went_another_way(copy, tmp_path, caplog):
-    folder, _ = copy
-    shutil.copytree(folder, tmp_path / "other")
-    answers = fill(folder, 40, seed=4)
-    fill(tmp_path / "other", 40, seed=5)
-    shutil.copy(tmp_path / "other" / "index.sqlite3", folder / "index.sqlite3")
+@pytest.mark.parametrize("size", [1, 3, 20])
+@pytest.mark.parametrize("segment_size", [1500, 1 << 20])
+def test_answers_are_the_same_with_the_index_of_a_copy_that_went_another_way(tmp_path, caplog, size, segment_size):
+    folder, other = tmp_path / "db", tmp_path / "other"
+    fill(folder, 20, segment_size=segment_size)
+    shutil.copytree(folder, other)
+    answers = fill(folder, 40, seed=4, segment_size=segment_size)
+    fill(other, size, seed=5, segment_size=segment_size)
+    shutil.copy(other / "index.sqlite3", folder / "index.sqlite3")
     with reopened(folder) as store:
         assert asked(store) == answers
+        assert store.epoch == 1
     assert "it is of another copy of this store" in caplog.text
 
 
@@ -455,6 +459,21 @@ def test_an_index_that_cannot_be_made_anew_is_an_error_of_the_read_and_of_no_mor
         with pytest.raises(IndexUnusable, match="can't be made anew .*; the log is untouched"):
             store.read("s0")
         monkeypatch.undo()
+        assert asked(store) == answers
+
+
+def test_a_store_whose_index_cannot_be_made_at_all_says_so_and_lets_go(copy, monkeypatch):
+    folder, answers = copy
+
+    def refuse(self):
+        raise sqlite3.OperationalError("unable to open database file")
+
+    (folder / "index.sqlite3").write_bytes(b"nonsense" * 1000)
+    monkeypatch.setattr(Index, "discard", refuse)
+    with pytest.raises(IndexUnusable, match="unable to open database file"):
+        reopened(folder)
+    monkeypatch.undo()
+    with reopened(folder) as store:
         assert asked(store) == answers
 
 

@@ -41,7 +41,8 @@ def with_header(data, **changes):
        events=st.lists(st.tuples(st.binary(max_size=50), st.binary(max_size=9), st.binary(max_size=9)),
                        min_size=1, max_size=9),
        more=st.booleans(), details=st.booleans(), level=st.sampled_from([0, 1, 9]))
-def test_what_is_encoded_is_decoded(stream, name, number, position, clock, synced, events, more, details, level):
+def test_what_is_encoded_is_decoded(stream, name, number, position, clock, synced, events, more, details,
+                                    level):
     frames = record.frames(stream.encode(), name.encode(), number, [data for data, _, _ in events])
     pairs = [(id_, metadata) for _, id_, metadata in events] if details else None
     data = record.encode(SALT, number, position, clock, synced, frames, more, pairs, level)
@@ -53,8 +54,8 @@ def test_what_is_encoded_is_decoded(stream, name, number, position, clock, synce
     assert (found.clock, found.synced, found.more_follows) == (clock, synced, more)
     assert bytes(found.frames()) == b"".join(frames)
     assert list(found.events()) == [
-        Event(stream, number + i, position + i, clock, name, data, *((id_, metadata) if details else (b"", b"")))
-        for i, (data, id_, metadata) in enumerate(events)]
+        Event(stream, number + i, position + i, clock, name, data, *(rest if details else (b"", b"")))
+        for i, (data, *rest) in enumerate(events)]
 
 
 def test_compression_changes_the_bytes_in_the_file_and_no_event():
@@ -96,6 +97,11 @@ def test_frames_and_events_are_sliced_alike(first, stop):
     assert list(found.events(first, stop)) == list(found.events())[first:stop]
 
 
+def test_the_only_frame_ends_where_the_frames_do():
+    found = decoded(encoded([b"a"]))
+    assert list(found.ends) == [found.frames_size] == [len(found.frames())]
+
+
 def test_a_byte_of_the_frames_belongs_to_one_event():
     found = decoded(encoded([b"a", b"bb"]))
     first = found.ends[0]
@@ -110,7 +116,8 @@ def test_details_are_ids_and_metadata_or_nothing():
 
 def test_a_mark_says_how_far_the_log_is_on_disk_and_has_no_event():
     found = decoded(record.encode_mark(SALT, 42, 123))
-    assert (found.kind, found.count, found.position, found.synced, found.clock) == (record.MARK, 0, 42, 42, 123)
+    assert (found.kind, found.count) == (record.MARK, 0)
+    assert (found.position, found.synced, found.clock) == (42, 42, 123)
     assert found.size == record.HEADER_SIZE
     assert list(found.ends) == []
 

@@ -184,6 +184,17 @@ def test_an_append_is_there_as_a_whole_or_not_at_all(tmp_path):
         assert store.last_number("s") == 5
 
 
+def test_damage_inside_an_append_is_named_by_its_own_record(tmp_path):
+    with opened(tmp_path) as store:
+        store.append_many("s", [NewEvent("n", bytes([i]) * 40_000) for i in range(4)])
+    drop_index(tmp_path)
+    [path] = segments(tmp_path)
+    third, _ = records_of(path)[2]
+    flip(path, third + 1000)
+    error = refused(tmp_path, CorruptSegment)
+    assert (error.pos, error.stream, error.number, error.position) == (third, "s", 2, 2)
+
+
 def test_zeros_behind_half_an_append_do_not_make_it_whole(tmp_path):
     [path] = written(tmp_path, crash)
     add(path, one_record(salt_of(path), number=4, position=4, more=True) + bytes(1000))

@@ -11,8 +11,8 @@ from disk import Disk, flip, one_record
 from store import CorruptSegment, UnknownFormat
 from store.files import Files
 from store.record import BadRecord
-from store.segment import (HEADER_SIZE, LONG_READ, SHORT_READ, Header, Reader, Segment, decode_header, file_name,
-                           is_segment)
+from store.segment import (HEADER_SIZE, LONG_READ, SHORT_READ, Header, Reader, Segment, decode_header,
+                           file_name, is_segment)
 
 HEADER = Header(b"u" * 16, b"salt" + b"i" * 12, b"p" * 16, 7, 2, 100, 4096, 0, 123)
 SALT = 0x746C6173
@@ -169,12 +169,21 @@ def test_the_error_for_a_damaged_record_says_which_one_it_was(segment):
         Reader(segment).record(second)
     error = segment.corrupt(second, caught.value, position=1)
     assert isinstance(error, CorruptSegment)
-    assert str(error) == (f"{segment.path}: event 1 of stream 's' (position 1) at byte {second} is damaged (its body "
-                          "doesn't match its checksum); the file is left as it is, events before it are readable")
-    assert (error.path, error.pos, error.stream, error.number, error.position) == (segment.path, second, "s", 1, 1)
-    flip(segment.path, second)
-    flip(segment.path, second + 64)
-    assert str(segment.corrupt(second, caught.value)).startswith(f"{segment.path}: a record at byte {second} is")
+    assert str(error) == (
+        f"{segment.path}: event 1 of stream 's' (position 1) at byte {second} is damaged (its body doesn't "
+        "match its checksum); the file is left as it is, events before it are readable")
+    assert (error.path, error.pos, error.stream, error.number, error.position) == (
+        segment.path, second, "s", 1, 1)
+
+
+def test_the_error_for_a_damaged_record_says_no_more_than_can_be_read(segment):
+    [byte] = put(segment, run(0))
+    flip(segment.path, byte)
+    error = segment.corrupt(byte, BadRecord("why"))
+    assert str(error).startswith(f"{segment.path}: an event of stream 's' at byte {byte} is damaged (why)")
+    flip(segment.path, byte + 64)
+    error = segment.corrupt(byte, BadRecord("why"))
+    assert str(error).startswith(f"{segment.path}: a record at byte {byte} is damaged (why)")
 
 
 def test_the_error_for_a_record_of_a_newer_version_is_not_damage(segment):

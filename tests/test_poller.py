@@ -1,0 +1,439 @@
+"""The loop that serves all connections: limits, order, those who leave, and those who send rubbish."""
+
+import errno
+import logging
+import os
+import random
+import select
+import socket
+import struct
+import threading
+import time
+
+import pytest
+from conftest import SECONDS
+from serving import OK, Client, Serving, SlowDisk, event, eventually, publish, subscribed
+
+import resp
+from server.poller import Poller
+
+PING = resp.command("ping")
+PONG = b"+PONG\r\n"
+
+
+@pytest.fixture
+def serving(tmp_path):
+    with Serving(tmp_path / "db") as serving:
+        yield serving
+
+
+def read_all(sock):
+    """All bytes up to the end of input."""
+    parts = []
+    while True:
+        data = sock.recv(1 << 20)
+        if not data:
+            return b"".join(parts)
+        parts.append(data)
+
+
+def send_in_background(client, data):
+    """Send more than the buffers hold; join the thread that is returned when all was read."""
+    thread = threading.Thread(target=client.send, args=(data,))
+    thread.start()
+    return thread
+
+
+# -- clients that have sent all that they will --------------------------------
+
+@pytest.mark.parametrize("sync", ["always", "no"])
+def test_what_came_before_the_end_of_input_is_done_and_answered_before_it_closes(tmp_path, sync):
+    with Serving(tmp_path / "db", sync=sync) as serving:
+        client = serving.connect()
+        client.send(publish("s", "d") * 3 + resp.command("stream-names") + PING)
+        client.end_output()
+        assert read_all(client.sock) == OK * 3 + b"*2\r\n+stream-names\r\n+s\r\n" + PONG
+
+
+def test_a_pipeline_longer_than_one_receive_is_answered_whole_before_it_closes(serving):
+    serving.store.append("s", "x", b"d")
+    client = serving.connect()
+    request = resp.command("stream-names") + PING * 100
+    reply = b"*2\r\n+stream-names\r\n+s\r\n" + PONG * 100
+    count = 1000        # 1.5 MB
+
+    def send():
+        client.send(request * count)
+        client.end_output()
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    found = read_all(client.sock)
+    thread.join()
+    assert found == reply * count
+
+
+def test_the_end_of_input_inside_a_request_drops_that_request_alone(serving):
+    client = serving.connect()
+    client.send(publish("s", "whole") + publish("s", "cut short")[:-4])
+    client.end_output()
+    assert read_all(client.sock) == OK
+    assert serving.store.last_number("s") == 0
+
+
+def test_a_replay_that_was_asked_for_before_the_end_of_input_is_sent_whole(serving):
+    data = b"x" * 1000
+    serving.store.append_many("s", [("x", data)] * 5000)
+    expected = subscribed("s") + b"".join(event("s", i, "x", data.decode()) for i in range(5000))
+    for first in b"s:0", b"s:0:5000":
+        client = serving.connect()
+        client.send(resp.command("subscribe", first))
+        client.end_output()
+        assert read_all(client.sock) == expected
+
+
+def test_who_closes_is_forgotten_at_once_with_all_subscriptions(serving):
+    clients = [serving.connect() for _ in range(3)]
+    for client in clients:
+        client.command("subscribe", "a", "b", "$all")
+        client.recv_exactly(subscribed("a") + subscribed("b") + subscribed("$all"))
+    assert len(serving.poller.feeds) == 3
+    clients[0].close()
+    clients[1].sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    clients[1].close()          # with a reset
+    clients[2].end_output()
+    eventually(lambda: not serving.poller.connections, "the connections' end")
+    assert len(serving.poller.feeds) == 0
+
+
+def test_publishes_of_who_leaves_without_reading_are_stored_and_harm_nobody(tmp_path):
+    disk = SlowDisk()
+    with Serving(tmp_path / "db", sync="always", files=disk) as serving:
+        client, other = serving.connect(), serving.connect()
+        disk.gate.clear()
+        client.send(publish("s", "d") * 100 + PING)
+        assert disk.waiting.wait(SECONDS)
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        disk.gate.set()
+        other.send(publish("s", "d"))
+        other.recv_exactly(OK)
+        eventually(lambda: len(serving.poller.connections) == 1, "the end of the one that left")
+        assert serving.store.last_number("s") == 100
+
+
+# -- limits -------------------------------------------------------------------
+
+def test_arguments_of_a_request_have_a_limit_which_is_allowed(tmp_path):
+    with Serving(tmp_path / "db", max_arguments=10) as serving:
+        client = serving.connect()
+        names = [f"s{i}" for i in range(9)]
+        client.command("subscribe", *names)
+        client.recv_exactly(b"".join(map(subscribed, names)))
+        client.send(resp.command("subscribe", *names, "one more"))
+        text = read_all(client.sock)
+        assert text.startswith(b"-ERR Protocol error") and b"found 11 elements" in text
+
+
+def test_the_size_of_a_request_has_a_limit_which_is_allowed(tmp_path):
+    head = len(resp.command("echo", "x" * 1000)) - 1000
+    with Serving(tmp_path / "db", max_request_size=2000) as serving:
+        client = serving.connect()
+        fitting = "x" * (2000 - head)
+        assert client.ask("echo", fitting) == fitting.encode()
+        client.send(resp.command("echo", fitting + "x"))
+        assert read_all(client.sock).startswith(b"-ERR Protocol error at byte ")
+
+
+def test_connections_past_the_limit_are_turned_away_with_an_error_until_one_leaves(tmp_path, caplog):
+    with Serving(tmp_path / "db", max_connections=2) as serving:
+        first, second = serving.connect(), serving.connect()
+        assert first.ask("ping") == second.ask("ping") == b"PONG"
+        for _ in range(3):
+            assert read_all(serving.connect().sock) == b"-ERR max number of clients reached\r\n"
+        assert b"rejected_connections:3\r\n" in first.ask("info", "stats")
+        assert [r.getMessage() for r in caplog.records] == ["more than 2 connections; some are turned away"]
+        second.close()
+        eventually(lambda: len(serving.poller.connections) == 1)
+        assert serving.connect().ask("ping") == b"PONG"
+
+
+@pytest.mark.parametrize("arguments", [["command", "docs"], ["client", "list"], ["info"], ["config", "get", "*", "*"]])
+def test_who_does_not_read_replies_is_not_answered_on_and_costs_no_more_memory(tmp_path, arguments):
+    count = 5000
+    with Serving(tmp_path / "db", max_pending_output=64 * 1024) as serving:
+        client = serving.connect()
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        thread = send_in_background(client, resp.command(*arguments) * count)
+        connection = serving.connection_of(client)
+        eventually(lambda: connection.outbox.size > 64 * 1024, "too much output")
+        other = serving.connect()
+        for _ in range(20):
+            other.recv_nothing()                    # the loop turns, and the other is served
+            assert connection.outbox.size < 128 * 1024
+        assert not connection.wants_input
+        for _ in range(count):                      # none is lost, none comes twice
+            assert client.value()
+        thread.join()
+        client.recv_nothing()
+
+
+def test_who_does_not_read_is_not_read_either_and_nothing_spins(tmp_path):
+    with Serving(tmp_path / "db", max_pending_output=1024) as serving:
+        client = serving.connect()
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        count = 30_000
+        thread = send_in_background(client, resp.command("echo", "x" * 1000) * count)
+        connection = serving.connection_of(client)
+        eventually(lambda: connection.outbox.size > 1024, "too much output")
+        before, received = time.thread_time(), serving.poller.received
+        spent = time.process_time()
+        select.select([], [], [], 0.2)              # nothing to wait for: it must do nothing meanwhile
+        assert time.process_time() - spent - (time.thread_time() - before) < 0.1
+        assert serving.poller.received == received < count * 1000
+        for _ in range(count):
+            client.value()
+        thread.join()
+
+
+def test_one_long_pipeline_does_not_keep_the_others_waiting(serving):
+    client, other = serving.connect(), serving.connect()
+    thread = send_in_background(client, resp.command("echo", "x") * 200_000)
+    reader = threading.Thread(target=lambda: client.sock.recv(200_000 * 7, socket.MSG_WAITALL))
+    reader.start()
+    for _ in range(10):
+        other.recv_nothing()
+    thread.join()
+    reader.join()
+    client.recv_nothing()
+
+
+# -- rubbish ------------------------------------------------------------------
+
+RUBBISH = {
+    "an HTTP request": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a TLS hello": bytes.fromhex("16030100c8010000c40303") + bytes(range(200)),
+    "an SSH banner": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "an inline command": b"PING\r\n",
+    "a huge array": b"*1000000000\r\n",
+    "a longer number than there is": b"*" + b"9" * 1000 + b"\r\n",
+    "a huge string": b"*1\r\n$1000000000000\r\n",
+    "a negative string": b"*1\r\n$-2\r\n",
+    "a negative array": b"*-2\r\n",
+    "a number with a sign": b"*+1\r\n",
+    "a number with spaces": b"* 1\r\n",
+    "no number": b"*\r\n",
+    "a bulk string without its end": b"*1\r\n$4\r\npingXX",
+    "arrays in arrays": b"*1\r\n" * 100,
+    "zeros": bytes(1000),
+    "0xff": b"\xff" * 1000,
+    "a line without an end": b"*1\r\n+" + b"x" * 100_000,
+}
+WHOLE_RUBBISH = {
+    "a simple string": b"+hello\r\n",
+    "an error": b"-hello\r\n",
+    "an integer": b":5\r\n",
+    "a null array": b"*-1\r\n",
+    "a null": b"$-1\r\n",
+    "an empty array": b"*0\r\n",
+    "an integer as argument": b"*2\r\n$4\r\nping\r\n:1\r\n",
+    "a null as argument": b"*1\r\n$-1\r\n",
+    "an array as argument": b"*1\r\n*1\r\n$4\r\nping\r\n",
+    "an empty name": b"*1\r\n$0\r\n\r\n",
+    "a map": b"%1\r\n+a\r\n+b\r\n",
+    "a push": b">1\r\n$4\r\nping\r\n",
+}
+
+
+@pytest.mark.parametrize("rubbish", RUBBISH.values(), ids=RUBBISH)
+def test_bytes_that_are_not_resp_end_their_connection_with_an_error_that_says_where(serving, rubbish):
+    client, other = serving.connect(), serving.connect()
+    client.send(publish("s", "before") + rubbish)
+    text = read_up_to_reset(client.sock)
+    assert text.startswith(OK + b"-ERR Protocol error at byte ")
+    assert text.endswith(b"\r\n") and text.count(b"\r\n") == 2 and len(text) < 300
+    other.recv_nothing()
+    assert serving.store.last_number("s") == 0
+
+
+def read_up_to_reset(sock):
+    """What came before the end, which is a reset if the server left bytes unread."""
+    found = b""
+    try:
+        while True:
+            data = sock.recv(4096)
+            if not data:
+                return found
+            found += data
+    except ConnectionResetError:
+        return found
+
+
+@pytest.mark.parametrize("rubbish", WHOLE_RUBBISH.values(), ids=WHOLE_RUBBISH)
+def test_resp_that_is_no_command_is_an_error_and_the_connection_goes_on(serving, rubbish):
+    client = serving.connect()
+    client.send(rubbish * 3 + publish("s", "behind"))
+    for _ in range(3):
+        answer = client.value()
+        assert isinstance(answer, resp.ErrorReply) and answer.code == "ERR"
+    assert client.value() == b"OK"
+
+
+def test_random_bytes_harm_nobody_else(serving):
+    chance = random.Random(1)
+    other = serving.connect()
+    pieces = [PING, publish("s", "x"), b"*3\r\n", b"$5\r\n", b"\r\n", b"*1\r\n", resp.command("subscribe", "s:0")]
+    for _ in range(150):
+        client = serving.connect()
+        client.send(b"".join(chance.choice([*pieces, chance.randbytes(chance.randrange(20))]) for _ in range(20)))
+        client.close()
+        other.recv_nothing()
+    eventually(lambda: len(serving.poller.connections) == 1, "the end of the others")
+
+
+# -- accepting ----------------------------------------------------------------
+
+class FailingListener:
+    """A listening socket whose next `accept` calls raise what they are told to."""
+
+    def __init__(self, sock):
+        self._sock = sock
+        self.errors = []
+        self.accepts = 0
+
+    def accept(self):
+        self.accepts += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return self._sock.accept()
+
+    def __getattr__(self, name):
+        return getattr(self._sock, name)
+
+
+@pytest.fixture
+def listener(serving):
+    serving.poller._listener = FailingListener(serving.poller._listener)
+    return serving.poller._listener
+
+
+def test_too_many_open_files_delay_accepting_and_do_not_spin(serving, listener, caplog):
+    listener.errors = [OSError(errno.EMFILE, "Too many open files")] * 3
+    began = time.monotonic()
+    client = serving.connect()
+    assert client.ask("ping") == b"PONG"
+    assert time.monotonic() - began > 0.25          # three pauses
+    assert listener.accepts <= 6
+    assert [r.getMessage() for r in caplog.records] == \
+        ["no connection can be accepted (Too many open files); trying again in 0.1 s"] * 3
+
+
+def test_those_already_there_are_served_while_no_connection_can_be_accepted(serving, listener):
+    client = serving.connect()
+    assert client.ask("ping") == b"PONG"
+    listener.errors = [OSError(errno.ENFILE, "Too many open files in system")]
+    late = Client("127.0.0.1", serving.port)
+    for _ in range(20):
+        client.recv_nothing()
+    late.recv_nothing()
+    late.close()
+
+
+def test_a_connection_that_is_gone_before_it_is_accepted_is_passed_over(serving, listener):
+    listener.errors = [ConnectionAbortedError(errno.ECONNABORTED, "gone")]
+    assert serving.connect().ask("ping") == b"PONG"
+
+
+def test_a_connection_is_named_by_its_address(tmp_path):
+    """IPv4, IPv6 and UNIX sockets are one to the loop."""
+    shown = []
+    for family, address in [(socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_INET6, ("::1", 0)),
+                            (socket.AF_UNIX, str(tmp_path / "socket"))]:
+        with Serving(tmp_path / f"db{len(shown)}") as serving, socket.socket(family) as listening, \
+                socket.socket(family) as sock:
+            listening.bind(address)
+            listening.listen()
+            poller = Poller(listening, serving.store, serving.limits)
+            thread = threading.Thread(target=poller.run)
+            thread.start()
+            sock.connect(listening.getsockname())
+            sock.sendall(resp.command("client", "info"))
+            shown.append(sock.recv(4096).split(b" addr=")[1].split(b" ")[0])
+            poller.stop()
+            thread.join()
+    assert shown[0].startswith(b"127.0.0.1:") and shown[1].startswith(b"[::1]:") and shown[2] == b"unix"
+
+
+# -- the loop itself ----------------------------------------------------------
+
+def test_a_server_without_epoll_serves_as_well(tmp_path, monkeypatch):
+    monkeypatch.delattr(select, "epoll")
+    with Serving(tmp_path / "db", sync="always", tick=lambda now: 0.01) as serving:
+        client, follower = serving.connect(), serving.connect()
+        follower.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        count, data = 300, "x" * 20_000
+        follower.command("subscribe", "s:0")
+        client.send(publish("s", data) * count)
+        client.recv_exactly(OK * count)
+        follower.recv_exactly(subscribed("s"))
+        for i in range(count):                      # refused by its socket many times
+            follower.recv_exactly(event("s", i, "x", data))
+        client.close()
+        follower.close()
+        eventually(lambda: not serving.poller.connections)
+
+
+def test_the_tick_is_called_when_it_asked_to_be(tmp_path):
+    calls = []
+
+    def tick(now):
+        calls.append(now)
+        return 0.02 if len(calls) < 4 else None
+
+    with Serving(tmp_path / "db", tick=tick) as serving:
+        eventually(lambda: len(calls) == 4)
+        serving.connect().recv_nothing()
+        assert len(calls) == 4                      # None: never again
+    assert all(later - earlier >= 0.02 for earlier, later in zip(calls, calls[1:]))
+
+
+def test_a_wake_up_that_is_already_on_its_way_is_enough(serving):
+    asked = threading.Event()
+    release = threading.Event()
+    serving.poller.call_soon(lambda: (asked.set(), release.wait(SECONDS)))
+    assert asked.wait(SECONDS)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(serving.poller._wake_write, bytes(4096))       # full
+    done = threading.Event()
+    serving.poller.call_soon(done.set)
+    serving.poller._wake()
+    release.set()
+    assert done.wait(SECONDS)
+
+
+def test_stopping_twice_is_nothing(tmp_path):
+    with Serving(tmp_path / "db") as serving:
+        serving.stop()
+        serving.server.shutdown()
+
+
+def test_no_more_is_received_in_a_turn_than_fits_and_all_are_served(tmp_path, monkeypatch):
+    monkeypatch.setattr("server.poller.TURN", 1000)
+    with Serving(tmp_path / "db", sync="always") as serving:
+        clients = [serving.connect() for _ in range(10)]
+        for client in clients:
+            client.send(publish("s", "x" * 300) * 20)
+        for client in clients:
+            client.recv_exactly(OK * 20)
+        assert serving.store.position == 200
+
+
+def test_what_a_client_sends_is_logged_at_debug_when_it_resets(serving, caplog, monkeypatch):
+    caplog.set_level(logging.DEBUG)
+    client = serving.connect()
+    client.ask("ping")
+    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    eventually(lambda: not serving.poller.connections)
+    assert any("client 1 at 127.0.0.1:" in r.getMessage() and "reset" in r.getMessage() for r in caplog.records)

@@ -1,0 +1,161 @@
+"""A store does what a list in memory does, through any sequence of appends, closings and crashes."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from disk import Disk, crash, cut, drop_index, flip, quick_index, segments
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (RuleBasedStateMachine, invariant, precondition, rule,
+                                 run_state_machine_as_test)
+
+from store import Event, NewEvent, Store
+
+__all__ = ["quick_index"]
+
+EXAMPLES = 15       # of each test; 500 take 8 minutes
+
+STREAMS = st.sampled_from(["a", "b", "c"])
+NUMBERS = st.integers(0, 40)
+DATA = st.one_of(st.binary(max_size=30), st.integers(100, 900).map(lambda n: b"long" * n))
+SHORT = st.one_of(st.just(b""), st.binary(max_size=4))
+NEW = st.builds(NewEvent, st.sampled_from(["n", "name"]), DATA, SHORT, SHORT)
+MANY = st.lists(NEW, min_size=1, max_size=6)
+
+
+class StoreAndList(RuleBasedStateMachine):
+    """events   what the store should hold, in the order of positions"""
+
+    def __init__(self):
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.events = []
+        self.epoch = 1
+        self.old_index = None
+        self.open()
+
+    def open(self):
+        self.disk = Disk()
+        self.store = Store(str(self.folder / "db"), files=self.disk, clock=lambda: 7, **self.options)
+
+    def teardown(self):
+        crash(self.store, self.disk)
+        shutil.rmtree(self.folder)
+
+    # -- what the list says ---------------------------------------------------------
+
+    def of(self, stream):
+        return [event for event in self.events if event.stream == stream]
+
+    def note(self, stream, new):
+        for one in new:
+            self.events.append(Event(stream, len(self.of(stream)), len(self.events), 7, *one))
+
+    # -- appending --------------------------------------------------------------------
+
+    @rule(stream=STREAMS, new=MANY)
+    def append(self, stream, new):
+        expected = len(self.of(stream)), len(self.events)
+        assert self.store.append_many(stream, new) == expected
+        self.note(stream, new)
+
+    @rule(parts=st.lists(st.tuples(STREAMS, NEW), min_size=1, max_size=8))
+    def write_and_commit(self, parts):
+        runs = [(stream.encode(), new.name.encode(), [new.data]) for stream, new in parts]
+        self.store.commit(self.store.write(runs, [(new.id, new.metadata) for _, new in parts]))
+        for stream, new in parts:
+            self.note(stream, [new])
+
+    # -- reading ------------------------------------------------------------------------
+
+    @rule(stream=STREAMS, first=NUMBERS, stop=st.one_of(st.none(), NUMBERS), limit=st.integers(1, 50))
+    def read(self, stream, first, stop, limit):
+        assert self.store.read(stream, first, stop, limit) == self.of(stream)[first:stop][:limit]
+
+    @rule(first=NUMBERS, stop=st.one_of(st.none(), NUMBERS), limit=st.integers(1, 50))
+    def read_all(self, first, stop, limit):
+        assert self.store.read_all(first, stop, limit) == self.events[first:stop][:limit]
+
+    @invariant()
+    def heads_agree(self):
+        assert self.store.stream_names() == sorted({event.stream for event in self.events})
+        for stream in "abc":
+            assert self.store.last_number(stream) == (len(self.of(stream)) - 1 if self.of(stream) else None)
+        assert (self.store.position, self.store.synced) == (len(self.events), len(self.events))
+        assert (self.store.epoch, self.store.failed) == (self.epoch, None)
+
+    # -- closing, crashing, opening ---------------------------------------------------------
+
+    @rule(index=st.sampled_from(["kept", "dropped", "copied"]))
+    def close_and_open(self, index):
+        self.store.close()
+        path = self.folder / "db" / "index.sqlite3"
+        if index == "copied":
+            self.old_index = path.read_bytes()
+        elif index == "dropped":
+            drop_index(self.folder / "db")
+        self.open()
+
+    @precondition(lambda self: self.old_index)
+    @rule()
+    def open_with_an_old_index(self):
+        self.store.close()
+        drop_index(self.folder / "db")
+        (self.folder / "db" / "index.sqlite3").write_bytes(self.old_index)
+        self.open()
+
+    @rule(drop=st.booleans())
+    def crash_and_open(self, drop):
+        crash(self.store, self.disk)
+        if drop:
+            drop_index(self.folder / "db")
+        self.open()
+
+    @rule(stream=STREAMS, new=MANY, share=st.floats(0, 1), how=st.sampled_from(["cut", "zeros", "flip"]))
+    def crash_during_an_append_and_open(self, stream, new, share, how):
+        runs = [(stream.encode(), one.name.encode(), [one.data]) for one in new]
+        batch = self.store.write(runs, [(one.id, one.metadata) for one in new], whole=True)
+        crash(self.store, self.disk)
+        path = segments(self.folder / "db")[-1]
+        size = path.stat().st_size
+        start = size - sum(draft.size for draft in batch.drafts)
+        whole = path.read_bytes()
+        byte = start + round(share * (size - start))
+        if how == "flip":
+            flip(path, min(byte, size - 1), bit=3)
+        else:
+            cut(path, byte)
+            if how == "zeros":
+                cut(path, size)
+        found = path.read_bytes()
+        if found == whole:
+            self.note(stream, new)
+        elif any(found[start:]):
+            self.epoch += 1
+        self.open()
+
+
+def machine(**options):
+    return type("StoreAndList", (StoreAndList,), {"options": options})
+
+
+def check(**options):
+    run_state_machine_as_test(machine(**options), settings=settings(
+        max_examples=EXAMPLES, stateful_step_count=30, deadline=None))
+
+
+def test_a_store_of_small_segments_does_what_a_list_does():
+    check(segment_size=1500)
+
+
+def test_a_store_of_one_segment_does_what_a_list_does():
+    check()
+
+
+def test_a_compressed_store_does_what_a_list_does():
+    check(segment_size=1500, compression=6)
+
+
+def test_a_store_with_a_segment_for_each_write_does_what_a_list_does():
+    check(segment_size=1)
