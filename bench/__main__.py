@@ -34,7 +34,7 @@ _GRACE = 10
 
 
 def main(argv=None):
-    """Run the suite; 0 if all was measured that was to be, 1 if not, 2 for options that can't be."""
+    """Run the suite.  Returns 0 if all was measured that was to be, 1 if not, 2 for options that can't be."""
     options = _parse(argv)
     if options.list:
         print(_listed(WORKLOADS))
@@ -45,10 +45,12 @@ def main(argv=None):
     print("\n".join(f"{key:<12} {value}" for key, value in environment.items()), "\n", sep="", flush=True)
     _allow_many_connections()
     suite = Suite(options, chosen, contenders)
+    before = _processor_seconds()
     try:
         suite.run()
     except KeyboardInterrupt:
         suite.remarks.append("interrupted")
+    suite.remarks.append(_disturbance(before, _processor_seconds()))
     lines = suite.lines()
     others = [one.name for one in contenders if one.name not in (report.OURS, report.REDIS)]
     print(report.table(lines, others))
@@ -69,10 +71,10 @@ def _parse(argv):
     parser.add_argument("--list", action="store_true", help="show the workloads and what they are to reach")
     parser.add_argument("--only", metavar="PATTERN", default="*",
                         help="workloads whose name matches (* and ?); several with commas between")
-    parser.add_argument("--rounds", type=_at_least(1), metavar="N", help="rounds of all workloads [3]")
-    parser.add_argument("--seconds", type=_at_least(1), metavar="S",
+    parser.add_argument("--rounds", type=_rounds, metavar="N", help="rounds of all workloads [3]")
+    parser.add_argument("--seconds", type=_seconds, metavar="S",
                         help="time for all of it; what doesn't fit is left out [600]")
-    parser.add_argument("--window", type=float, metavar="S",
+    parser.add_argument("--window", type=_seconds, metavar="S",
                         help="seconds of one measurement [what --seconds has room for]")
     parser.add_argument("--full", action="store_true", help="full sizes, and what takes long")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, one round: to see whether it runs")
@@ -91,21 +93,31 @@ def _parse(argv):
     unknown = [name for name, _ in options.size if name not in _sized()]
     if unknown:
         parser.error(f"--size {unknown[0]}: found no such workload with a size; --list shows them")
+    for path in filter(None, [options.json, options.svg]):
+        if not path.absolute().parent.is_dir():     # better said now than when all is measured
+            parser.error(f"{path}: there is no such folder")
     if not _chosen(options):
         parser.error(f"--only {options.only}: no workload matches; --list shows them")
     options.rounds = options.rounds or (1 if options.quick else 3)
-    options.seconds = options.seconds or (60 if options.quick else 600)
+    options.seconds = options.seconds or (120 if options.quick else 600)
+    options.window = options.window or (_SHORTEST if options.quick else None)
     return options
 
 
-def _at_least(least):
-    def parse(text):
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"found {text}, expected {least} or more")
-        return value
-    parse.__name__ = "number"
-    return parse
+def _rounds(text):
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected 1 or more")
+    return int(text)
+
+
+def _seconds(text):
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected more than 0 seconds")
+    return seconds
 
 
 def _size(text):
@@ -199,12 +211,28 @@ def _interpreter(python):
     return done.stdout.decode().strip()
 
 
-def _first(path, key):
+def _processor_seconds():
+    """(time, processor seconds of the whole machine that weren't idle, those of us and of what we started)"""
+    fields = _first("/proc/stat", "cpu ", " ").split()
+    user, nice, system, _, _, irq, softirq, steal = map(int, fields[:8])
+    busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    own = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return time.monotonic(), busy, own
+
+
+def _disturbance(before, after):
+    """How busy the machine was with other things, which makes figures worse and less certain."""
+    seconds, busy, own = (b - a for a, b in zip(before, after))
+    part = max(0.0, busy - own) / (seconds * os.cpu_count())
+    return f"meanwhile {part:.0%} of the machine's processor time went elsewhere"
+
+
+def _first(path, key, separator=":"):
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), None)
+    return next((line.partition(separator)[2].strip() for line in lines if line.startswith(key)), None)
 
 
 def _file_system(folder):
@@ -270,7 +298,7 @@ class Suite:
         if self._left_out:
             names = list(dict.fromkeys(name for name, *_ in self._left_out))
             self.remarks.append(f"out of time for {len(self._left_out)} of {len(self._plan)} measurements "
-                                f"(--seconds {self._options.seconds}): {', '.join(names)}")
+                                f"(--seconds {self._options.seconds:g}): {', '.join(names)}")
 
     def _measure(self, workload, number, contender):
         began = time.monotonic()

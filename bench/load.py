@@ -179,7 +179,9 @@ class _Pump:
             sock.close()
 
     def run_until(self, end):
+        """Go on until the time `end`, and for one turn at least."""
         self._begin()
+        self._turn()
         while time.monotonic() < end:
             self._turn()
 

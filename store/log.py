@@ -198,8 +198,9 @@ class Log:
 
     def _is_too_short(self, through):
         """Whether the log ends before what the index was made from."""
-        return through.sequence >= len(self._segments) or \
-            through.byte > self._segments[through.sequence].file_size()
+        last = len(self._segments) - 1
+        return through.sequence > last or \
+            through.sequence == last and through.byte > self._segments[last].file_size()
 
     def _recover(self, through, heads):
         for segment, following in zip(self._segments, self._segments[1:]):
@@ -260,6 +261,7 @@ class Log:
     def _cut(self, end):
         """Cut the log at its end, keep what is cut, and raise the epoch."""
         torn = self._segments[end.segments - 1]
+        epoch = self.epoch + 1
         kept = self._keep_bytes(torn, end.byte)
         for segment in reversed(self._segments[end.segments:]):     # never a hole between two
             self._set_aside(segment.path)
@@ -271,7 +273,7 @@ class Log:
                        "kept what was cut in %s", torn.path, end.byte, end.torn, end.position, kept)
         before = torn.header
         self._create_segment(Header(before.uuid, os.urandom(16), before.id, before.sequence + 1,
-                                    before.epoch + 1, end.position, end.byte, 0, self._clock()))
+                                    epoch, end.position, end.byte, 0, self._clock()))
         self._seal_index(self._segments[-1], end.position)
         self._files.truncate(torn.fd, end.byte)
         torn.sync()
@@ -288,6 +290,9 @@ class Log:
                 self._files.write(fd, data, written)
                 written += len(data)
             self._files.sync(fd)
+        except BaseException:
+            self._files.remove(path)    # half a copy is of no use, and takes room on a disk that may be full
+            raise
         finally:
             self._files.close(fd)
         self._files.sync_folder(os.path.dirname(path))

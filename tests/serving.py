@@ -76,6 +76,15 @@ class Client(Peer):
         assert isinstance(answer, resp.ErrorReply), f"found {answer!r}, expected an error"
         return answer.args[0]
 
+    def recv_count(self, count):
+        """The next `count` bytes."""
+        found = bytearray()
+        while len(found) < count:
+            data = self.sock.recv(min(count - len(found), 1 << 20))
+            assert data, f"the connection ended after {len(found)} bytes, expected {count}"
+            found += data
+        return bytes(found)
+
     def end_output(self):
         """Send no more, and go on reading."""
         self.sock.shutdown(socket.SHUT_WR)
@@ -125,8 +134,14 @@ class Serving:
     def connection_of(self, client):
         """What the server holds of a client."""
         wanted = "%s:%d" % client.sock.getsockname()
-        eventually(lambda: wanted in [one.peer for one in self.poller.connections.copy().values()], "its connection")
-        return next(one for one in self.poller.connections.copy().values() if one.peer == wanted)
+        found = []
+
+        def look():
+            found[:] = [one for one in self.poller.connections.copy().values() if one.peer == wanted]
+            return found
+
+        eventually(look, "its connection")
+        return found[0]
 
     def only_connection(self):
         """What the server holds of the one client that there is."""

@@ -44,7 +44,7 @@ def one_trial(running, tmp_path):
         yield running
 
     contender = SimpleNamespace(run=run, wire=running.wire, takes_redis_benchmark=True, own_process=True)
-    return Trial(contender, 0.03, None, tmp_path, time.monotonic() + SECONDS)
+    return Trial(contender, 0.05, None, tmp_path, time.monotonic() + SECONDS)
 
 
 def finish(one, window=0.03):
@@ -102,7 +102,7 @@ def test_a_window_counts_no_more_than_is_stored_and_all_of_that_in_the_end(runni
         found = finish(one, 0.05)
     assert [found.total] == running.counts([stream])
     assert 0 < found.counted <= found.total
-    assert found.seconds >= 0.04
+    assert found.seconds > 0
 
 
 def test_redis_benchmark_publishes_as_often_as_it_is_told(running):
@@ -132,11 +132,11 @@ def test_followers_know_what_is_missing_and_what_is_too_much(running, told, miss
     events_in = partial(running.wire.events_in, stream=stream, name=NAME, data=PAYLOAD)
     subscriptions = [running.wire.subscribe([stream])] * 5
     requests = Requests([request], 120)
-    with Load(load.follow, running.address, subscriptions, events_in, 0.15) as following, \
+    with Load(load.follow, running.address, subscriptions, events_in, 0.08) as following, \
             Load(load.fill, running.address, requests, running.wire.broadcast_reply, 7) as publishing:
         following.ready(SECONDS)
         now = time.monotonic()
-        following.tell((now, now + 0.05))
+        following.tell((now, now + 0.02))
         total = finish(publishing)
         following.tell([total + told] * 5)
         found = following.result(SECONDS)
@@ -171,9 +171,8 @@ def test_a_single_event_arrives_at_every_follower(running):
 # -- workloads -------------------------------------------------------------------
 
 # One of each kind, but for those that the command's own test runs.
-SHORT = {"mixed-zipf", "single-8", "always-8x100", "replay-batches", "replay-singles", "replay-interleaved",
-         "replay-all", "fanout-200x100", "ok-fanout", "last-of-1000", "spread", "follow-by-each",
-         "follow-by-one", "hop"}
+SHORT = {"mixed-zipf", "single-8", "replay-batches", "replay-singles", "replay-interleaved", "replay-all",
+         "fanout-200x100", "ok-fanout", "last-of-1000", "spread", "follow-by-each", "follow-by-one", "hop"}
 
 
 @pytest.mark.parametrize("name", sorted(SHORT))
@@ -253,6 +252,7 @@ def test_the_command_writes_a_table_and_json_and_a_plot(tmp_path, capsys, server
     printed = capsys.readouterr().out
     assert code == 0, printed
     assert "many-streams: 500 streams, in full 1,000,000" in printed
+    assert "% of the machine's processor time went elsewhere" in printed
     written = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
     assert [one["workload"] for one in written["figures"]] == ["publish-1x100"] + ["many-streams"] * 3
     assert written["figures"][0]["median"].keys() == {
@@ -263,11 +263,11 @@ def test_the_command_writes_a_table_and_json_and_a_plot(tmp_path, capsys, server
 
 
 def test_what_there_is_no_time_for_is_left_out_and_named(tmp_path, capsys):
-    code = main(["--only", "publish-1x100", "--rounds", "50", "--seconds", "1", "--no-redis",
+    code = main(["--only", "publish-1x100", "--rounds", "50", "--seconds", "0.5", "--no-redis",
                  "--dir", str(tmp_path)])
     printed = capsys.readouterr().out
     assert code == 0, printed
-    assert "of 50 measurements (--seconds 1): publish-1x100" in printed
+    assert "of 50 measurements (--seconds 0.5): publish-1x100" in printed
     assert "publish-1x100  /s" in printed
 
 
@@ -275,7 +275,8 @@ def test_what_there_is_no_time_for_is_left_out_and_named(tmp_path, capsys):
     (["--only", "nothing"], "no workload matches"),
     (["--size", "single-1=5"], "no such workload with a size"),
     (["--size", "single-1"], "expected WORKLOAD=N"), (["--meilies", "there"], "expected HOST:PORT"),
-    (["--rounds", "0"], "expected 1 or more")])
+    (["--rounds", "0"], "expected 1 or more"), (["--window", "0"], "expected more than 0"),
+    (["--json", "/not/there/at-all.json"], "there is no such folder")])
 def test_an_option_that_cannot_be_is_said_in_one_line(capsys, argv, why):
     with pytest.raises(SystemExit) as ended:
         main(argv)

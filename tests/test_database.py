@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 from pathlib import Path
 
@@ -441,6 +442,31 @@ def test_a_killed_process_holds_nothing(tmp_path, holder):
         assert one.epoch == 1
 
 
+WRITER = """
+import sys
+from store import Store
+store = Store(sys.argv[1], segment_size=5000)
+for i in range(store.position, 10**9):
+    number, position = store.append("ab"[i % 2], "n", b"%d" % i)
+    print(position, flush=True)
+"""
+
+
+def test_a_killed_process_loses_nothing_that_it_acknowledged(tmp_path):
+    acknowledged = 0
+    for lines in (1, 17, 100):
+        process = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path / "db")], cwd=ROOT,
+                                   stdout=subprocess.PIPE, text=True)
+        for _ in range(lines):
+            acknowledged = int(process.stdout.readline()) + 1
+        process.kill()
+        acknowledged += len(process.communicate()[0].split("\n")) - 1
+        with Store(str(tmp_path / "db")) as one:
+            assert one.position in (acknowledged, acknowledged + 1)     # the last one's answer may be lost
+            assert [data for _, _, data in everything(one)] == [b"%d" % i for i in range(one.position)]
+            assert one.last_number("a") == (one.position - 1) // 2
+
+
 def test_the_same_process_is_refused_a_second_time(tmp_path, opened):
     with pytest.raises(StoreLocked, match=f"is in use by process {os.getpid()};"):
         Store(str(tmp_path / "db"))
@@ -459,7 +485,6 @@ def test_an_owner_that_has_not_said_its_number_is_no_less_an_owner(tmp_path, ope
 def test_the_example_in_the_package_works(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     lines = store.__doc__.split("\n\n", 1)[1]
-    source = "\n".join(line[4:] for line in lines.splitlines())
-    exec(compile(source, "the example", "exec"), {})
+    exec(compile(textwrap.dedent(lines), "the example", "exec"), {})
     assert capsys.readouterr().out == "0 created b'...'\n"
     assert (tmp_path / "my-db").is_dir()

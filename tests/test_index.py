@@ -360,7 +360,8 @@ def test_answers_are_the_same_with_the_index_of_another_store(copy, tmp_path, ca
 
 @pytest.mark.parametrize("size", [1, 3, 20])
 @pytest.mark.parametrize("segment_size", [1500, 1 << 20])
-def test_answers_are_the_same_with_the_index_of_a_copy_that_went_another_way(tmp_path, caplog, size, segment_size):
+def test_answers_are_the_same_with_the_index_of_a_copy_that_went_another_way(
+        tmp_path, caplog, size, segment_size):
     folder, other = tmp_path / "db", tmp_path / "other"
     fill(folder, 20, segment_size=segment_size)
     shutil.copytree(folder, other)

@@ -1,6 +1,7 @@
 """store/recovery.py and the cut in store/log.py: torn is cut, damaged is refused, and nothing that was
 acknowledged is lost."""
 
+import errno
 import itertools
 import os
 import shutil
@@ -124,6 +125,30 @@ def test_what_was_cut_twice_is_kept_twice(tmp_path):
             assert store.epoch == epoch
     assert kept(tmp_path) == [f"{file_name(0)}-128.0", f"{file_name(0)}-128.1",
                               f"{file_name(1)}-128.0", f"{file_name(1)}-128.1"]
+
+
+def test_an_epoch_is_not_given_to_two_cuts_even_if_the_second_undoes_the_first(tmp_path):
+    [path] = written(tmp_path, crash, sync=NO)
+    cut(path, path.stat().st_size - 1)
+    with opened(tmp_path) as store:
+        assert (everything(store), store.epoch) == (EVENTS[:3], 2)
+    drop_index(tmp_path)
+    for segment in segments(tmp_path)[1:]:      # as if the mark of the close hadn't reached the disk
+        cut(segment, HEADER_SIZE)
+    flip(path, HEADER_SIZE + DATA_AT)
+    reopened(tmp_path, [], epoch=3)
+
+
+def test_a_cut_that_finds_no_room_for_what_it_keeps_changes_nothing_and_is_made_later(tmp_path):
+    [path] = written(tmp_path, crash)
+    cut(path, path.stat().st_size - 1)
+    before = contents(tmp_path)
+    disk = Disk()
+    disk.refuse("write", errno.ENOSPC, name=".0")
+    with pytest.raises(OSError, match="No space left"):
+        opened(tmp_path, disk)
+    assert contents(tmp_path) == before
+    reopened(tmp_path, EVENTS[:3], epoch=2)
 
 
 @pytest.mark.parametrize("size", [1, 63, 64, 5000])
