@@ -39,7 +39,10 @@ class EventServer(socketserver.ThreadingTCPServer):
 
     def __init__(self, address, family, store, limits, tick):
         self.address_family = family
-        super().__init__(address, RequestHandlerClass=None)
+        try:
+            super().__init__(address, RequestHandlerClass=None)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, _shown(address)) from None
         self.poller = Poller(self.socket, store, limits, tick)
 
     def serve_forever(self, poll_interval=None):

@@ -30,16 +30,17 @@ class Chunk:
     Made by `chunk_of`.
     """
 
-    __slots__ = ("first", "stop", "form", "data", "_keys", "_ends", "_parts")
+    __slots__ = ("first", "stop", "form", "data", "_keys", "_ends", "_parts", "_frames")
 
-    def __init__(self, first, stop, form, data, keys, ends=None, parts=None):
+    def __init__(self, first, stop, form, data, keys, ends=None, parts=None, frames=None):
         self.first = first
         self.stop = stop
         self.form = form
         self.data = data
         self._keys = keys           # the key of each frame, rising
         self._ends = ends           # where each frame ends in `data`, or None: worked out from
-        self._parts = parts         # (record, its first event here, the one after its last)
+        self._parts = parts         # (record, its first event here, the one after its last),
+        self._frames = frames       # or from the Frames whose data it is
 
     @property
     def count(self):
@@ -47,6 +48,8 @@ class Chunk:
 
     @property
     def ends(self):
+        if self._ends is None and self._frames is not None:
+            self._ends = self._frames.ends
         if self._ends is None:
             self._ends = []
             base = 0
@@ -102,11 +105,21 @@ def chunk_of(records, first, stop, by_position, form):
         return _encoded(parts, first, stop, by_position, form)
     data = b"".join([one.frames(begin, end) for one, begin, end in parts])
     chunk = Chunk(first, stop, form, data, range(first, stop), parts=parts)
-    if form.push:
-        data = bytearray(data)
-        for start in [0, *chunk.ends[:-1]]:
-            data[start] = 62        # ">" instead of "*"
-        chunk.data = bytes(data)
+    return _as_pushes(chunk) if form.push else chunk
+
+
+def chunk_of_frames(frames, first, stop, form):
+    """The same of Frames, for forms that are the bytes of the log, or nearly so."""
+    chunk = Chunk(frames.first, frames.stop, form, frames.data, range(frames.first, frames.stop), frames=frames)
+    chunk = chunk.between(first, stop)
+    return _as_pushes(chunk) if form.push else chunk
+
+
+def _as_pushes(chunk):
+    data = bytearray(chunk.data)
+    for start in [0, *chunk.ends[:-1]]:
+        data[start] = 62        # ">" instead of "*"
+    chunk.data = bytes(data)
     return chunk
 
 

@@ -23,17 +23,19 @@ _OKS = [_OK * n for n in range(257)]
 class Batch:
     """Publishes of any number of connections, in the order in which they take effect.
 
-    runs   [(stream, name, [data, …])]
-    owed   {connection: how many of the events are its own}
-    size   bytes of data
+    runs     [(stream, name, [data, …])]
+    owed     {connection: how many of the events are its own}
+    size     bytes of data
+    refused  the store has said no, and so was answered
     """
 
-    __slots__ = ("runs", "owed", "size")
+    __slots__ = ("runs", "owed", "size", "refused")
 
     def __init__(self):
         self.runs = []
         self.owed = {}
         self.size = 0
+        self.refused = False
 
     def add(self, connection, runs):
         """Add publishes of one connection; all data of a run is of one length."""
@@ -116,6 +118,7 @@ class Committer:
             self._feeds.committed(stored)
 
     def _refuse(self, batch, error):
+        batch.refused = True
         if type(error) is not self._failing:
             self._failing = type(error)
             log.error("publishes are refused: %s", error)

@@ -32,7 +32,7 @@ import resp
 from store import StoreError
 from store.names import ALL
 
-from .chunk import chunk_of
+from .chunk import chunk_of, chunk_of_frames
 
 log = logging.getLogger("meilies.feed")
 
@@ -54,9 +54,10 @@ class Follower:
     next      the key (number or position) of the next event to send
     stop      the key to end before
     ended     set once; nothing is sent from then on
+    alone     a step failed: it reads the log for itself until it needs nothing from there
     """
 
-    __slots__ = ("connection", "selector", "feed", "next", "stop", "form", "ended")
+    __slots__ = ("connection", "selector", "feed", "next", "stop", "form", "ended", "alone")
 
     def __init__(self, connection, selector, stop, form):
         self.connection = connection
@@ -66,6 +67,7 @@ class Follower:
         self.stop = stop
         self.form = form
         self.ended = False
+        self.alone = False
 
     def send(self, chunk):
         """Send what it needs of `chunk`.  True if it has all of it, False if the socket refused."""
@@ -111,10 +113,11 @@ class Feed:
                 return True
             if not self.pool and not self._stepping:
                 visible = self.stream.visible
-                near = near and follower.next > visible - _NEAR
+                near = near and not follower.alone and follower.next > visible - _NEAR
                 self.sent = min(follower.next, visible) if near else visible
             if follower.next < min(self.sent, self.stream.visible):     # a failed sync takes `visible` back
                 return False
+            follower.alone = False
             self.pool[follower] = None
             crowded = len(self.pool) > FEW and self.thread is None
             if crowded:
@@ -228,6 +231,7 @@ class Feed:
         if not isinstance(error, StoreError):
             log.exception("serving the followers of %r failed; each reads the log by itself", self.stream.name)
         for follower in followers:
+            follower.alone = True
             self._fall_behind(follower)
 
     # -- the feed's own thread -----------------------------------------------
@@ -311,14 +315,20 @@ class Feeds:
             self._soon(feed.nudge)
             return True
         stop = min(feed.stream.visible, follower.stop)
+        form = follower.form
         try:
-            records = self._store.records(feed.stream, follower.next, stop, SLICE)
+            if form.recorded or form.prefix:
+                records = self._store.records(feed.stream, follower.next, stop, SLICE)
+                chunk = chunk_of(records, follower.next, stop, feed.by_position, form)
+            else:
+                frames = self._store.frames(feed.stream, follower.next, stop, SLICE)
+                chunk = chunk_of_frames(frames, follower.next, stop, form)
         except StoreError as error:
             log.error("a follower of %r is cut off: %s", feed.stream.name, error)
             follower.connection.end(follower)
             follower.connection.outbox.put_and_flush(resp.error(f"CORRUPT {error}"))
             return True
-        follower.send(chunk_of(records, follower.next, stop, feed.by_position, follower.form))
+        follower.send(chunk)
         if follower.next < follower.stop:
             return False
         follower.connection.end(follower)

@@ -49,8 +49,9 @@ _COMMANDS = 256
 _ACCEPT = 256
 # Seconds without accepting after the system said that it has no more descriptors.
 _BACK_OFF = 0.1
-# Names found good are remembered, so many of them.
+# Names found good are remembered, so many pairs of them, up to so many bytes.
 _MAX_CHECKED = 1 << 16
+_LONGEST_CHECKED = 256
 # Events that one poll returns at most.
 _EVENTS = 1000
 # Seconds that a stopping server gives clients to take their replies.
@@ -58,11 +59,19 @@ _LAST_FLUSH = 1.0
 
 
 class _Poll:
-    """select.poll in the manner of epoll, for systems that have no other."""
+    """select.poll in the manner of epoll, for systems that have no other.
 
-    def __init__(self):
+    wake   ends a `poll` that is under way: it doesn't see what other threads modify meanwhile
+    """
+
+    def __init__(self, wake):
         self._poll = select.poll()
-        self.register, self.modify, self.unregister = self._poll.register, self._poll.modify, self._poll.unregister
+        self._wake = wake
+        self.register, self.unregister = self._poll.register, self._poll.unregister
+
+    def modify(self, fd, mask):
+        self._poll.modify(fd, mask)
+        self._wake()
 
     def poll(self, timeout):
         return self._poll.poll(None if timeout is None or timeout < 0 else timeout * 1000)
@@ -108,7 +117,7 @@ class Poller:
         self._accept_again = 0.0        # time.monotonic() after a back-off
         self._next_tick = 0.0 if tick else math.inf
         self._start = 0                 # where the next turn begins among the ready
-        self._epoll = select.epoll() if hasattr(select, "epoll") else _Poll()
+        self._epoll = select.epoll() if hasattr(select, "epoll") else _Poll(self._wake)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -278,12 +287,18 @@ class Poller:
         """Watch its socket for what it waits for, or close it if it waits for nothing."""
         if connection.closed:
             return
-        if connection.finished:
-            self.close(connection)
+        if connection.finished:     # but for what is due: the last step of a replay, perhaps
+            self.call_soon(lambda: self._close_finished(connection))
             return
         with connection.outbox.lock:
             mask = (READ if connection.wants_input else 0) | (WRITE if connection.outbox.blocked else 0)
             self._watch(connection, mask)
+
+    def _close_finished(self, connection):
+        if connection.finished:
+            self.close(connection)
+        else:
+            self._settle(connection)
 
     def _watch_output(self, connection):
         """Its socket refused bytes.  Called under its outbox's lock, in any thread: whether
@@ -374,9 +389,10 @@ class Poller:
             check_name(head[2])
         except ValueError:
             return False
-        if len(self._checked) >= _MAX_CHECKED:
-            self._checked.clear()
-        self._checked[head] = None
+        if len(head[1]) + len(head[2]) <= _LONGEST_CHECKED:
+            if len(self._checked) >= _MAX_CHECKED:
+                self._checked.clear()
+            self._checked[head] = None
         return True
 
     def _execute_one(self, connection, request):
@@ -432,7 +448,7 @@ class Poller:
 
     def _committed(self, batch):
         for connection, count in batch.owed.items():
-            self.published += count
+            self.published += 0 if batch.refused else count
             connection.uncommitted -= 1
             if connection.pending or connection.input_ended or connection.mask != READ:
                 self._go_on(connection)
@@ -447,7 +463,13 @@ class Poller:
         self.workers.put(lambda: self._catch_up(connection))
 
     def _catch_up(self, connection):
-        if connection.catch_up_some(self.feeds.catch_up):
+        try:
+            more = connection.catch_up_some(self.feeds.catch_up)
+        except Exception:
+            log.exception("a replay for client %d failed; it is cut off", connection.id)
+            self.call_soon(lambda: self.close(connection))
+            return
+        if more:
             self._call_worker(connection)
         elif connection.input_ended:
             self.call_soon(lambda: self._settle(connection))

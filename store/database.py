@@ -291,7 +291,7 @@ class Store:
                 size += more
             else:
                 at = number
-                for some, size in ((frames, more),) if more <= room else _portions(frames):
+                for some, size in ((frames, more),) if more <= room else _portions(frames):  # noqa: B007
                     draft = Draft(name, at, position + at - number, some)
                     drafts.append(draft)
                     at += len(some)
@@ -436,6 +436,10 @@ class Store:
         if stream is self.all:
             return self._log.read_all(first, stop, limit)
         return self._log.read_stream(stream.name, first, stop, limit)
+
+    def frames(self, stream, first, stop, limit):
+        """The frames of `records`, joined, at a fraction of their cost."""
+        return self._log.read_frames(None if stream is self.all else stream.name, first, stop, limit)
 
     def find(self, name):
         """The Stream called `name` (bytes), or None."""

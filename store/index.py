@@ -333,17 +333,25 @@ class Index:
 
         Raises    IndexDamaged
         """
+        mark = self.mark_at(sequence, position)
+        return None if mark is None else mark[1]
+
+    def mark_at(self, sequence, position):
+        """(position, byte) of a record of segment `sequence` that begins at or before `position`, or None.
+
+        Raises    IndexDamaged
+        """
         with self._fresh_lock:
             for fresh in reversed(self._fresh):
                 if fresh.sequence == sequence:
-                    byte = _byte_in(fresh.marks, position)
-                    if byte is not None:
-                        return byte
+                    mark = _mark_in(fresh.marks, position)
+                    if mark is not None:
+                        return mark
 
         def read(packed, crc):
             if crc != _checksum(packed, sequence):
                 raise IndexDamaged("a row of marks doesn't match its checksum")
-            return _byte_in(_unpack(packed), position)
+            return _mark_in(_unpack(packed), position)
 
         return self._row(read, "select packed, crc from marks where segment = ? and first <= ? "
                          "order by first desc limit 1", (sequence, min(position, _MAX_SQLITE)))
@@ -368,9 +376,9 @@ def _place_row(name, fresh):
     return name, first, last, fresh.sequence, packed, crc
 
 
-def _byte_in(marks, position):
+def _mark_in(marks, position):
     at = bisect_right(marks[::3], position) - 1
-    return None if at < 0 else marks[3 * at + 1]
+    return None if at < 0 else (marks[3 * at], marks[3 * at + 1])
 
 
 # How a packed array goes on behind its first byte.

@@ -28,8 +28,9 @@ from . import record
 from .errors import (CorruptSegment, IndexUnusable, LogTooShort, StoreClosed, StoreError, StoreFailed,
                      StoreFull)
 from .index import Fresh, Index, IndexDamaged, Through
-from .record import BadRecord
+from .record import BadRecord, Frames
 from .recovery import Scan
+from .replay import Replays
 from .segment import (HEADER_SIZE, LONG_READ, MAX_SIZE, SHORT_READ, Header, Reader, Segment, file_name,
                       is_segment)
 
@@ -104,6 +105,7 @@ class Log:
         self._readers = 0           # reads that are going on
         self._closed = False        # no more may begin
         self.index = Index(os.path.join(folder, INDEX_NAME))
+        self._replays = Replays(self.index, self._segments, self._firsts)
         self._index_writing = threading.Lock()      # one at a time moves rows or makes all of them anew
         self._rebuilt = 0
 
@@ -579,6 +581,18 @@ class Log:
     def read_all(self, position, stop, limit):
         """The same in the order of positions."""
         return self._while_open(self._with_index, self._read_all, position, stop, limit)
+
+    def read_frames(self, stream, first, stop, limit):
+        """The Frames of the same records; those of `read_all` if `stream` is None."""
+        return self._while_open(self._with_index, self._read_frames, stream, first, stop, limit)
+
+    def _read_frames(self, stream, first, stop, limit):
+        frames = self._replays.read(stream, first, stop, limit)
+        if frames is not None:
+            return frames
+        if stream is None:
+            return Frames.of(self._read_all(first, stop, limit), by_position=True)
+        return Frames.of(self._read_stream(stream, first, stop, limit), by_position=False)
 
     def _while_open(self, read, *arguments):
         """Call `read`, while `close` waits for it."""

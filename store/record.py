@@ -58,11 +58,17 @@ FLAGS = MORE | ZIPPED | DETAILS
 
 # A record is closed when its frames reach this; only a single event is larger.
 MAX_FRAMES = 64 * 1024
+# How a header begins whose body is frames as they are, `ends`, and perhaps details.
+_PLAIN = {MAGIC + struct.pack("<BBH", EVENTS, 0, flags) for flags in (0, MORE, DETAILS, MORE | DETAILS)}
+# From this size on it is worth remembering that a body was compared with its checksum.
+LONG_BODY = 4096
 # What `size` may claim: a compressed body can't inflate past it.
 MAX_BODY = 1 << 30
 
 _HEADER = struct.Struct("<4sBBHIIIIQQQQI")
 _U32 = struct.Struct("<I")
+# Of a header: stored, count, frames, number, position and the two checksums.
+_LEAN = struct.Struct("<8xIII4xQQ16xII")
 _DETAIL = struct.Struct("<HHI")
 HEADER_SIZE = _HEADER.size + _U32.size
 
@@ -320,6 +326,101 @@ def decode(buffer, pos, salt):
         body = _inflate(body, size)
     return Record(kind, flags, HEADER_SIZE + stored, count, number, position, clock, synced,
                   body, frames_size)
+
+
+class Frames:
+    """The frames of consecutive events, joined: what a replay sends.
+
+    first, stop   the keys of the first event and of the one after the last: numbers
+                  in a stream, or positions
+    data          their frames, as in the body of a record
+    ends          where each frame ends in `data`
+    """
+
+    __slots__ = ("first", "stop", "data", "_tails", "_ends")
+
+    def __init__(self, first, stop, parts, tails):
+        self.first = first
+        self.stop = stop
+        self.data = b"".join(parts)
+        self._tails = tails     # (bytes of frames, their `ends` or None for a single one) of each record
+        self._ends = None
+
+    @property
+    def ends(self):
+        if self._ends is None:
+            self._ends = []
+            base = 0
+            for size, ends in self._tails:
+                if ends is None:
+                    self._ends.append(base + size)
+                else:
+                    self._ends += [base + end for end in _unpack_u32(ends)]
+                base += size
+        return self._ends
+
+    @classmethod
+    def of(cls, records, by_position):
+        """All frames of `records`, which follow one another."""
+        parts = [bytes(one.body[:one.frames_size]) for one in records]
+        tails = [(one.frames_size, bytes(one.body[one.frames_size:one.frames_size + 4 * one.count]))
+                 for one in records]
+        first, last = records[0], records[-1]
+        if by_position:
+            return cls(first.position, last.position + last.count, parts, tails)
+        return cls(first.number, last.stop, parts, tails)
+
+
+def opening(stream):
+    """How each frame of `stream` begins."""
+    return b"*5\r\n+event\r\n+%b\r\n" % stream
+
+
+def gather(buffer, pos, base, salt, checked, begins, key, stop, parts, tails):
+    """Collect the frames of the records from byte `pos` of `buffer` on; return (the byte after, the next key).
+
+    It is `decode` for replays of small records, at a third of the cost: it takes
+    what is plain, whole and as expected, and stops at anything else, for
+    `decode` to say what that is.
+
+    base          the byte of the segment where `buffer` begins
+    checked       bytes of long records whose bodies were compared before; is added to
+    begins        `opening` of the stream whose events are numbered from `key` on; None
+                  for positions, of any stream
+    stop          the key to end at; the last record may go past it
+    parts, tails  are added to: see Frames
+    """
+    size = len(buffer)
+    unpack = _LEAN.unpack_from
+    while key < stop and pos + HEADER_SIZE <= size and buffer[pos:pos + 8] in _PLAIN:
+        stored, count, frames_size, number, position, body_crc, header_crc = unpack(buffer, pos)
+        start = pos + HEADER_SIZE
+        end = start + stored
+        if end > size:
+            break
+        if _crc32(buffer[pos:pos + _HEADER.size], salt) != header_crc:
+            break
+        if begins is None:
+            if position != key:
+                break
+        elif number != key or not buffer.startswith(begins, start):
+            break
+        after = start + frames_size
+        if stored < LONG_BODY:
+            if _crc32(buffer[start:end]) != body_crc:
+                break
+            parts.append(buffer[start:after])
+        else:
+            view = memoryview(buffer)       # here a copy would cost more
+            if base + pos not in checked:
+                if _crc32(view[start:end]) != body_crc:
+                    break
+                checked.add(base + pos)
+            parts.append(view[start:after])
+        tails.append((frames_size, None if count == 1 else buffer[after:after + 4 * count]))
+        key += count
+        pos = end
+    return pos, key
 
 
 def _inflate(body, size):

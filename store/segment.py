@@ -94,6 +94,28 @@ def is_segment(name):
     return bool(_NAME.match(name))
 
 
+class Checked:
+    """The bytes where long records begin that were compared with their checksums since the file was opened.
+
+    A bit for each LONG_BODY bytes of the file, which is enough: no two of them
+    begin in the same.  Threads may use it at once; what one of them loses is
+    compared again.
+    """
+
+    def __init__(self):
+        self._bits = bytearray()
+
+    def __contains__(self, byte):
+        at, bit = divmod(byte // record.LONG_BODY, 8)
+        return at < len(self._bits) and bool(self._bits[at] >> bit & 1)
+
+    def add(self, byte):
+        at, bit = divmod(byte // record.LONG_BODY, 8)
+        if at >= len(self._bits):
+            self._bits += bytes(at + 1 - len(self._bits))
+        self._bits[at] |= 1 << bit
+
+
 class Segment:
     """An open file of records.  Reading may happen in any thread, writing in one at a time.
 
@@ -108,6 +130,7 @@ class Segment:
         self.sequence = header.sequence
         self.salt = _CRC.unpack_from(header.id)[0]
         self.end = HEADER_SIZE
+        self.checked = Checked()
 
     @classmethod
     def create(cls, files, folder, header):

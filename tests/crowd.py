@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, deque
+from itertools import islice
 from pathlib import Path
 from zlib import crc32
 
@@ -124,44 +125,63 @@ class View:
         assert self.stop is None or here < self.stop, f"found {frame} on {self}"
         self.next = here + 1
 
-    def check(self, order):
+    def check(self, orders):
         """What an ended or completed view of `$all` or a prefix saw is a run of the whole order."""
-        kind, key = self.selector
         if not self.seen:
             return
-        if kind == "prefix":
-            order = [one for one in order if one.stream.startswith(key)]
-        positions = {(one.stream, one.number): i for i, one in enumerate(order)}
-        begin = positions[self.seen[0].stream, self.seen[0].number]
-        if self.first is not None:
-            skipped = [one for one in order[:begin] if one.position >= self.first]
-            assert not skipped, f"{self} lacks {skipped}"
-            assert order[begin].position >= self.first, f"{self} has {order[begin]}"
-        else:
+        order = orders[self.selector]
+        begin = orders.place(self.selector, self.seen[0])
+        if self.first is None:
             assert order[begin].position > self.after, f"{self} has {order[begin]}"
-        for found, expected in zip(self.seen, order[begin:]):
+        else:
+            assert order[begin].position >= self.first, f"{self} has {order[begin]}"
+            assert begin == 0 or order[begin - 1].position < self.first, f"{self} lacks {order[begin - 1]}"
+        assert len(self.seen) <= len(order) - begin, f"{self} has more than there is"
+        for found, expected in zip(self.seen, islice(order, begin, None)):
             assert (found.stream, found.number) == (expected.stream, expected.number), \
                 f"found {found} on {self}, expected {expected}"
             assert found.position in (None, expected.position)
         if self.stop is not None:
             assert order[begin + len(self.seen) - 1].position < self.stop
 
-    def is_complete(self, order, counts):
-        """Whether it has shown all that there is for it, when `order` is all that there is."""
+    def is_complete(self, orders):
+        """Whether it has shown all that there is for it."""
         kind, key = self.selector
+        order = orders[self.selector]
         if kind == "stream" and key != b"$all":
-            last = min(counts[key], self.stop or counts[key])
-            return self.next is not None and self.next >= last
-        wanted = [one for one in order if kind != "prefix" or one.stream.startswith(key)]
-        if self.stop is not None:
-            wanted = [one for one in wanted if one.position < self.stop]
-        if not wanted or (self.first is not None and wanted[-1].position < self.first):
+            return self.next is not None and self.next >= min(len(order), self.stop or len(order))
+        stop = len(order)
+        while self.stop is not None and stop and order[stop - 1].position >= self.stop:
+            stop -= 1
+        if not stop or (self.first is not None and order[stop - 1].position < self.first):
             return True
-        last = self.seen[-1] if self.seen else None
-        return last is not None and (last.stream, last.number) == (wanted[-1].stream, wanted[-1].number)
+        return bool(self.seen) and orders.place(self.selector, self.seen[-1]) == stop - 1
 
     def __repr__(self):
         return f"View({self.selector}, first={self.first}, after={self.after}, stop={self.stop}, next={self.next})"
+
+
+class Orders(dict):
+    """selector -> the events that are for it, in their order, when no more will come."""
+
+    def __init__(self, everything):
+        self._everything = everything
+        self._places = {}
+
+    def __missing__(self, selector):
+        kind, key = selector
+        if kind == "prefix":
+            found = [one for one in self._everything if one.stream.startswith(key)]
+        else:
+            found = [one for one in self._everything if key in (b"$all", one.stream)]
+        self[selector] = found
+        self._places[selector] = {(one.stream, one.number): i for i, one in enumerate(found)}
+        return found
+
+    def place(self, selector, frame):
+        """Where in the order of `selector` an event is."""
+        self[selector]
+        return self._places[selector][frame.stream, frame.number]
 
 
 class Client:
@@ -331,7 +351,6 @@ class Crowd:
         self.gone = []              # publishers' own events, of clients that were closed
         self.serial = 0
         self.received = 0           # bytes, by all
-        self.counts = Counter()
 
     # -- what all have seen --------------------------------------------------
 
@@ -363,12 +382,13 @@ class Crowd:
         self._turn_until(lambda: not any(client.awaited for client in self.clients()), "every reply")
         self._publish_last()
         order = self._read_order()
+        orders = Orders(order)
         try:
-            self._turn_until(lambda: not self._incomplete(order), "every event")
+            self._turn_until(lambda: not self._incomplete(orders), "every event")
         except AssertionError as error:
-            raise AssertionError(f"{error}: {self._incomplete(order)} of {len(order)}") from None
+            raise AssertionError(f"{error}: {self._incomplete(orders)} of {len(order)}") from None
         for view in self.retired + [view for client in self.watchers for view in client.views.values()]:
-            view.check(order)
+            view.check(orders)
         self._check_publishers(order)
         return len(order), len(self.retired)
 
@@ -475,9 +495,9 @@ class Crowd:
             else:
                 assert time.monotonic() < deadline, f"no sign of {what}"
 
-    def _incomplete(self, order):
+    def _incomplete(self, orders):
         return [view for client in self.watchers for view in client.views.values()
-                if not view.is_complete(order, self.counts)]
+                if not view.is_complete(orders)]
 
     def _read_order(self):
         """All events in their order, read once by a client that does nothing else."""
@@ -489,9 +509,10 @@ class Crowd:
         self.watchers.remove(reader)
         order = reader.views["stream", b"$all"].seen
         reader.close()
+        counts = Counter()
         for one in order:
-            assert one.number == self.counts[one.stream]
-            self.counts[one.stream] += 1
+            assert one.number == counts[one.stream], f"found {one}, expected number {counts[one.stream]}"
+            counts[one.stream] += 1
         return order
 
     def _check_publishers(self, order):

@@ -810,7 +810,8 @@ def test_damage_that_a_follower_meets_is_told_and_ends_its_subscription_alone(se
     def damaged(*arguments):
         raise CorruptSegment("/db/0.segment", 128, "why", "s", 1)
 
-    monkeypatch.setattr(serving.store, "records", damaged)
+    for name in "records", "frames":
+        monkeypatch.setattr(serving.store, name, damaged)
     client.command("subscribe", "s:1", "t")
     assert client.value() == [b"subscribed", b"s"]
     answers = [client.value(), client.value()]

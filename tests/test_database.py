@@ -150,6 +150,14 @@ def test_a_wrong_argument_is_refused_and_changes_nothing(opened, monkeypatch, ca
     assert opened.append("s", "n", b"") == (0, 0)
 
 
+def test_the_largest_that_may_be_appended_is(opened, monkeypatch):
+    monkeypatch.setattr(database, "MAX_EVENT", 100)
+    monkeypatch.setattr(database, "MAX_DETAILS", 2 * 65_535)
+    largest = NewEvent("n" * 32_768, b"x" * 100, b"i" * 65_535)
+    opened.append_many("s" * 32_768, [largest] * 2)
+    assert [event.id for event in opened.read("s" * 32_768)] == [largest.id] * 2
+
+
 @pytest.mark.parametrize("options, why", [
     (dict(sync="sometimes"), "sync is 'sometimes', expected 'always', 'everysec' or 'no'"),
     (dict(compression=10), "compression is 10, expected 0 to 9"),

@@ -328,6 +328,7 @@ def test_answers_are_the_same_from_disk_and_from_memory(copy):
     folder, answers = copy
     with reopened(folder) as store:
         assert asked(store) == answers
+        assert not store._log._rebuilt
     assert len(segments(folder)) > 5
 
 

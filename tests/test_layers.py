@@ -26,7 +26,7 @@ ALLOWED = {
 
 # Inside a package, each module may import those before it.
 ORDER = {
-    "store": ("errors", "files", "keeper", "names", "stream", "record", "index", "segment", "recovery",
+    "store": ("errors", "files", "keeper", "names", "stream", "record", "index", "segment", "recovery", "replay",
               "log", "database", "__init__"),
     "server": ("__init__", "options", "systemd", "text", "vigil", "info", "workers", "outbox", "connection",
                "chunk", "feed", "committer", "commands", "poller"),

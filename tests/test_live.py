@@ -3,13 +3,12 @@
 import threading
 
 import pytest
-from conftest import Server
+from conftest import ROOT, SECONDS, Server
 from crowd import Crowd
 from serving import eventually
 
 import resp
 import server.feed
-from conftest import ROOT
 from server import options
 from server.chunk import Form
 from server.connection import Connection
@@ -42,6 +41,7 @@ class Wire:
     def __init__(self):
         self.taken = b""
         self.room = 1 << 30
+        self.senders = set()    # names of the threads that sent
 
     def send(self, data):
         data = bytes(data[:self.room])
@@ -49,7 +49,23 @@ class Wire:
             raise BlockingIOError
         self.room -= len(data)
         self.taken += data
+        self.senders.add(threading.current_thread().name)
         return len(data)
+
+
+class Hold:
+    """Stops whoever sends to a connection in the middle of it: `reached`, until `release`."""
+
+    def __init__(self, connection):
+        self.reached = threading.Event()
+        self.release = threading.Event()
+        self._send = connection.outbox._send
+        connection.outbox._send = self._wait_and_send
+
+    def _wait_and_send(self, data):
+        self.reached.set()
+        assert self.release.wait(SECONDS)
+        return self._send(data)
 
 
 class Live:
@@ -139,6 +155,29 @@ def test_wherever_a_socket_refuses_the_next_byte_is_the_one_it_refused(live, roo
     assert sorted(found) == sorted(expected * 2)
 
 
+def test_a_batch_that_nobody_live_was_noted_for_is_not_passed_over_by_a_step_under_way(live):
+    wire, connection = live.connect()
+    first = live.follow(connection, b"s", None)
+    hold = Hold(connection)
+    publisher = threading.Thread(target=live.publish, args=(b"0",))
+    publisher.start()
+    hold.reached.wait()
+    live.publish(b"1")
+    late_wire, late_connection = live.connect()
+    late = Follower(late_connection, ("stream", b"s"), 1 << 64, Form(False, False))
+    late_connection.follow(late)
+    live.feeds.add(late, b"s", 1)
+    live.feeds.remove(first)
+    live.publish(b"2")                          # nobody is live
+    late_connection.catch_up(late)
+    live.work()
+    live.publish(b"3")
+    hold.release.set()
+    publisher.join()
+    assert numbers(late_wire.taken) == [1, 2, 3]
+    assert numbers(wire.taken) == [0]
+
+
 def test_a_feed_keeps_no_record_that_all_have(live):
     wire, connection = live.connect()
     follower = live.follow(connection, b"s", None)
@@ -148,34 +187,44 @@ def test_a_feed_keeps_no_record_that_all_have(live):
     assert numbers(wire.taken) == list(range(10))
 
 
-def test_a_log_that_fails_in_the_middle_of_a_step_leaves_each_follower_to_one_thread(live, monkeypatch):
+def test_a_step_that_fails_leaves_a_follower_alone_that_a_worker_has_already(live, monkeypatch):
     monkeypatch.setattr(server.feed, "SLICE", 1000)
-    wires = [live.connect() for _ in range(3)]
-    followers = [live.follow(connection, b"s", None) for _, connection in wires]
-    feed = followers[0].feed
-    wires[0][0].room = 100                      # it falls behind in the first slice
-    read, failing = live.store.records, [False]
+    (slow_wire, slow), (wire, connection) = live.connect(), live.connect()
+    slow_follower, follower = (live.follow(one, b"s", None) for one in (slow, connection))
+    feed = follower.feed
+    slow_wire.room = 100                        # it falls behind in the second slice
+    for number in range(3):                     # three records, which are three slices
+        live.store.commit(live.store.write([(b"s", b"n", [b"%d" % number * 900])]))
+    in_worker, step_ended = threading.Event(), threading.Event()
+    catch_up = live.feeds.catch_up
 
-    def records(stream, first, stop, limit):
-        if failing[0]:
+    def slow_catch_up(follower):
+        in_worker.set()
+        assert step_ended.wait(SECONDS)
+        return catch_up(follower)
+
+    worker = threading.Thread(target=live.resume, args=(slow_wire, slow))
+    records, reads = live.store.records, []
+
+    def fail_at_the_third(*arguments):
+        reads.append(arguments)
+        if len(reads) == 3:
+            worker.start()
+            assert in_worker.wait(SECONDS)
             raise CorruptSegment("a segment", 0, "for a test")
-        found = read(stream, first, stop, limit)
-        failing[0] = True
-        return found
+        return records(*arguments)
 
-    for number in range(3):                     # three records, more than a slice
-        batch = live.store.write([(b"s", b"n", [b"%d" % number * 900])])
-        live.store.commit(batch)
-    monkeypatch.setattr(live.store, "records", records)
+    monkeypatch.setattr(live.feeds, "catch_up", slow_catch_up)
+    monkeypatch.setattr(live.store, "records", fail_at_the_third)
     feed.step()
-    assert not feed.pool
-    assert all(len(connection._behind) == 1 for _, connection in wires)
-    failing[0] = False
-    monkeypatch.undo()
+    assert list(connection._behind) == [follower]
+    assert not slow._behind
+    step_ended.set()
+    worker.join()
     live.work()
-    live.resume(*wires[0])
-    for wire, _ in wires:
-        assert numbers(wire.taken) == [0, 1, 2]
+    assert slow_follower in feed.pool
+    assert not slow._behind
+    assert numbers(slow_wire.taken) == numbers(wire.taken) == [0, 1, 2]
 
 
 def test_a_visible_end_that_goes_back_leaves_no_follower_reading_nothing(live):
@@ -224,29 +273,28 @@ def test_without_a_thread_to_be_had_whoever_commits_serves_many_followers(live, 
 
 def test_a_step_under_way_is_handed_to_the_thread_that_the_feed_gets_meanwhile(live):
     """Or it would be kept by whoever began it for as long as others publish."""
-    held, go_on = threading.Event(), threading.Event()
     wire, connection = live.connect()
     follower = live.follow(connection, b"s", None)
-    send = wire.send
-
-    def slow_send(data):
-        held.set()
-        go_on.wait()
-        return send(data)
-
-    connection.outbox._send = slow_send
+    feed, steps = follower.feed, []
+    step = feed.step
+    feed.step = lambda: (steps.append(None), step())
+    hold = Hold(connection)
     publisher = threading.Thread(target=live.publish, args=(b"0",))
     publisher.start()
-    held.wait()
+    hold.reached.wait()
     wires = [live.connect() for _ in range(server.feed.FEW)]
     others = [live.follow(connection, b"s", 1) for _, connection in wires]
     assert live.feeds.threads() == 1
-    live.publish(b"1")          # the thread's to serve, when the step has ended
-    go_on.set()
+    for number in range(1, 51):     # the thread's to serve, when the step has ended
+        live.publish(b"%d" % number)
+    hold.release.set()
     publisher.join()
     for one in [follower, *others]:
-        eventually(lambda one=one: one.next == 2, "the second event")
+        eventually(lambda one=one: one.next == 51, "the last event")
         live.feeds.remove(one)
     live.feeds.stop()
-    assert numbers(wire.taken) == [0, 1]
-    assert [numbers(wire.taken) for wire, _ in wires] == [[1]] * len(wires)
+    assert numbers(wire.taken) == list(range(51))
+    for wire, _ in wires:
+        assert numbers(wire.taken) == list(range(1, 51))
+        assert wire.senders == {"meilies-feed"}
+    assert len(steps) < 120         # it waits for the end of that step, and doesn't ask again and again

@@ -446,6 +446,16 @@ def test_a_sync_covers_each_segment_that_was_written_to(open_store, disk):
     assert disk.calls == [("sync", file_name(i)) for i in range(3)]
 
 
+def test_sealed_segments_enter_the_index_when_a_sync_has_covered_them(open_store):
+    store = open_store(sync=NO, segment_size=300)
+    for _ in range(3):
+        store.append("s", "n", b"x" * 100)
+    until(lambda: store._log._flush_waits)
+    assert store._log.index.flushed_through.position == 0
+    store.sync()
+    until(lambda: store._log.index.flushed_through.position == 2)
+
+
 def quick_keepers(monkeypatch):
     """Threads that wait for seconds to go by wait for thousandths of them."""
     keeper = database.Keeper

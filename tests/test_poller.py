@@ -15,6 +15,8 @@ from conftest import SECONDS
 from serving import OK, Client, Serving, SlowDisk, event, eventually, publish, subscribed
 
 import resp
+from server.chunk import Form
+from server.feed import Follower
 from server.poller import Poller
 
 PING = resp.command("ping")
@@ -95,6 +97,50 @@ def test_a_replay_that_was_asked_for_before_the_end_of_input_is_sent_whole(servi
         assert read_all(client.sock) == expected
 
 
+def test_the_last_step_of_a_replay_comes_before_the_end_that_was_asked_for(serving):
+    data = "x" * 1000
+    serving.store.append_many("s", [("x", data.encode())] * 900)       # a slice, and a rest that is near the end
+    client = serving.connect()
+    poller, connection = serving.poller, serving.connection_of(client)
+    due = []
+    poller.feeds._soon = due.append
+    client.command("subscribe", "s:0")
+    eventually(lambda: due and not connection.working and not connection._catching_up)
+
+    def end_input():
+        poller.call_soon(due[0])
+        connection.end_input()
+        poller._settle(connection)
+
+    poller.call_soon(end_input)
+    assert read_all(client.sock) == subscribed("s") + b"".join(event("s", i, "x", data) for i in range(900))
+
+
+def test_a_replay_that_fails_ends_its_connection_and_is_logged(serving, monkeypatch, caplog):
+    def broken(*arguments):
+        raise KeyError("a bug")
+
+    serving.store.append_many("s", [("x", bytes(1000))] * 900)
+    for name in "records", "frames":
+        monkeypatch.setattr(serving.store, name, broken)
+    client, other = serving.connect(), serving.connect()
+    serving.connection_of(client).catch_up(follower_of(serving, client, "s"))
+    assert read_all(client.sock) == b""
+    other.recv_nothing()
+    assert [r.getMessage() for r in caplog.records] == [
+        "serving the followers of b's' failed; each reads the log by itself",
+        "a replay for client 1 failed; it is cut off"]
+
+
+def follower_of(serving, client, stream):
+    """A follower of `stream` from its first event on that was subscribed, and is about to catch up."""
+    connection = serving.connection_of(client)
+    follower = Follower(connection, ("stream", stream.encode()), 1 << 64, Form(False, False))
+    connection.follow(follower)
+    serving.poller.feeds.add(follower, stream.encode(), 0)
+    return follower
+
+
 def test_who_closes_is_forgotten_at_once_with_all_subscriptions(serving):
     clients = [serving.connect() for _ in range(3)]
     for client in clients:
@@ -159,6 +205,13 @@ def test_connections_past_the_limit_are_turned_away_with_an_error_until_one_leav
         second.close()
         eventually(lambda: len(serving.poller.connections) == 1)
         assert serving.connect().ask("ping") == b"PONG"
+
+
+def test_long_names_are_checked_each_time_and_not_remembered(serving):
+    client = serving.connect()
+    client.send(publish("s" * 300, "d") * 3 + publish("s", "d"))
+    client.recv_exactly(OK * 4)
+    assert list(serving.poller._checked) == [(b"publish", b"s", b"x")]
 
 
 @pytest.mark.parametrize("arguments", [["command", "docs"], ["config", "get", "*", "*"], ["echo", "x" * 1000]])

@@ -58,10 +58,13 @@ def reopened(folder, expected, epoch, **more):
         assert store.epoch == epoch
         number = store.append("s", "n", b"new").number
         expected = expected + [("s", number, b"new")]
+        assert [(e.stream, e.number, e.data) for e in store.read("s")] == expected
+        assert not store._log._rebuilt      # the index was right
     with opened(folder, **more) as store:
         assert everything(store) == expected
         assert [(e.stream, e.number, e.data) for e in store.read("s")] == expected
         assert store.epoch == epoch
+        assert not store._log._rebuilt
 
 
 def copies(folder):
@@ -84,6 +87,7 @@ def test_a_tail_torn_at_any_byte_is_cut_and_kept_and_raises_the_epoch(tmp_path):
         with opened(folder) as store:
             assert everything(store) == EVENTS[:3]
             assert store.epoch == 2
+            assert store.size == last + HEADER_SIZE
         assert kept(folder) == [f"{path.name}-{last}.0"]
         assert (folder / "cut" / kept(folder)[0]).read_bytes() == whole[last:size]
         assert (folder / path.name).read_bytes() == whole[:last]

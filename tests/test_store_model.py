@@ -77,8 +77,22 @@ class StoreAndList(RuleBasedStateMachine):
     def read_all(self, first, stop, limit):
         assert self.store.read_all(first, stop, limit) == self.events[first:stop][:limit]
 
+    @rule(stream=st.one_of(st.none(), STREAMS), first=NUMBERS, limit=st.sampled_from([1, 1000, 1 << 20]))
+    def replay(self, stream, first, limit):
+        events = self.of(stream) if stream else self.events
+        found = self.store.find(stream.encode()) if stream else self.store.all
+        while first < len(events):
+            frames = self.store.frames(found, first, len(events), limit)
+            expected = b"".join(
+                b"*5\r\n+event\r\n+%b\r\n:%d\r\n+%b\r\n$%d\r\n%b\r\n" % (
+                    one.stream.encode(), one.number, one.name.encode(), len(one.data), one.data)
+                for one in events[frames.first:frames.stop])
+            assert (frames.data, frames.first <= first < frames.stop) == (expected, True)
+            first = frames.stop
+
     @invariant()
     def heads_agree(self):
+        assert not self.store._log._rebuilt
         assert self.store.stream_names() == sorted({event.stream for event in self.events})
         for stream in "abc":
             assert self.store.last_number(stream) == (len(self.of(stream)) - 1 if self.of(stream) else None)

@@ -1,0 +1,171 @@
+"""The fast way from the log to a follower: frames without records.
+
+    index ──> places ──> windows of a segment ──> record.gather ──> Frames
+
+It reads what `Log.read_stream` and `Log.read_all` read, and gives up where
+anything is out of the ordinary (a compressed record, one larger than a window,
+damage): then they read on, and say what it is.
+"""
+
+from bisect import bisect_right
+
+from . import record
+from .record import Frames
+from .segment import HEADER_SIZE, LONG_READ, SHORT_READ
+
+# Places looked up at once, and how far apart they may be to be read at once.
+_PLACES_AT_ONCE = 512
+_CLOSE = 8 * 1024
+
+# Replays whose place is remembered from one slice to the next.
+_MAX_PLACES = 4096
+
+
+class Replays:
+    """Slices of replays; see the top of this file.
+
+    index           the log's
+    segments        the log's, only ever appended to
+    firsts          the positions that they begin at
+
+    Any thread may call it.  Where a slice ended is remembered for the next one;
+    a place that is lost, or used by another replay, costs a look-up.
+    """
+
+    def __init__(self, index, segments, firsts):
+        self._index = index
+        self._segments = segments
+        self._firsts = firsts
+        self._places = {}       # (stream or None, key) -> (segment, byte) of the record that begins with it
+
+    def read(self, stream, first, stop, limit):
+        """The frames of about `limit` bytes of records from event `first` on, or None.
+
+        stream   whose numbers these are, or None for positions
+        The first and the last record may hold more than was asked for.
+        Raises    IndexDamaged
+        """
+        slice_ = _Slice(stream, stop, limit)
+        follow = self._follow_stream if stream is not None else self._follow_all
+        segment, byte = self._places.pop((stream, first), (None, 0))
+        if segment is not None:
+            slice_.begin(first)
+            byte = slice_.gather(_Window(segment), byte, LONG_READ, stop)
+        if slice_.key is None or slice_.wants_more:
+            segment, byte = follow(slice_, first, segment, byte)
+        if slice_.key is None or slice_.key <= first:
+            return None
+        if len(self._places) >= _MAX_PLACES:
+            self._places.clear()
+        self._places[stream, slice_.key] = segment, byte
+        return Frames(slice_.first, slice_.key, slice_.parts, slice_.tails)
+
+    def _follow_stream(self, slice_, first, segment, byte):
+        """Gather by the stream's places, of which each stretch of its records has one."""
+        while slice_.key is None or slice_.wants_more:
+            number = first if slice_.key is None else slice_.key
+            found = self._index.places(slice_.stream, number, _PLACES_AT_ONCE)
+            if found is None:
+                break
+            sequence, places = found
+            if slice_.key is None:
+                slice_.begin(places[0][0])      # the record with `first` may begin before it
+            segment = self._segments[sequence]
+            window = _Window(segment)
+            for i, (at, place) in enumerate(places):
+                if at != slice_.key or not slice_.wants_more:
+                    break
+                # To the next place; from the last one as far as it goes.
+                until, span = slice_.stop, SHORT_READ
+                if i + 1 < len(places):
+                    until, following = places[i + 1]
+                    span = LONG_READ if following - place < _CLOSE else SHORT_READ
+                byte = slice_.gather(window, place, span, until)
+            if slice_.key == number:
+                break
+        return segment, byte
+
+    def _follow_all(self, slice_, first, segment, byte):
+        """Gather from front to back."""
+        while slice_.key is None or slice_.wants_more:
+            position = first if slice_.key is None else slice_.key
+            segment = self._segments[bisect_right(self._firsts, position) - 1]
+            if slice_.key is None:
+                at, byte = self._index.mark_at(segment.sequence, first) or (segment.header.first, HEADER_SIZE)
+                slice_.begin(at)
+            else:
+                byte = HEADER_SIZE      # of the next segment
+            byte = slice_.gather(_Window(segment), byte, LONG_READ, slice_.stop)
+            if byte < segment.end or slice_.key == position:
+                break
+        return segment, byte
+
+
+class _Slice:
+    """What one slice has gathered so far.
+
+    first, key   of its first event, and of the next one; None before it has begun
+    """
+
+    def __init__(self, stream, stop, limit):
+        self.stream = stream
+        self.stop = stop
+        self.first = None
+        self.key = None
+        self.parts = []
+        self.tails = []
+        self._begins = None if stream is None else record.opening(stream)
+        self._room = limit
+
+    @property
+    def wants_more(self):
+        return self.key < self.stop and self._room > 0
+
+    def begin(self, key):
+        self.first = self.key = key
+
+    def gather(self, window, byte, span, until):
+        """Take records from `byte` on as far as they follow, to the key `until`; the byte after them."""
+        until = min(until, self.stop)
+        segment = window.segment
+        while self.key < until and self._room > 0:
+            at = window.at(byte, span)
+            at, key = record.gather(window.bytes, at, window.base, segment.salt, segment.checked, self._begins,
+                                    self.key, until, self.parts, self.tails)
+            if key == self.key:
+                if window.base == byte and not window.may_grow:
+                    break               # it isn't the end of the window that is in the way
+                window.load(byte, LONG_READ)
+                continue
+            self._room -= window.base + at - byte
+            byte = window.base + at
+            self.key = key
+            span = LONG_READ
+        return byte
+
+
+class _Window:
+    """Some bytes of a segment, from byte `base` on."""
+
+    def __init__(self, segment):
+        self.segment = segment
+        self.base = 0
+        self.bytes = b""
+        self._end = segment.end
+
+    def at(self, byte, span):
+        """Where `byte` is in `bytes`; `span` bytes are read if it isn't there."""
+        at = byte - self.base
+        if not 0 <= at <= len(self.bytes) - record.HEADER_SIZE:
+            self.load(byte, span)
+            at = 0
+        return at
+
+    @property
+    def may_grow(self):
+        return len(self.bytes) < min(LONG_READ, self._end - self.base)
+
+    def load(self, byte, span):
+        span = max(0, min(span, self._end - byte))
+        self.bytes = self.segment.files.read(self.segment.fd, span, byte)
+        self.base = byte

@@ -1,0 +1,108 @@
+"""Events on their way to followers: which frames, in which form, and where they may be cut."""
+
+import pytest
+
+from server.chunk import Form, chunk_of
+from store import record
+
+PLAIN = Form(False, False)
+PUSH = Form(False, True)
+RECORDED = Form(True, False)
+
+
+def run(stream, number, position, datas, pairs=None, clock=1000):
+    """A record of events called x."""
+    frames = record.frames(stream, b"x", number, datas)
+    return record.decode(record.encode(0, number, position, clock, 0, frames, pairs=pairs), 0, 0)
+
+
+@pytest.fixture
+def records():
+    """Positions 10 to 15: a 3, a 4, b 0, a 5, a 6, a 7."""
+    return [run(b"a", 3, 10, [b"3", b"4"]), run(b"b", 0, 12, [b""]), run(b"a", 5, 13, [b"5", b"66", b"777"])]
+
+
+def frame(stream, number, data, kind=b"*"):
+    return b"%b5\r\n+event\r\n+%b\r\n:%d\r\n+x\r\n$%d\r\n%b\r\n" % (kind, stream, number, len(data), data)
+
+
+ALL = [frame(b"a", 3, b"3"), frame(b"a", 4, b"4"), frame(b"b", 0, b""), frame(b"a", 5, b"5"),
+       frame(b"a", 6, b"66"), frame(b"a", 7, b"777")]
+
+
+def test_a_chunk_has_the_frames_of_its_range_and_no_other(records):
+    for first in range(10, 16):
+        for stop in range(first + 1, 18):
+            chunk = chunk_of(records, first, stop, True, PLAIN)
+            assert (chunk.first, chunk.stop) == (first, min(stop, 16))
+            assert chunk.data == b"".join(ALL[first - 10:stop - 10])
+            assert chunk.count == chunk.stop - first
+
+
+def test_keys_are_numbers_for_a_stream_and_positions_for_all(records):
+    of_stream = chunk_of([records[0], records[2]], 4, 7, False, PLAIN)
+    assert (of_stream.first, of_stream.stop) == (4, 7)
+    assert of_stream.data == ALL[1] + ALL[3] + ALL[4]
+
+
+def test_ends_are_where_the_frames_end(records):
+    chunk = chunk_of(records, 11, 15, True, PLAIN)
+    frames = ALL[1:5]
+    assert chunk.ends == [sum(map(len, frames[:i + 1])) for i in range(4)]
+
+
+@pytest.mark.parametrize("form", [PLAIN, PUSH, RECORDED, Form(True, True, b"a"), Form(False, False, b"")])
+def test_a_part_is_what_a_chunk_of_that_range_is(records, form):
+    whole = chunk_of(records, 10, 16, True, form)
+    for first in range(9, 17):
+        for stop in range(first + 1, 18):
+            part = whole.between(first, stop)
+            assert (part.first, part.stop) == (max(first, 10), min(stop, 16))
+            if part.first < part.stop:
+                alone = chunk_of(records, part.first, part.stop, True, form)
+                assert (part.data, part.ends, part.count) == (alone.data, alone.ends, alone.count)
+            else:
+                assert (part.data, part.count) == (b"", 0)
+
+
+def test_the_whole_range_is_the_chunk_itself(records):
+    whole = chunk_of(records, 10, 16, True, PLAIN)
+    assert whole.between(0, 99) is whole
+
+
+def test_a_cut_finishes_the_frame_that_was_begun(records):
+    chunk = chunk_of(records, 10, 16, True, PLAIN)
+    assert chunk.cut(0) == (0, 0)
+    for taken in range(1, len(chunk.data) + 1):
+        begun, end = chunk.cut(taken)
+        assert end >= taken and end == chunk.ends[begun - 1]
+        assert begun == 1 or chunk.ends[begun - 2] < taken
+
+
+def test_after_some_frames_the_next_key_follows_gaps_included(records):
+    plain = chunk_of(records, 10, 16, True, PLAIN)
+    assert [plain.key_after(n) for n in range(7)] == [10, 11, 12, 13, 14, 15, 16]
+    prefixed = chunk_of(records, 10, 16, True, Form(False, False, b"b"))
+    assert prefixed.data == ALL[2]
+    assert [prefixed.key_after(n) for n in range(2)] == [12, 16]
+
+
+def test_a_prefix_that_nothing_has_makes_an_empty_chunk_of_the_same_range(records):
+    chunk = chunk_of(records, 10, 16, True, Form(True, False, b"zz"))
+    assert (chunk.first, chunk.stop, chunk.data, chunk.count) == (10, 16, b"", 0)
+    assert chunk.key_after(0) == 16
+
+
+def test_pushes_differ_in_the_first_byte_of_each_frame(records):
+    chunk = chunk_of(records, 10, 16, True, PUSH)
+    assert chunk.data == b"".join(b">" + one[1:] for one in ALL)
+    assert chunk.ends == chunk_of(records, 10, 16, True, PLAIN).ends
+
+
+def test_the_long_form_has_position_id_metadata_and_time():
+    one = run(b"s", 3, 7, [b"a\r\nb", b""], [(b"id", b"{}"), (b"", b"m\r\n")], clock=1234567)
+    chunk = chunk_of([one], 3, 5, False, RECORDED)
+    assert chunk.data == (
+        b"*9\r\n+recorded\r\n:7\r\n+s\r\n:3\r\n+x\r\n$4\r\na\r\nb\r\n$2\r\nid\r\n$2\r\n{}\r\n:1234567\r\n"
+        b"*9\r\n+recorded\r\n:8\r\n+s\r\n:4\r\n+x\r\n$0\r\n\r\n$0\r\n\r\n$3\r\nm\r\n\r\n:1234567\r\n")
+    assert chunk_of([one], 3, 5, False, Form(True, True)).data == chunk.data.replace(b"*9", b">9")

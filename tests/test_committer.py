@@ -1,0 +1,158 @@
+"""Batches on their way to a store that does what it is told, and their replies."""
+
+import threading
+
+import pytest
+from conftest import SECONDS
+from serving import OK, eventually
+
+from server.committer import Batch, Committer
+from store import ALWAYS, NO, StoreClosed, StoreFailed, StoreFull
+
+
+class FakeStore:
+    """Takes batches; `error` is raised instead, and `gate` holds up commits while it is clear."""
+
+    def __init__(self, sync_policy):
+        self.sync_policy = sync_policy
+        self.error = None
+        self.written = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.committing = threading.Event()
+
+    def write(self, runs):
+        if self.error:
+            raise self.error
+        self.written.append(runs)
+        return len(self.written)
+
+    def commit(self, batch):
+        self.committing.set()
+        assert self.gate.wait(SECONDS)
+
+
+class FakeFeeds:
+    def __init__(self):
+        self.served = []
+
+    def committed(self, batch):
+        self.served.append(batch)
+
+
+class Client:
+    """A connection as far as the committer knows it."""
+
+    def __init__(self):
+        self.uncommitted = 0
+        self.outbox = self
+        self.got = b""
+
+    def put_and_flush(self, data):
+        self.got += data
+
+
+class Bench:
+    """A Committer between fakes."""
+
+    def __init__(self, policy):
+        self.store, self.feeds, self.done = FakeStore(policy), FakeFeeds(), []
+        self.committer = Committer(self.store, self.feeds, self.done.append)
+
+    def submit(self, client, *datas):
+        batch = Batch()
+        batch.add(client, [(b"s", b"x", list(datas))])
+        self.committer.submit(batch)
+        return batch
+
+
+@pytest.fixture(params=[ALWAYS, NO])
+def bench(request):
+    bench = Bench(request.param)
+    yield bench
+    bench.committer.stop()
+
+
+@pytest.fixture
+def slow():
+    """One with a thread."""
+    bench = Bench(ALWAYS)
+    yield bench
+    bench.store.gate.set()
+    bench.committer.stop()
+
+
+def test_a_batch_knows_whose_its_events_are_and_how_large_they_are():
+    batch, one, other = Batch(), Client(), Client()
+    batch.add(one, [(b"s", b"x", [b"12", b"34"]), (b"t", b"x", [b"567"])])
+    batch.add(other, [(b"s", b"x", [b""])])
+    batch.add(one, [(b"s", b"x", [b"8"])])
+    assert batch.runs == [(b"s", b"x", [b"12", b"34"]), (b"t", b"x", [b"567"]), (b"s", b"x", [b""]),
+                          (b"s", b"x", [b"8"])]
+    assert batch.owed == {one: 4, other: 1}
+    assert batch.size == 8
+    assert one.uncommitted == other.uncommitted == 1
+
+
+@pytest.mark.parametrize("count", [1, 256, 257, 5000])
+def test_each_event_is_answered_once_and_followers_are_served(bench, count):
+    client = Client()
+    batch = bench.submit(client, *[b"d"] * count)
+    eventually(lambda: bench.done == [batch])
+    assert client.got == OK * count
+    assert bench.feeds.served == [1]
+    assert not batch.refused and not bench.committer.busy
+
+
+@pytest.mark.parametrize("error, code", [
+    (StoreFull("/db", OSError(28, "No space left on device")), b"-STOREFULL /db: No space left on device;"),
+    (StoreFailed("/db", "a sync", OSError(5, "Input/output error")), b"-STOREFAILED /db: a sync failed"),
+    (StoreClosed(), b"-ERR the store is closed\r\n"),
+    (KeyError("a bug"), b"-ERR 'a bug'\r\n")])
+def test_a_store_that_says_no_is_quoted_for_each_event(bench, caplog, error, code):
+    client = Client()
+    bench.store.error = error
+    batch = bench.submit(client, b"1", b"2")
+    eventually(lambda: bench.done == [batch])
+    lines = client.got.split(b"\r\n")
+    assert len(lines) == 3 and lines[0] == lines[1] and client.got.startswith(code)
+    assert batch.refused and bench.feeds.served == []
+
+
+def test_a_failure_is_logged_when_it_begins_and_when_it_comes_back_and_not_in_between(bench, caplog):
+    client = Client()
+    full, closed = StoreFull("/db", OSError(28, "No room")), StoreClosed()
+    for error in full, full, closed, full, None, full, full:
+        bench.store.error = error
+        batch = bench.submit(client, b"d")
+        eventually(lambda batch=batch: bench.done[-1:] == [batch])
+    refusals = [r.getMessage() for r in caplog.records]
+    assert refusals == [f"publishes are refused: {error}" for error in (full, closed, full, full)]
+
+
+def test_the_thread_takes_one_batch_at_a_time_and_says_when_it_is_busy(slow):
+    client = Client()
+    slow.store.gate.clear()
+    slow.submit(client, b"1")
+    assert slow.store.committing.wait(SECONDS)
+    assert slow.committer.busy and client.got == b""
+    second = threading.Thread(target=slow.submit, args=(client, b"2"))
+    second.start()              # waits
+    assert len(slow.store.written) == 1
+    slow.store.gate.set()
+    second.join(SECONDS)
+    eventually(lambda: len(slow.done) == 2)
+    assert client.got == OK * 2 and [runs[0][2] for runs in slow.store.written] == [[b"1"], [b"2"]]
+
+
+def test_stopping_waits_for_what_was_submitted(slow):
+    client = Client()
+    slow.store.gate.clear()
+    slow.submit(client, b"1")
+    assert slow.store.committing.wait(SECONDS)
+    stopping = threading.Thread(target=slow.committer.stop)
+    stopping.start()
+    slow.store.gate.set()
+    stopping.join(SECONDS)
+    assert not stopping.is_alive()
+    assert client.got == OK and len(slow.done) == 1

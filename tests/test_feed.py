@@ -1,0 +1,341 @@
+"""Followers of a stream: live, behind, and on the way between; without sockets, with a real store."""
+
+import threading
+
+import pytest
+from serving import event, eventually
+
+import resp
+from server import options
+from server.chunk import Form
+from server.connection import Connection
+from server.feed import FEW, Feeds, Follower
+from store import NO, CorruptSegment, Store
+from store.names import ALL
+
+MAX = 1 << 64
+LIMITS = options.parse(["--db-path", "unused"], {})
+
+
+class Client:
+    """A connection whose socket takes `room` bytes, and whose worker is `work`."""
+
+    def __init__(self, feeds):
+        self.feeds = feeds
+        self.room = 1 << 40
+        self.got = b""
+        self.wanted = False
+        self.connection = Connection(1, "here", self._send, LIMITS, lambda one: None, self._want)
+
+    def _send(self, data):
+        if not self.room:
+            raise BlockingIOError
+        some = bytes(data[:self.room])
+        self.room -= len(some)
+        self.got += some
+        return len(some)
+
+    def _want(self, connection):
+        self.wanted = True
+
+    def follow(self, name, first, stop=MAX, form=Form(False, False)):
+        """Subscribe as the command does."""
+        follower = Follower(self.connection, ("stream", name), stop, form)
+        replaced = self.connection.follow(follower)
+        assert replaced is None
+        self.feeds.add(follower, name, first)
+        if not self.feeds.catch_up(follower, near=False):
+            self.connection.catch_up(follower)
+        return follower
+
+    def work(self):
+        """What a worker does when it was called, until there is no more to do."""
+        while self.wanted:
+            self.wanted = self.connection.catch_up_some(self.feeds.catch_up)
+
+    def read(self, room=1 << 40):
+        """The socket takes bytes again."""
+        self.room = room
+        if self.connection.outbox.resume():
+            self.connection.go_on()
+
+    def leave(self):
+        for follower in self.connection.unfollow_all():
+            self.feeds.remove(follower)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(tmp_path / "db", NO) as store:
+        yield store
+
+
+@pytest.fixture
+def feeds(store):
+    feeds = Feeds(store, lambda function: function())
+    yield feeds
+    feeds.stop()
+
+
+@pytest.fixture
+def client(feeds):
+    client = Client(feeds)
+    yield client
+    client.leave()
+    assert len(feeds) == 0
+
+
+def publish(store, feeds, stream, *datas):
+    """What the committer does with a batch."""
+    batch = store.write([(stream, b"x", [data]) for data in datas])
+    store.commit(batch)
+    feeds.committed(batch)
+
+
+def break_reading(store, monkeypatch, instead):
+    """Reading the log calls `instead`."""
+    for name in "records", "frames":
+        monkeypatch.setattr(store, name, instead)
+
+
+def events(stream, first, stop):
+    """Those whose data is their number."""
+    return b"".join(event(stream, i, "x", str(i)) for i in range(first, stop))
+
+
+def fill(store, count, size=1, stream="s", first=0):
+    store.append_many(stream, [("x", b"%0*d" % (size, i)) for i in range(first, first + count)])
+
+
+def test_a_follower_gets_what_there_is_and_then_what_comes(store, feeds, client):
+    fill(store, 10)
+    client.follow(b"s", 3)
+    client.work()
+    assert client.got == events("s", 3, 10)
+    publish(store, feeds, b"s", b"10", b"11")
+    publish(store, feeds, b"other", b"0")
+    assert client.got == events("s", 3, 12)
+
+
+def test_without_from_it_begins_with_the_next_event_even_if_that_is_not_visible_yet(tmp_path):
+    with Store(tmp_path / "db", "always") as store:
+        feeds = Feeds(store, lambda function: function())
+        client = Client(feeds)
+        first = store.write([(b"s", b"x", [b"0"])])
+        client.follow(b"s", None)
+        store.commit(first)
+        feeds.committed(first)
+        assert client.got == b""
+        publish(store, feeds, b"s", b"1")
+        assert client.got == events("s", 1, 2)
+        client.leave()
+
+
+def test_a_long_replay_takes_many_turns_and_misses_nothing_published_meanwhile(store, feeds, client):
+    fill(store, 2000, size=1000)        # 2 MB
+    client.follow(b"s", 0)
+    turns = 0
+    while client.wanted:
+        client.wanted = client.connection.catch_up_some(feeds.catch_up)
+        publish(store, feeds, b"s", b"%01000d" % (2000 + turns))
+        turns += 1
+    assert turns > 2
+    assert client.got == b"".join(event("s", i, "x", "%01000d" % i) for i in range(2000 + turns))
+
+
+def test_a_follower_that_is_refused_goes_on_at_the_very_event(store, feeds, client):
+    fill(store, 1)
+    client.follow(b"s", 0)
+    client.room = 0
+    for i in range(1, 6):
+        publish(store, feeds, b"s", b"%d" % i)
+    assert client.got == events("s", 0, 1)
+    for _ in range(1000):
+        client.read(room=7)
+        client.work()
+        if client.got == events("s", 0, 6):
+            break
+    assert client.got == events("s", 0, 6)
+    client.read()
+    client.work()
+    publish(store, feeds, b"s", b"6")
+    assert client.got == events("s", 0, 7)
+
+
+def test_a_follower_ends_with_the_event_before_to(store, feeds, client):
+    fill(store, 2)
+    ended = [client.follow(b"s", 0, stop=1)]
+    assert client.got == events("s", 0, 1)
+    ended.append(client.follow(b"s", 1, stop=4))
+    client.work()
+    publish(store, feeds, b"s", b"2", b"3", b"4")
+    assert client.got == events("s", 0, 4)
+    assert all(one.ended for one in ended) and client.connection.subscriptions == {} and len(feeds) == 0
+
+
+def test_all_and_prefixes_share_a_feed_and_each_gets_its_form(store, feeds):
+    forms = [Form(False, False), Form(True, False), Form(False, True), Form(False, False, b"a")]
+    clients = [Client(feeds) for _ in forms]
+    for client, form in zip(clients, forms):
+        client.follow(ALL, 0, form=form)
+    assert len(feeds) == 1
+    publish(store, feeds, b"a", b"0")
+    publish(store, feeds, b"b", b"0")
+    assert clients[0].got == event("a", 0, "x", "0") + event("b", 0, "x", "0")
+    assert clients[1].got.count(b"*9\r\n+recorded\r\n") == 2
+    assert clients[2].got == event("a", 0, "x", "0", ">") + event("b", 0, "x", "0", ">")
+    assert clients[3].got == event("a", 0, "x", "0")
+    for client in clients:
+        client.leave()
+    assert len(feeds) == 0
+
+
+def test_a_prefix_that_is_far_behind_skips_what_is_not_its_own(store, feeds, client):
+    for i in range(30):
+        fill(store, 20, size=1000, stream=f"other-{i}")
+        fill(store, 1, stream="mine", first=i)
+    client.follow(ALL, 0, form=Form(False, False, b"mine"))
+    client.work()
+    assert client.got == events("mine", 0, 30)
+
+
+def test_many_followers_get_a_thread_which_ends_with_the_last_of_them(store, feeds):
+    clients = [Client(feeds) for _ in range(FEW + 2)]
+    for client in clients:
+        client.follow(b"s", 0)
+    assert feeds.threads() == 1
+    for i in range(50):
+        publish(store, feeds, b"s", b"%d" % i)
+    eventually(lambda: all(client.got == events("s", 0, 50) for client in clients))
+    for client in clients[1:]:
+        client.leave()
+    publish(store, feeds, b"s", b"50")
+    eventually(lambda: clients[0].got == events("s", 0, 51))
+    assert feeds.threads() == 1
+    clients[0].leave()
+    eventually(lambda: feeds.threads() == 0)
+    assert len(feeds) == 0
+
+
+def test_a_feed_for_which_there_is_no_thread_is_served_by_whoever_commits(store, feeds, monkeypatch, caplog):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    clients = [Client(feeds) for _ in range(FEW + 1)]
+    for client in clients:
+        client.follow(b"s", 0)
+    assert feeds.threads() == 0
+    publish(store, feeds, b"s", b"0")
+    assert [client.got for client in clients] == [events("s", 0, 1)] * len(clients)
+    assert caplog.records[0].getMessage() == \
+        "no thread for the followers of b's' (can't start new thread); publishers serve them"
+    for client in clients:
+        client.leave()
+
+
+def test_records_lately_committed_are_not_read_again_and_do_not_pile_up(store, feeds, client, monkeypatch):
+    client.follow(b"s", 0)
+    break_reading(store, monkeypatch, None)
+    for i in range(100):
+        publish(store, feeds, b"s", b"%010000d" % i)
+    assert client.got.endswith(event("s", 99, "x", "%010000d" % 99))
+    feed = next(iter(client.connection.subscriptions.values())).feed
+    assert len(feed._recent) == 0
+
+
+def test_while_a_step_is_under_way_only_so_many_records_wait_in_memory(store, feeds, client):
+    follower = client.follow(b"s", 0)
+    feed = follower.feed
+    feed._stepping = True           # by another thread
+    for i in range(100):
+        publish(store, feeds, b"s", b"%010000d" % i)
+    assert feed._recent_size < 300_000
+    feed._stepping = False
+    feed.step()
+    client.work()
+    assert client.got == b"".join(event("s", i, "x", "%010000d" % i) for i in range(100))
+
+
+def test_a_record_that_was_noted_before_the_pool_was_empty_is_not_taken_for_the_next(store, feeds, client):
+    one = client.follow(b"s", 0)
+    feed = one.feed
+    other = Client(feeds)
+    other.follow(b"s", 50)          # keeps the feed
+    feed._stepping = True
+    publish(store, feeds, b"s", b"0")
+    feed._stepping = False
+    client.leave()
+    publish(store, feeds, b"s", b"1")
+    client.follow(b"s", 0)
+    client.work()
+    publish(store, feeds, b"s", b"2")
+    assert client.got == events("s", 0, 3)
+    other.leave()
+
+
+@pytest.mark.parametrize("error", [CorruptSegment("/db/0.segment", 128, "why", "s", 1), KeyError("a bug")])
+def test_live_followers_of_what_can_not_be_read_are_told_once_and_the_others_live_on(store, feeds, client, error,
+                                                                                     monkeypatch, caplog):
+    def damaged(*arguments):
+        raise error
+
+    follower = client.follow(b"s", 0)
+    other = Client(feeds)
+    other.follow(b"t", 0)
+    break_reading(store, monkeypatch, damaged)
+    follower.feed.note = lambda record: None        # the step has to read the log
+    publish(store, feeds, b"s", b"0")
+    if isinstance(error, CorruptSegment):
+        client.work()
+        assert client.got == resp.error(f"CORRUPT {error}")
+        assert client.connection.subscriptions == {}
+    else:
+        with pytest.raises(KeyError):
+            client.work()
+        assert caplog.records[0].exc_info[1] is error
+    publish(store, feeds, b"t", b"0")
+    assert other.got == events("t", 0, 1)
+    other.leave()
+
+
+def test_a_follower_that_a_step_failed_may_live_again_when_it_has_read_the_log(store, feeds, client, monkeypatch):
+    follower = client.follow(b"s", 0)
+    feed = follower.feed
+    feed.note = lambda record: None
+    with monkeypatch.context() as broken:
+        break_reading(store, broken, lambda *arguments: {}["a bug"])
+        publish(store, feeds, b"s", b"0")
+        assert client.wanted and client.got == b""
+    client.work()
+    assert client.got == events("s", 0, 1) and follower in feed.pool and not follower.alone
+    publish(store, feeds, b"s", b"1")
+    assert client.got == events("s", 0, 2)
+
+
+def test_one_who_left_before_it_was_added_is_not_added(store, feeds, client):
+    follower = Follower(client.connection, ("stream", b"s"), MAX, Form(False, False))
+    feeds.remove(follower)
+    feeds.add(follower, b"s", 0)
+    assert follower.feed is None and len(feeds) == 0
+    assert feeds.catch_up(follower)
+
+
+def test_one_who_ended_is_sent_nothing_by_a_step_that_had_it_already(store, feeds, client):
+    fill(store, 1)
+    follower = client.follow(b"s", 1)
+    feed = follower.feed
+    follower.ended = True
+    assert feed.join(follower, True)        # its worker is done with it
+    publish(store, feeds, b"s", b"1")
+    follower.ended = False
+    assert client.got == b""
+
+
+def test_a_feed_is_removed_once_and_a_new_one_of_the_same_name_stays(store, feeds, client):
+    first = client.follow(b"s", 0)
+    client.leave()
+    client.follow(b"s", 0)
+    feeds.remove(first)
+    assert len(feeds) == 1
+    assert feeds.catch_up(first)
