@@ -365,7 +365,7 @@ def _client_info(server, connection, arguments):
 
 
 def _client_list(server, connection, arguments):
-    everyone = sorted(list(server.connections.values()), key=lambda one: one.id)
+    everyone = sorted(server.connections.values(), key=lambda one: one.id)
     return resp.bulk(b"".join(map(client_line, everyone)))
 
 

@@ -12,7 +12,8 @@ from . import __version__
 
 def info(server, wanted):
     """The text of INFO, with the sections in `wanted` (lower-case names), or all of them."""
-    chosen = [name for name in _SECTIONS if not wanted or name in wanted or {"all", "default", "everything"} & set(wanted)]
+    everything = not wanted or {"all", "default", "everything"} & set(wanted)
+    chosen = [name for name in _SECTIONS if everything or name in wanted]
     parts = []
     for name in chosen:
         lines = [f"{key}:{value}" for key, value in _SECTIONS[name](server)]

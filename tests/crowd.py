@@ -251,6 +251,8 @@ class Client:
             data = self.sock.recv(1 << 16)
         except BlockingIOError:
             return
+        if hasattr(socket, "TCP_QUICKACK"):     # or small buffers make TCP wait for itself
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         assert data, "the server closed a connection"
         self.crowd.received += len(data)
         buffer = self._in + data if self._in else data

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.chunk import Form, chunk_of
+from server.chunk import Form, chunk_of, chunk_of_frames
 from store import record
 
 PLAIN = Form(False, False)
@@ -106,3 +106,15 @@ def test_the_long_form_has_position_id_metadata_and_time():
         b"*9\r\n+recorded\r\n:7\r\n+s\r\n:3\r\n+x\r\n$4\r\na\r\nb\r\n$2\r\nid\r\n$2\r\n{}\r\n:1234567\r\n"
         b"*9\r\n+recorded\r\n:8\r\n+s\r\n:4\r\n+x\r\n$0\r\n\r\n$0\r\n\r\n$3\r\nm\r\n\r\n:1234567\r\n")
     assert chunk_of([one], 3, 5, False, Form(True, True)).data == chunk.data.replace(b"*9", b">9")
+
+
+@pytest.mark.parametrize("form", [PLAIN, PUSH])
+def test_a_chunk_of_frames_is_the_chunk_of_their_records(records, form):
+    for first in range(10, 16):
+        for stop in range(first + 1, 18):
+            expected = chunk_of(records, first, stop, True, form)
+            found = chunk_of_frames(record.Frames.of(records, True), first, stop, form)
+            assert (found.first, found.stop, found.data, found.count, found.ends, found.form) == \
+                (expected.first, expected.stop, expected.data, expected.count, expected.ends, form)
+            taken = range(len(expected.data) + 1)
+            assert [found.cut(n) for n in taken] == [expected.cut(n) for n in taken]

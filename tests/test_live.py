@@ -15,7 +15,7 @@ from server.connection import Connection
 from server.feed import Feeds, Follower
 from store import CorruptSegment, Store
 
-SOON = 3.0      # seconds that a crowd has
+SOON = 1.2      # seconds that a crowd has
 
 
 # -- a crowd of clients -------------------------------------------------------

@@ -479,6 +479,9 @@ def test_under_everysec_a_failed_sync_is_told_to_who_appends(open_store, disk, m
     with pytest.raises(StoreFailed):
         store.append("s", "n", b"refused")
     until(lambda: store.position == 0)
+    until(lambda: "a sync failed" in caplog.text)
+    with pytest.raises(StoreFailed):
+        store.close()
     assert caplog.text.count("a sync failed") == 1
 
 

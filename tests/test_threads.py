@@ -166,7 +166,7 @@ def test_clients_killed_in_the_middle_of_everything_leave_nothing(server):
             observer.send(publish("large", large) * 10)
             observer.recv_exactly(b"+OK\r\n" * 10)
         before = usage(running)
-        for _ in range(3):
+        for _ in range(2):
             for _ in range(10):
                 clients.join().command("subscribe", "large:0", "small")             # a replay that isn't read
                 clients.join().command("follow", "prefix", "la", 0)

@@ -1,0 +1,296 @@
+"""The program: how it starts, what it refuses, and how it ends."""
+
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, SECONDS, Server, clean_environ
+from serving import OK, event, eventually, publish, subscribed
+
+import meilies_server
+import resp
+
+
+def refused(tmp_path, *argv, **environ):
+    """Run the program, which must not start; return (exit code, what it says on stderr)."""
+    ended = subprocess.run(
+        [sys.executable, str(ROOT / "meilies_server.py"), "--db-path", str(tmp_path / "db"), "--port", "0", *argv],
+        cwd=tmp_path, env=clean_environ(**environ), capture_output=True, text=True, timeout=SECONDS)
+    assert ended.stdout == ""
+    return ended.returncode, ended.stderr
+
+
+# -- starting -----------------------------------------------------------------
+
+def test_it_says_where_it_listens_and_two_of_them_take_two_free_ports(server, connect, tmp_path):
+    first = server()
+    second = server("--db-path", str(tmp_path / "other"))
+    assert first.port != second.port
+    for running in first, second:
+        connect(running.port).recv_nothing()
+    assert f"store {store_of(first, connect)}, epoch 1, 0 events in 0 streams" in first.log.read_text()
+
+
+def store_of(running, connect):
+    peer = connect(running.port)
+    peer.command("info", "persistence")
+    return re.search(rb"store:([0-9a-f]{32})\r\n", peer.sock.recv(4096)).group(1).decode()
+
+
+def test_it_listens_on_the_port_and_address_that_it_is_told(server, connect):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert server("--port", str(port)).port == port
+    connect(port).recv_nothing()
+
+
+def test_ipv6_is_listened_on_as_well(server, connect):
+    running = server("--hostname", "::1")
+    connect(running.port, host="::1").recv_nothing()
+
+
+def test_options_come_from_the_environment_and_a_mistaken_one_is_named(server):
+    running = server(MEILIES_LOG_LEVEL="debug", MEILIES_SYNK="no")
+    assert "MEILIES_SYNK in the environment: no such option; did you mean MEILIES_SYNC?" in running.log.read_text()
+
+
+def test_what_was_published_is_there_after_a_restart_under_the_same_store(server, connect):
+    running = server()
+    store = store_of(running, connect)
+    peer = connect(running.port)
+    peer.send(publish("s", "0") + publish("s", "1"))
+    peer.recv_exactly(OK * 2)
+    assert running.stop() == 0
+    running = server()
+    assert store_of(running, connect) == store
+    peer = connect(running.port)
+    peer.command("subscribe", "s:0")
+    peer.recv_exactly(subscribed("s") + event("s", 0, "x", "0") + event("s", 1, "x", "1"))
+    assert "2 events in 1 streams" in running.log.read_text()
+
+
+# -- refusing to start --------------------------------------------------------
+
+def test_a_second_server_on_the_same_directory_is_refused_and_told_by_whom(server, tmp_path):
+    running = server()
+    code, text = refused(tmp_path)
+    assert code == 1
+    assert text == (f"meilies-server: {tmp_path / 'db'} is in use by process {running.process.pid}; "
+                    "a store has one owner at a time, nothing was touched\n")
+
+
+def test_a_port_that_is_in_use_is_named(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert refused(tmp_path, "--port", str(port)) == (
+            1, f"meilies-server: not started: 127.0.0.1:{port}: Address already in use\n")
+
+
+def test_a_directory_that_can_not_be_one_is_named(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    for path in file, file / "below":
+        assert refused(tmp_path, "--db-path", str(path)) == (
+            1, f"meilies-server: not started: {file}: File exists\n")
+    assert file.read_text() == "mine"
+
+
+def test_a_damaged_store_is_named_and_left_as_it_is(server, connect, tmp_path):
+    running = server()
+    peer = connect(running.port)
+    peer.send(publish("s", "data"))
+    peer.recv_exactly(OK)
+    running.stop()
+    for index in (tmp_path / "db").glob("index*"):
+        index.unlink()
+    segment = tmp_path / "db" / "000000000000.segment"
+    damaged = segment.read_bytes().replace(b"data", b"dada")
+    segment.write_bytes(damaged)
+    code, text = refused(tmp_path)
+    assert code == 1 and text.count("\n") == 1
+    assert text.startswith(f"meilies-server: {segment}: event 0 of stream 's'") and "is damaged" in text
+    assert segment.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("argv, text", [
+    (["--sync", "sometimes"], "--sync: found 'sometimes', expected always, everysec or no"),
+    (["--hostname", "0.0.0.0"], "--hostname: '0.0.0.0' can be reached from other machines"),
+    (["--nope"], "--nope: no such option"),
+])
+def test_a_wrong_option_is_a_matter_of_usage(tmp_path, argv, text):
+    code, found = refused(tmp_path, *argv)
+    assert code == 2 and found.startswith(f"meilies-server: not started: {text}") and found.count("\n") == 1
+    assert not (tmp_path / "db").exists()
+
+
+# -- ending -------------------------------------------------------------------
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("sync", ["always", "everysec", "no"])
+def test_a_signal_ends_it_cleanly_with_all_on_disk(server, connect, number, sync):
+    running = server("--sync", sync)
+    peer, idle = connect(running.port), connect(running.port)
+    idle.command("subscribe", "$all:0")
+    idle.recv_exactly(subscribed("$all"))
+    peer.send(publish("s", "0"))
+    peer.recv_exactly(OK)
+    running.process.send_signal(number)
+    assert running.wait() == 0
+    assert running.log.read_text().splitlines()[-1].endswith("meilies.server: stopped; all is on disk")
+    idle.recv_exactly(event("s", 0, "x", "0"))
+    idle.recv_end()
+
+
+def test_a_signal_before_it_listens_is_remembered():
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        stop = meilies_server._Stop()
+        asked = []
+        os.kill(os.getpid(), signal.SIGTERM)
+        eventually(lambda: stop._asked)
+        stop.when_asked(lambda: asked.append(1))
+        assert asked == [1]
+        os.kill(os.getpid(), signal.SIGINT)
+        eventually(lambda: asked == [1, 1])
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+def test_systemd_is_told_when_it_is_ready_and_when_it_stops(server, tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "notify"))
+        sock.settimeout(SECONDS)
+        running = server(NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="200000")
+        assert sock.recv(4096).decode() == f"READY=1\nSTATUS=listening on 127.0.0.1:{running.port}"
+        assert sock.recv(4096) == sock.recv(4096) == b"WATCHDOG=1"
+        running.stop()
+        last = sock.recv(4096)
+        while last == b"WATCHDOG=1":
+            last = sock.recv(4096)
+        assert last == b"STOPPING=1\nSTATUS=stopping"
+
+
+def test_a_disk_that_fails_at_the_end_is_an_exit_code_and_one_line(tmp_path):
+    """The file is as long as it may get: the write and whatever follows it are refused by the system."""
+    log = tmp_path / "log"
+    running = Server(["--db-path", str(tmp_path / "db"), "--port", "0", "--sync", "no"], {}, log)
+    try:
+        running.wait_until_listening()
+        with socket.create_connection(("127.0.0.1", running.port), timeout=SECONDS) as sock:
+            sock.sendall(publish("s", "kept"))
+            assert sock.recv(100) == OK
+            size = (tmp_path / "db" / "000000000000.segment").stat().st_size
+            resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (size + 100, size + 100))
+            sock.sendall(publish("s", "x" * 1000))
+            assert sock.recv(1000).startswith(b"-STOREFULL ")
+    finally:
+        code = running.stop()
+        running.process.stdout.close()
+    assert code in (0, 1)
+    assert "Traceback" not in log.read_text()
+
+
+# -- descriptors --------------------------------------------------------------
+
+def test_without_descriptors_it_pauses_and_accepts_when_there_are_some(server, connect):
+    running = server()
+    first = connect(running.port)
+    first.recv_nothing()
+    pid = running.process.pid
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")), hard))
+    late = connect(running.port)
+    eventually(lambda: "no connection can be accepted (Too many open files)" in running.log.read_text())
+    before = cpu(pid)
+    eventually(lambda: running.log.read_text().count("no connection can be accepted") >= 4)    # 0.3 s
+    assert cpu(pid) - before < 0.2
+    first.recv_nothing()
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+    late.recv_nothing()
+
+
+def cpu(pid):
+    """Seconds of CPU that a process has taken."""
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Limits:
+    """A system that allows so many descriptors, and so many more on asking."""
+
+    RLIMIT_NOFILE = 7
+    RLIM_INFINITY = -1
+
+    def __init__(self, soft, hard):
+        self.allowed = soft, hard
+
+    def getrlimit(self, which):
+        return self.allowed
+
+    def setrlimit(self, which, limits):
+        self.allowed = limits
+
+
+@pytest.mark.parametrize("soft, hard, wanted, allowed, connections", [
+    (1024, 20_000, 900, (1024, 20_000), 900),           # enough as it is
+    (1024, 20_000, 10_000, (10_064, 20_000), 10_000),
+    (1024, -1, 10_000, (10_064, -1), 10_000),
+    (1024, 4096, 10_000, (4096, 4096), 4032),
+    (1024, 1024, 10_000, (1024, 1024), 960),
+    (32, 32, 10_000, (32, 32), 1),
+])
+def test_connections_are_as_many_as_there_are_descriptors_for(monkeypatch, caplog, soft, hard, wanted, allowed,
+                                                              connections):
+    limits = Limits(soft, hard)
+    monkeypatch.setattr(meilies_server, "resource", limits)
+    assert meilies_server._affordable(wanted) == connections
+    assert limits.allowed == allowed
+    assert len(caplog.records) == (connections < wanted)
+
+
+def test_an_error_is_explained_in_one_line():
+    explained = meilies_server._explained
+    assert explained(PermissionError(13, "Permission denied", "/db")) == "not started: /db: Permission denied"
+    assert explained(OSError(24, "Too many open files")) == "not started: Too many open files"
+    assert explained(OSError("odd")) == "odd"
+
+
+def test_main_returns_the_exit_code_and_serves_until_it_is_told_to_stop(tmp_path, capsys):
+    """In this process, as `python3 -m` or a program of one's own would."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        argv = ["--db-path", str(tmp_path / "db"), "--port", "0", "--no-vigil"]
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        assert meilies_server.main(argv, {}) == 0
+        (tmp_path / "file").touch()
+        assert meilies_server.main(["--db-path", str(tmp_path / "file")], {}) == 1
+    finally:
+        for number, handler in [*kept.items(), (signal.SIGALRM, signal.SIG_DFL)]:
+            signal.signal(number, handler)
+    out, err = capsys.readouterr()
+    assert out.startswith("server is listening on 127.0.0.1:")
+    assert err.startswith("meilies-server: not started: ") and err.count("\n") == 1
+
+
+def test_the_log_has_one_line_for_each_client_that_is_cut_off_whatever_it_sent(server, connect):
+    running = server()
+    peer = connect(running.port)
+    peer.send(b"*1\r\n$1\x1b[31m\nforged: line\r\n")
+    assert peer.sock.recv(4096).startswith(b"-ERR Protocol error")
+    peer.recv_end()
+    peer = connect(running.port)
+    peer.send(resp.command("no\r\nsuch\x1bcommand"))
+    assert peer.sock.recv(4096).startswith(rb"-ERR unknown command 'no\r\nsuch\x1bcommand'")
+    lines = [line for line in running.log.read_text().splitlines() if "cut off" in line]
+    assert len(lines) == 1 and lines[0].isprintable()

@@ -1,0 +1,170 @@
+"""Redis's own programs as clients."""
+
+import os
+import pty
+import re
+import select
+import shutil
+import subprocess
+import time
+
+import pytest
+from conftest import SECONDS
+from serving import subscribed
+
+pytestmark = pytest.mark.skipif(not shutil.which("redis-cli"), reason="redis-tools is not installed")
+
+
+@pytest.fixture
+def port(server):
+    return server().port
+
+
+def redis_cli(port, *arguments, lines=None):
+    """Run redis-cli with a command, or with lines on its stdin; return what it prints."""
+    ended = subprocess.run(["redis-cli", "-p", str(port), *arguments], capture_output=True, timeout=SECONDS,
+                           input="\n".join(lines).encode() + b"\n" if lines else None,
+                           stdin=None if lines else subprocess.DEVNULL)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    return ended.stdout.decode()
+
+
+@pytest.mark.parametrize("version", [["-2"], ["-3"]])
+def test_commands_are_answered(port, version):
+    assert redis_cli(port, *version, "publish", "orders", "created", "one") == "OK\n"
+    assert redis_cli(port, *version, "last-event-number", "orders") == "last-event-number\norders\n0\n"
+    assert redis_cli(port, *version, "stream-names") == "stream-names\norders\n"
+    assert redis_cli(port, *version, "ping") == "PONG\n"
+    assert redis_cli(port, *version, "nope").startswith("ERR unknown command 'nope'")
+    assert "redis_mode:standalone" in redis_cli(port, *version, "info", "server")
+    assert redis_cli(port, *version, "config", "get", "appendonly").split() == ["appendonly", "yes"]
+
+
+@pytest.mark.parametrize("version", [["-2"], ["-3"]])
+def test_lines_on_its_stdin_are_answered_in_order(port, version):
+    found = redis_cli(port, *version, lines=["publish s x one", 'publish s x "two\\r\\nlines"', "last-event-number s",
+                                             "publish s", "stream-names"])
+    assert found == ("OK\nOK\nlast-event-number\ns\n1\n"
+                     "ERR wrong number of arguments for 'publish' command; usage: publish STREAM NAME DATA\n\n"
+                     "stream-names\ns\n")
+
+
+def test_data_on_its_stdin_is_stored_byte_for_byte(port, connect):
+    data = bytes(range(256)) * 1000
+    with subprocess.Popen(["redis-cli", "-p", str(port), "-x", "publish", "s", "x"], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as program:
+        assert program.communicate(data, SECONDS)[0] == b"OK\n"
+    peer = connect(port)
+    peer.command("subscribe", "s:0")
+    frame = b"*5\r\n+event\r\n+s\r\n:0\r\n+x\r\n$%d\r\n%b\r\n" % (len(data), data)
+    peer.recv_exactly(subscribed("s") + frame)
+
+
+@pytest.mark.parametrize("version", [["-2"], ["-3"]])
+def test_a_program_follows_through_a_pipe(port, version):
+    redis_cli(port, "publish", "orders", "created", "one")
+    with subprocess.Popen(["redis-cli", "-p", str(port), *version, "subscribe", "orders:0"], text=True,
+                          stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as program:
+        shown = read_until(program.stdout, "one")
+        assert shown[-5:] == ["event", "orders", "0", "created", "one"]
+        redis_cli(port, "publish", "orders", "paid", "two")
+        assert read_until(program.stdout, "two") == ["event", "orders", "1", "paid", "two"]
+        program.kill()
+
+
+def read_until(file, last):
+    """Lines up to the one that is `last`."""
+    lines = []
+    while lines[-1:] != [last]:
+        line = file.readline()
+        assert line, f"it ended after {lines}"
+        lines.append(line.rstrip("\n"))
+    return lines
+
+
+class Terminal:
+    """A program that believes that a person is typing."""
+
+    def __init__(self, *argv):
+        self._master, slave = pty.openpty()
+        environ = {**os.environ, "TERM": "dumb", "HOME": "/nonexistent"}
+        self._program = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=environ)
+        os.close(slave)
+        self._seen = ""
+
+    def wait_for(self, text):
+        """Return when `text` has been shown, with what came before it."""
+        until = time.monotonic() + SECONDS
+        while text not in self._seen:
+            ready, _, _ = select.select([self._master], [], [], max(0, until - time.monotonic()))
+            assert ready, f"found {self._seen!r}, expected {text!r}"
+            self._seen += os.read(self._master, 4096).decode().replace("\r\n", "\n")
+        before, _, self._seen = self._seen.partition(text)
+        return before
+
+    def type(self, line):
+        os.write(self._master, line.encode() + b"\n")
+
+    def close(self):
+        self._program.kill()
+        self._program.wait()
+        os.close(self._master)
+
+
+@pytest.fixture
+def terminal(port):
+    opened = []
+
+    def start(*options):
+        opened.append(Terminal("redis-cli", "-p", str(port), *options))
+        opened[-1].wait_for(f"127.0.0.1:{port}> ")      # it has read COMMAND DOCS by now
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        one.close()
+
+
+@pytest.mark.parametrize("version", [["-2"], ["-3"]])
+def test_a_person_publishes_and_asks(terminal, version):
+    person = terminal(*version)
+    person.type("publish orders created one")
+    person.wait_for("OK\n")
+    person.type("last-event-number orders")
+    person.wait_for('(integer) 0\n')
+    person.type("help publish")
+    person.wait_for("Store an event")
+    person.type("nope")
+    person.wait_for("(error) ERR unknown command 'nope'")
+
+
+@pytest.mark.parametrize("version", [["-2"], ["-3"]])
+def test_a_person_follows_and_sees_events_as_they_come(terminal, port, version):
+    redis_cli(port, "publish", "orders", "created", "one")
+    person = terminal(*version)
+    person.type("subscribe orders:0")
+    person.wait_for("orders")
+    person.wait_for('"one"')
+    redis_cli(port, "publish", "orders", "paid", "two")
+    shown = person.wait_for('"two"')
+    assert "(integer) 1" in shown and "paid" in shown
+
+
+def benchmark(port, *arguments):
+    ended = subprocess.run(["redis-benchmark", "-p", str(port), *arguments], capture_output=True, text=True,
+                           timeout=3 * SECONDS)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "error" not in (ended.stdout + ended.stderr).lower()
+    return ended.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["-P", "16"], ["-3"], ["-c", "200"]])
+def test_redis_benchmark_publishes_and_all_of_it_is_stored(port, options):
+    found = benchmark(port, "-q", "-n", "2000", *options, "publish", "s", "n", "__data__")
+    assert re.search("requests per second", found)
+    assert redis_cli(port, "last-event-number", "s").endswith("\n1999\n")
+
+
+def test_redis_benchmark_finds_what_it_asks_for_when_it_starts(port):
+    assert "100.000%" in benchmark(port, "-n", "1000", "publish", "s", "n", "__data__")
+    assert "PING_MBULK" in benchmark(port, "-n", "500", "-t", "ping_mbulk", "-q")
