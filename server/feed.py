@@ -315,6 +315,8 @@ class Feeds:
             self._soon(feed.nudge)
             return True
         stop = min(feed.stream.visible, follower.stop)
+        if follower.next >= stop:       # a failed sync took `visible` back since: joining does now
+            return False
         form = follower.form
         try:
             if form.recorded or form.prefix:

@@ -43,8 +43,10 @@ RECEIVE = 256 * 1024
 # A turn ends after receiving this much, and a batch that the committer isn't
 # ready for stops the poller at this size.
 TURN = 4 << 20
+# ... or for so many seconds: commands that aren't alike take long to parse.
+_READING = 0.05
 # Commands other than publish that one connection executes before it is others' turn.
-_COMMANDS = 256
+_COMMANDS = 64
 # Connections accepted in one turn.
 _ACCEPT = 256
 # Seconds without accepting after the system said that it has no more descriptors.
@@ -178,6 +180,7 @@ class Poller:
     def _turn(self, events):
         accept = False
         received = 0
+        until = time.monotonic() + _READING
         if len(events) > 1:     # nobody is always the first
             self._start = (self._start + 1) % len(events)
             events = events[self._start:] + events[:self._start]
@@ -193,7 +196,7 @@ class Poller:
                 connection.go_on()
                 self._go_on(connection)
             if mask & ~WRITE and not connection.closed:
-                if received < TURN:
+                if received < TURN and time.monotonic() < until:
                     received += self._receive(connection, mask)
         self.received += received
         self._call_those_due()

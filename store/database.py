@@ -12,6 +12,7 @@ Locks: the append lock (`log.lock`) guards the streams' dict, their numbers and
 `_pending`.  Conditions of streams are taken after it was let go.
 """
 
+import logging
 import os
 import time
 from collections import deque
@@ -26,6 +27,8 @@ from .keeper import Keeper
 from .log import Draft, Log
 from .names import ALL, check_name, check_stream
 from .stream import Stream
+
+logger = logging.getLogger("meilies.store")
 
 ALWAYS = "always"       # an append returns when it is on disk
 EVERYSEC = "everysec"   # the disk is told to catch up each second
@@ -107,10 +110,10 @@ class Store:
         self._attended = set()      # streams that somebody waits on
         self._keepers = []
         self._files.make_folder(self.path)
-        self._lock_fd = self._own_folder()
+        self._lock_fd, lost = self._own_folder()
         try:
             self._log = Log(self.path, self._files, self._clock, segment_size, compression)
-            heads = self._log.open()
+            heads = self._log.open(lost)
         except BaseException:
             self._files.close(self._lock_fd)
             raise
@@ -124,18 +127,37 @@ class Store:
             self._keepers.append(Keeper("meilies-sync", self._sync_quietly, interval=1.0))
 
     def _own_folder(self):
+        """Lock the folder; (descriptor, whether its last owner may have lost what it had acknowledged).
+
+        The file says who has the folder open, since which start of the machine
+        and under which policy.  A clean close leaves it empty.
+        """
         path = os.path.join(self.path, "lock")
         try:
             fd = self._files.lock(path)
         except BlockingIOError:
             raise StoreLocked(self.path, _owner(path)) from None
+        boot = self._files.boot()
         try:
+            words = self._files.read(fd, 200, 0).decode("ascii", "replace").split()
             self._files.truncate(fd, 0)
-            self._files.write(fd, b"%d\n" % os.getpid(), 0)
+            self._files.write(fd, f"{os.getpid()} {boot} {self.sync_policy}\n".encode(), 0)
+            self._files.sync(fd)
         except BaseException:
             self._files.close(fd)
             raise
-        return fd
+        return fd, len(words) == 3 and words[1] != boot and words[2] != ALWAYS
+
+    def _disown_folder(self):
+        """Unlock the folder; its file is left empty if nothing was lost."""
+        try:
+            if self._log.failed is None:
+                self._files.truncate(self._lock_fd, 0)
+                self._files.sync(self._lock_fd)
+        except OSError as error:
+            logger.warning("%s: the lock file couldn't be emptied (%s)", self.path, error)
+        finally:
+            self._files.close(self._lock_fd)
 
     def __enter__(self):
         return self
@@ -527,7 +549,7 @@ class Store:
             try:
                 self._log.close()
             finally:
-                self._files.close(self._lock_fd)
+                self._disown_folder()
 
 
 def _microseconds():
@@ -538,8 +560,8 @@ def _owner(path):
     """The process that a lock file names, or None."""
     try:
         with open(path) as file:
-            return int(file.read(20))
-    except (OSError, ValueError):
+            return int(file.read(200).split()[0])
+    except (OSError, ValueError, IndexError):
         return None
 
 

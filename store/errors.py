@@ -2,7 +2,7 @@
 
     StoreError
     |-- on opening     StoreLocked  UnknownFormat  LogTooShort
-    |-- on reading     CorruptSegment  IndexUnusable
+    |-- on reading     CorruptSegment  CannotRead  IndexUnusable
     |-- on appending   StoreFull  StoreFailed
     '-- at any time    StoreClosed
 
@@ -79,6 +79,14 @@ class IndexUnusable(StoreError):
     def __init__(self, path, cause):
         super().__init__(f"{path}: it doesn't fit the log and can't be made anew ({cause}); the log is "
                          f"untouched, the next read tries again")
+        self.path = path
+
+
+class CannotRead(StoreError):
+    """The disk didn't give what is on it; it may the next time."""
+
+    def __init__(self, path, cause):
+        super().__init__(f"{path}: reading failed ({cause}); nothing was changed")
         self.path = path
 
 

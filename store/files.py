@@ -10,6 +10,9 @@ import os
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 
+# Linux draws it at each start.
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
 # macOS has no fdatasync.
 _fdatasync = getattr(os, "fdatasync", os.fsync)
 
@@ -77,6 +80,14 @@ class Files:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+    def boot(self):
+        """A word that changes when the machine starts anew; "-" where the system doesn't say."""
+        try:
+            with open(BOOT_ID) as file:
+                return file.read().strip()
+        except OSError:
+            return "-"
 
     def truncate(self, fd, size):
         os.ftruncate(fd, size)

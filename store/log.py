@@ -25,8 +25,8 @@ import zlib
 from bisect import bisect_right
 
 from . import record
-from .errors import (CorruptSegment, IndexUnusable, LogTooShort, StoreClosed, StoreError, StoreFailed,
-                     StoreFull)
+from .errors import (CannotRead, CorruptSegment, IndexUnusable, LogTooShort, StoreClosed, StoreError,
+                     StoreFailed, StoreFull)
 from .index import Fresh, Index, IndexDamaged, Through
 from .record import BadRecord, Frames
 from .recovery import Scan
@@ -111,8 +111,10 @@ class Log:
 
     # -- opening -------------------------------------------------------------
 
-    def open(self):
+    def open(self, lost=False):
         """Find the end of the log, make it sound, and return {stream: next number}.
+
+        lost      acknowledged events may be missing though nothing is torn
 
         Raises    CorruptSegment, LogTooShort, UnknownFormat: nothing was changed
                   IndexUnusable, OSError
@@ -124,7 +126,7 @@ class Log:
                 if through is not None:
                     raise LogTooShort(self.folder, 0, through.durable)
                 self._begin()
-            self._recover(through, heads)
+            self._recover(through, heads, lost)
             return heads
         except BaseException:
             self._close_files()
@@ -204,7 +206,7 @@ class Log:
         return through.sequence > last or \
             through.sequence == last and through.byte > self._segments[last].file_size()
 
-    def _recover(self, through, heads):
+    def _recover(self, through, heads, lost):
         for segment, following in zip(self._segments, self._segments[1:]):
             segment.end = following.header.previous_end
         self._segments[-1].end = self._segments[-1].file_size()
@@ -221,13 +223,19 @@ class Log:
         self._drop_unfinished()
         self._sync_what_was_found(through.sequence)
         self.next_position = self.synced = end.position
-        self._marked = end.synced
+        # The byte behind a clean close is behind its mark.
+        self._marked = max(scan.marked, through.position if through.byte > HEADER_SIZE else 0)
         if end.torn:
             self._cut(end)
         else:
             self._segments[-1].end = end.byte
             self._drop_preallocated(end.byte)
-            if self._adding_to != len(self._segments) - 1:
+            if lost:
+                logger.warning("%s: the machine stopped while not all was on disk; what came last may be "
+                               "missing, and its numbers are used again from position %d on", self.folder,
+                               end.position)
+                self._begin_epoch(self._segments[-1], self.epoch + 1, end)
+            elif self._adding_to != len(self._segments) - 1:
                 self._seal_index(self._segments[-1], end.position)
         self._flush_index(self.synced)
 
@@ -273,12 +281,16 @@ class Log:
         torn.end = end.byte
         logger.warning("%s: the write at byte %d was never finished (%s); cut there, at position %d, and "
                        "kept what was cut in %s", torn.path, end.byte, end.torn, end.position, kept)
-        before = torn.header
+        self._begin_epoch(torn, epoch, end)
+        self._files.truncate(torn.fd, end.byte)
+        torn.sync()
+
+    def _begin_epoch(self, last, epoch, end):
+        """Go on behind `last` in a new segment: numbers that clients may have seen are used again."""
+        before = last.header
         self._create_segment(Header(before.uuid, os.urandom(16), before.id, before.sequence + 1,
                                     epoch, end.position, end.byte, 0, self._clock()))
         self._seal_index(self._segments[-1], end.position)
-        self._files.truncate(torn.fd, end.byte)
-        torn.sync()
 
     def _keep_bytes(self, segment, byte):
         """Copy what stands behind `byte` to the folder of cuts; return the copy's path."""
@@ -602,6 +614,8 @@ class Log:
             self._readers += 1
         try:
             return read(*arguments)
+        except OSError as error:
+            raise CannotRead(self.folder, error) from None
         finally:
             with self._reading:
                 self._readers -= 1

@@ -47,6 +47,7 @@ class Scan:
 
     position   of the first event there; afterwards, of the next one
     synced     the F that is known already, or 0
+    marked     the highest F that a header said
     heads      {stream: next number} as of there; brought up to date
     visit      called with (segment, byte, record), in order, for each record of
                an append that is there as a whole
@@ -55,6 +56,7 @@ class Scan:
     def __init__(self, position, synced, heads, visit):
         self.position = position
         self.synced = synced
+        self.marked = 0
         self.heads = heads
         self._visit = visit
         self._forget_group()
@@ -131,7 +133,8 @@ class Scan:
         """The append is whole: visit its records."""
         for byte, one in self._group:
             self._visit(segment, byte, one)
-            self.synced = max(self.synced, one.synced)
+            self.marked = max(self.marked, one.synced)
+        self.synced = max(self.synced, self.marked)
         self.position = self._group_position
         self.heads.update(self._group_heads)
         self._forget_group()

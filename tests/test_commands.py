@@ -47,21 +47,26 @@ def restless():
     sys.setswitchinterval(usual)
 
 
-@contextlib.contextmanager
-def publishing_on(publisher):
-    """Somebody publishes to stream s without a pause."""
-    def publish_on():
-        while not stop.is_set():
-            publisher.send(publish("s", "d") * 20)
-            publisher.recv_exactly(OK * 20)
+BURST = 10      # events
 
-    stop = threading.Event()
+
+@contextlib.contextmanager
+def bursts(publisher):
+    """Gives a function that has BURST events published to stream s while its caller goes on."""
+    def publish_on():
+        while wanted.acquire() and not ended:
+            for _ in range(BURST):      # each is a step of the feed
+                publisher.send(publish("s", "d"))
+                publisher.recv_exactly(OK)
+
+    wanted, ended = threading.Semaphore(0), []
     thread = threading.Thread(target=publish_on)
     thread.start()
     try:
-        yield
+        yield wanted.release
     finally:
-        stop.set()
+        ended.append(True)
+        wanted.release()
         thread.join()
 
 
@@ -335,15 +340,15 @@ def test_a_connection_has_so_many_subscriptions_and_no_more(tmp_path):
 def test_nothing_comes_after_the_reply_to_unsubscribe(tmp_path, restless):
     with Serving(tmp_path / "db", sync="always") as serving:
         client, publisher = serving.connect(), serving.connect()
-        client.ask("subscribe", "s")
-        with publishing_on(publisher):
-            for _ in range(50):
+        with bursts(publisher) as burst:
+            for _ in range(200):
+                assert client.ask("subscribe", "s") == [b"subscribed", b"s"]
+                burst()
                 assert client.value()[0] == b"event"
                 client.command("unsubscribe", "s")
-                while client.value()[0] != b"unsubscribed":
+                while client.value() != [b"unsubscribed", b"s"]:
                     pass
                 assert client.ask("ping") == b"PONG"
-                assert client.ask("subscribe", "s")[0] == b"subscribed"
 
 
 def test_unsubscribe_names_each_stream_whether_or_not_it_was_subscribed(client):
@@ -532,16 +537,19 @@ def test_live_subscriptions_change_their_form_with_the_reply_to_hello(tmp_path, 
         client.ask("hello", before)
         client.ask("subscribe", "s")
         client.ask("follow", "$all", "-")
-        with publishing_on(publisher):
-            for protocol in [after, before] * 50:
+        with bursts(publisher) as burst:
+            spoken = before
+            for protocol in [after, before] * 100:
+                burst()
+                assert type(client.value()) is kinds[spoken]        # it has begun
                 client.command("hello", protocol)
-                value = client.value()
-                while type(value) is not dict and value[0] in (b"event", b"recorded"):
-                    assert type(value) is kinds[5 - protocol]       # up to the reply
+                for _ in range(2 * BURST):      # each event in two forms, and the reply among them
                     value = client.value()
-                assert type(value) is (dict if protocol == 3 else list)
-                for _ in range(5):
-                    assert type(client.value()) is kinds[protocol]
+                    if type(value) is dict or value[0] == b"server":
+                        spoken = protocol
+                    else:
+                        assert type(value) is kinds[spoken]
+                assert spoken == protocol
 
 
 # -- the connection's own -----------------------------------------------------

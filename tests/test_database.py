@@ -496,3 +496,22 @@ def test_the_example_in_the_package_works(tmp_path, monkeypatch, capsys):
     exec(compile(textwrap.dedent(lines), "the example", "exec"), {})
     assert capsys.readouterr().out == "0 created b'...'\n"
     assert (tmp_path / "my-db").is_dir()
+
+
+def test_a_lock_file_that_can_not_be_emptied_is_no_reason_to_fail_a_close(tmp_path, disk, caplog):
+    one = Store(str(tmp_path / "db"), files=disk)
+    one.append("s", "n", b"x")
+    disk.refuse("truncate", errno.EIO, "lock")
+    one.close()
+    assert "the lock file couldn't be emptied" in caplog.text
+    with Store(str(tmp_path / "db")) as again:
+        assert again.read("s")[0].data == b"x"
+
+
+def test_a_disk_that_does_not_read_is_an_error_of_the_store_and_may_get_better(opened, disk):
+    opened.append("s", "n", b"x")
+    disk.refuse("read", errno.EIO, ".segment", times=3)
+    for read in (lambda: opened.read("s"), opened.read_all, lambda: opened.frames(opened.find(b"s"), 0, 1, 100)):
+        with pytest.raises(store.CannotRead, match="reading failed"):
+            read()
+    assert opened.read("s")[0].data == b"x"

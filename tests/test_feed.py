@@ -14,6 +14,7 @@ from store import NO, CorruptSegment, Store
 from store.names import ALL
 
 MAX = 1 << 64
+PLAIN = Form(False, False)
 LIMITS = options.parse(["--db-path", "unused"], {})
 
 
@@ -38,7 +39,7 @@ class Client:
     def _want(self, connection):
         self.wanted = True
 
-    def follow(self, name, first, stop=MAX, form=Form(False, False)):
+    def follow(self, name, first, stop=MAX, form=PLAIN):
         """Subscribe as the command does."""
         follower = Follower(self.connection, ("stream", name), stop, form)
         replaced = self.connection.follow(follower)
@@ -339,3 +340,12 @@ def test_a_feed_is_removed_once_and_a_new_one_of_the_same_name_stays(store, feed
     feeds.remove(first)
     assert len(feeds) == 1
     assert feeds.catch_up(first)
+
+
+def test_a_follower_that_is_past_what_a_failed_sync_left_reads_nothing_and_asks_again(store, feeds, client, monkeypatch):
+    fill(store, 3)
+    follower = client.follow(b"s", 0)
+    monkeypatch.setattr(follower.feed, "join", lambda *_: False)
+    follower.next = 3
+    assert not feeds.catch_up(follower)
+    assert follower.next == 3 and not follower.ended

@@ -533,7 +533,7 @@ def test_opening_syncs_what_it_serves(tmp_path):
     disk = Disk()
     with opened(tmp_path, disk):
         synced = {name for verb, name in disk.calls if verb == "sync"}
-        assert synced == {file_name(i) for i in range(4)}
+        assert synced == {"lock", *(file_name(i) for i in range(4))}
         assert ("sync_folder", tmp_path.name) in disk.calls
 
 
@@ -555,3 +555,57 @@ def test_a_record_with_nothing_but_a_good_header_counts_for_what_is_synced(tmp_p
     flip(path, places[2] + DATA_AT)
     cut(path, places[3] + record.HEADER_SIZE)
     refused(tmp_path, CorruptSegment, "event 2 of stream 's'")
+
+
+# -- lost without a tear ------------------------------------------------------------
+
+def boot(monkeypatch, folder, name):
+    """From now on the machine has been started once more, unless `name` is that of before."""
+    path = folder.parent / "boot_id"
+    path.write_text(f"{name}\n")
+    monkeypatch.setattr("store.files.BOOT_ID", str(path))
+
+
+@pytest.mark.parametrize("policy, end, boot_after, epoch", [
+    (EVERYSEC, crash, "second", 2),
+    (NO, crash, "second", 2),
+    (EVERYSEC, crash, "first", 1),      # the process died, not the machine: all is there
+    (ALWAYS, crash, "second", 1),       # nothing was acknowledged that wasn't on disk
+    (NO, closed, "second", 1),
+])
+def test_the_epoch_is_raised_where_acknowledged_events_may_be_missing(
+        tmp_path, monkeypatch, policy, end, boot_after, epoch):
+    folder = tmp_path / "db"
+    boot(monkeypatch, folder, "first")
+    written(folder, end, sync=policy)
+    boot(monkeypatch, folder, boot_after)
+    reopened(folder, [("s", i, data) for i, data in enumerate(DATAS)], epoch)
+
+
+def test_a_lock_file_of_which_nothing_is_left_raises_no_epoch(tmp_path, monkeypatch):
+    folder = tmp_path / "db"
+    boot(monkeypatch, folder, "first")
+    written(folder, crash, sync=NO)
+    (folder / "lock").write_bytes(b"\0\xff")
+    boot(monkeypatch, folder, "second")
+    reopened(folder, [("s", i, data) for i, data in enumerate(DATAS)], 1)
+
+
+def test_a_system_that_does_not_name_its_starts_raises_no_epoch(tmp_path, monkeypatch):
+    monkeypatch.setattr("store.files.BOOT_ID", str(tmp_path / "missing"))
+    written(tmp_path / "db", crash, sync=NO)
+    reopened(tmp_path / "db", [("s", i, data) for i, data in enumerate(DATAS)], 1)
+
+
+def test_what_only_the_index_knew_to_be_on_disk_is_marked_by_the_next_close(tmp_path):
+    folder = tmp_path / "db"
+    written(folder, crash, sync=ALWAYS, segment_size=300)   # the last segment's header is all that it has
+    for _ in range(2):
+        with opened(folder, segment_size=300):
+            pass
+    (folder / "index.sqlite3").unlink()
+    last = segments(folder)[-1]
+    data = bytearray(last.read_bytes())
+    data[HEADER_SIZE + 70] ^= 1
+    last.write_bytes(data)
+    refused(folder, CorruptSegment)
