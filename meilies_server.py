@@ -110,9 +110,10 @@ class _Stop:
 
     def _handle(self, number, frame):
         # In the main thread, between any two of its steps: no lock, no log.
-        self._asked = True
-        if self._function:
-            self._function()
+        if not self._asked:
+            self._asked = True
+            if self._function:
+                self._function()
 
     def when_asked(self, function):
         """Call `function`, now if the signal has come already."""

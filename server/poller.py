@@ -491,6 +491,9 @@ class Poller:
         deadline = time.monotonic() + _LAST_FLUSH
         while self.connections and time.monotonic() < deadline:
             self._turn(self._epoll.poll(0.05))
+        batch, self._batch = self._batch, Batch()
+        if batch.runs:          # the disk was too slow for it until now
+            self._committer.submit(batch)
         self._committer.stop()
         self._call_those_due()
         for connection in list(self.connections.values()):
@@ -498,10 +501,10 @@ class Poller:
         self.workers.stop()
         self.feeds.stop()
         self._epoll.close()
-        os.close(self._wake_read)
         # A signal may still come, and mustn't write to what gets this descriptor next.
         wake_write, self._wake_write = self._wake_write, -1
         os.close(wake_write)
+        os.close(self._wake_read)
 
 
 def _shown(address):

@@ -342,7 +342,7 @@ def test_a_feed_is_removed_once_and_a_new_one_of_the_same_name_stays(store, feed
     assert feeds.catch_up(first)
 
 
-def test_a_follower_that_is_past_what_a_failed_sync_left_reads_nothing_and_asks_again(store, feeds, client, monkeypatch):
+def test_a_follower_past_what_a_failed_sync_left_reads_nothing_and_asks_again(store, feeds, client, monkeypatch):
     fill(store, 3)
     follower = client.follow(b"s", 0)
     monkeypatch.setattr(follower.feed, "join", lambda *_: False)

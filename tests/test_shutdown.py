@@ -3,6 +3,7 @@
 import random
 import re
 import signal
+import subprocess
 import threading
 import time
 
@@ -140,12 +141,20 @@ def test_a_second_signal_changes_nothing(signals, server):
         stop_in_time(running, *signals)
 
 
+def ended(process, seconds):
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
 def test_signals_until_the_very_end_do_no_harm(server, tmp_path):
     running = server("--sync", "no")
     with Clients(running.port) as clients:
         clients.join().send(publish("orders", "one") * 5000)
         clients[0].recv_exactly(OK * 5000)
-        while running.process.poll() is None:
+        while not ended(running.process, 0.001):
             running.process.send_signal(signal.SIGTERM)
     assert running.process.returncode in (0, -signal.SIGTERM)      # the interpreter itself may be the last to go
     with Store(tmp_path / "db") as store:
