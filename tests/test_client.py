@@ -1,5 +1,6 @@
 """The client against servers that say exactly what they are told to."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -1081,7 +1082,9 @@ def test_on_meilies_all_is_every_stream_by_itself():
         while len(seen) < 3:
             seen += [(event.stream, event.number) for event in subscription.read(5)]
         assert sorted(seen) == [("a", 0), ("a", 1), ("b", 0)]
-        assert sorted(s for s, in server.asked("last-event-number"))[:2] == ["a", "a"]
+        while [s for s, in server.asked("last-event-number")].count("a") < 2:
+            with contextlib.suppress(NothingCame):      # it asks again as the replies come
+                subscription.read(0.05)
 
 
 def test_on_meilies_all_finds_a_new_stream_from_its_start_after_an_outage():

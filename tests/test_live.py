@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from conftest import ROOT, SECONDS, Server
+from conftest import ROOT, SECONDS, UNMEASURED, Server
 from crowd import Crowd
 from serving import eventually
 
@@ -24,7 +24,8 @@ SOON = 1.2      # seconds that a crowd has
     ("always", 24, 6, 1), ("everysec", 24, 6, 2), ("always", 60, 3, 3), ("everysec", 60, 3, 4)])
 def test_whoever_joins_leaves_and_stalls_sees_every_event_once_and_in_order(sync, watchers, streams, seed, tmp_path):
     running = Server(["--db-path", str(tmp_path / "db"), "--port", "0", "--sync", sync, "--log-level", "warning"],
-                     {"PYTHONPATH": str(ROOT)}, tmp_path / "server.log", script=ROOT / "tests" / "restless_server.py")
+                     {**UNMEASURED, "PYTHONPATH": str(ROOT)},
+                     tmp_path / "server.log", script=ROOT / "tests" / "restless_server.py")
     crowd = Crowd(running.wait_until_listening().port, seed, watchers, streams=streams)
     try:
         crowd.run(SOON)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 from conftest import ROOT, SECONDS, clean_environ
@@ -158,8 +159,10 @@ def test_a_signal_before_it_listens_is_remembered():
         eventually(lambda: stop._asked)
         stop.when_asked(lambda: asked.append(1))
         assert asked == [1]
+        seen = threading.Event()
+        stop.when_asked(seen.set)
         os.kill(os.getpid(), signal.SIGINT)
-        eventually(lambda: asked == [1, 1])
+        assert seen.is_set() and asked == [1]       # it was asked already; once more changes nothing
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)
@@ -179,6 +182,7 @@ def test_systemd_is_told_when_it_is_ready_and_when_it_stops(server, tmp_path):
         assert last == b"STOPPING=1\nSTATUS=stopping"
 
 
+@pytest.mark.unmeasured     # what coverage writes could not grow either
 def test_a_file_that_may_not_grow_refuses_publishes_and_the_server_ends_cleanly(server, connect, tmp_path):
     running = server("--sync", "everysec")
     peer = connect(running.port)

@@ -9,6 +9,8 @@ from usage import A_SECOND, MIB, Clients, exchange, fill, memory, stat, within
 
 import resp
 
+pytestmark = pytest.mark.unmeasured
+
 BIG = 100_000                       # bytes of an event
 EVENTS = 240                        # of these, more than all buffers of a connection hold
 

@@ -9,6 +9,8 @@ from usage import A_SECOND, MIB, Clients, descriptors, exchange, fill, memory, s
 
 import resp
 
+pytestmark = pytest.mark.unmeasured
+
 CONSTANT = 20       # threads, whatever there is to do
 
 STREAMS = [f"stream-{i}" for i in range(50)]
