@@ -3,13 +3,14 @@
     poller ──> Batch ──> write, sync ──> replies, one buffer a connection
                                     '──> feeds
 
-Under `always` this happens in a thread of its own, so that the poller reads the
-next batch while the disk works on this one; otherwise there is nothing to wait
-for, and the poller does it itself.
+The poller does this itself: to hand a batch to a thread and back costs more than
+a quick disk takes to sync it.  Under `always`, while the disk is slow, it is done
+in a thread of its own, so that the poller goes on with everything else.
 """
 
 import logging
 import threading
+import time
 
 import resp
 from store import ALWAYS, StoreError, StoreFailed, StoreFull
@@ -52,8 +53,12 @@ class Batch:
             connection.uncommitted += 1
 
 
+# Seconds that a write and sync may take for the next one to be done without a thread.
+SLOW_COMMIT = 0.005
+
+
 class Committer:
-    """Commits batches, one after the other.
+    """Commits batches, one after the other, for one thread that submits them.
 
     on_done   called with each batch afterwards, in the thread that committed it
     """
@@ -63,6 +68,7 @@ class Committer:
         self._feeds = feeds
         self._on_done = on_done
         self._failing = None            # the last failure that was logged
+        self._took = 0.0                # seconds that the last write and sync took
         self._wanted = threading.Condition(threading.Lock())
         self._batch = None              # what the thread has to do; guarded by `_wanted`
         self._stopping = False
@@ -78,7 +84,7 @@ class Committer:
 
     def submit(self, batch):
         """Commit a batch, here and now or in the thread; waits while one is under way there."""
-        if self._thread is None:
+        if self._thread is None or (self._batch is None and self._took < SLOW_COMMIT):
             self._commit(batch)
             self._on_done(batch)
             return
@@ -103,9 +109,11 @@ class Committer:
             self._on_done(batch)
 
     def _commit(self, batch):
+        began = time.monotonic()
         try:
             stored = self._store.write(batch.runs)
             self._store.commit(stored)
+            self._took = time.monotonic() - began
         except StoreError as error:
             self._refuse(batch, error)
         except Exception as error:

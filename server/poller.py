@@ -21,6 +21,7 @@ import math
 import os
 import select
 import socket
+import threading
 import time
 from collections import deque
 
@@ -113,6 +114,7 @@ class Poller:
         self._ready = []                # connections with something to execute
         self._checked = {}              # heads of publishes that are in order
         self._soon = deque()            # functions for the next turn
+        self._thread = threading.get_ident()    # in which `run` runs
         self._woken = False
         self._stopping = False
         self._accepting = True
@@ -154,6 +156,7 @@ class Poller:
 
     def run(self):
         """Serve until `stop`; then answer what was received, and return."""
+        self._thread = threading.get_ident()
         while not self._stopping:
             self._turn(self._epoll.poll(self._timeout()))
         self._finish()
@@ -444,7 +447,7 @@ class Poller:
 
     def _on_committed(self, batch):
         """Called by the committer, in its thread if it has one."""
-        if self.store.sync_policy == "always":
+        if threading.get_ident() != self._thread:
             self.call_soon(lambda: self._committed(batch))
         else:
             self._committed(batch)

@@ -1,6 +1,7 @@
 """Batches on their way to a store that does what it is told, and their replies."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 from conftest import SECONDS
@@ -74,8 +75,9 @@ def bench(request):
 
 
 @pytest.fixture
-def slow():
-    """One with a thread."""
+def slow(monkeypatch):
+    """One that finds any disk slow, and so leaves all to its thread."""
+    monkeypatch.setattr("server.committer.SLOW_COMMIT", 0)
     bench = Bench(ALWAYS)
     yield bench
     bench.store.gate.set()
@@ -143,6 +145,19 @@ def test_the_thread_takes_one_batch_at_a_time_and_says_when_it_is_busy(slow):
     second.join(SECONDS)
     eventually(lambda: len(slow.done) == 2)
     assert client.got == OK * 2 and [runs[0][2] for runs in slow.store.written] == [[b"1"], [b"2"]]
+
+
+def test_a_batch_behind_a_slow_one_goes_to_the_thread_and_those_behind_quick_ones_do_not(bench, monkeypatch):
+    client, threads = Client(), []
+    monkeypatch.setattr(bench.committer, "_on_done", lambda _: threads.append(threading.current_thread()))
+    here = threading.current_thread()
+    clock = iter([0, 1, 10, 10.001, 20, 20.001])        # the first takes a second
+    monkeypatch.setattr("server.committer.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    for done in 1, 2, 3:
+        bench.submit(client, b"d")
+        eventually(lambda done=done: len(threads) == done)
+    there = bench.committer._thread or here
+    assert threads == [here, there, here]
 
 
 def test_stopping_waits_for_what_was_submitted(slow):

@@ -253,7 +253,8 @@ def test_slow_commands_and_publishes_of_a_connection_are_answered_in_their_order
         client.recv_exactly(b"".join(answers))
 
 
-def test_publishes_in_two_batches_let_the_slow_command_behind_them_end_before_the_next(tmp_path):
+def test_publishes_in_two_batches_let_the_slow_command_behind_them_end_before_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr("server.committer.SLOW_COMMIT", 0)      # the disk is known to be slow
     disk = SlowDisk()
     with Serving(tmp_path / "db", "always", disk) as serving:
         client, other = serving.connect(), serving.connect()
