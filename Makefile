@@ -13,7 +13,7 @@ CORE := resp.py,store/*
 REST := meilies_*.py,server/*
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint pyz clean
+.PHONY: help run test lint pyz bench clean
 
 help: ## show this
 	@echo "make TARGET, where TARGET is one of"
@@ -38,6 +38,9 @@ lint: $(INSTALLED) ## check style, and that nothing needs more than Python 3.9
 
 pyz: ## build dist/meilies-server.pyz and dist/meilies-cli.pyz
 	$(PYTHON) make/pyz.py dist
+
+bench: ## compare with redis-server, in about ten minutes
+	$(PYTHON) -m bench
 
 clean: ## remove everything that was made here, but no data
 	rm -rf .venv* dist build *.egg-info .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis
