@@ -80,6 +80,8 @@ def serve(chosen, environ):
             raise OSError(error.errno, error.strerror, _shown(address)) from None
         try:
             server.poller.port = server.server_address[1]
+            # A signal just before the poller waits would be handled only after the wait; this ends it.
+            signal.set_wakeup_fd(server.poller.wake_descriptor, warn_on_full_buffer=False)
             stop.when_asked(server.shutdown)
             where = _shown(server.server_address)
             log.info("version %s, store %s, epoch %d, %d events in %d streams", __version__, store.uuid,
@@ -112,6 +114,7 @@ class _Stop:
         # In the main thread, between any two of its steps: no lock, no log.
         if not self._asked:
             self._asked = True
+            signal.set_wakeup_fd(-1)        # the descriptor is about to be closed
             if self._function:
                 self._function()
 
@@ -119,6 +122,7 @@ class _Stop:
         """Call `function`, now if the signal has come already."""
         self._function = function
         if self._asked:
+            signal.set_wakeup_fd(-1)
             function()
 
 

@@ -143,6 +143,11 @@ class Poller:
         self._stopping = True
         self._wake()
 
+    @property
+    def wake_descriptor(self):
+        """A byte written to it ends the wait; it never blocks, and is closed when `run` returns."""
+        return self._wake_write
+
     def _wake(self):
         try:
             os.write(self._wake_write, b"\0")

@@ -11,6 +11,7 @@ from functools import partial
 from types import SimpleNamespace
 
 import pytest
+from conftest import UNMEASURED
 
 from bench import load, report, trial, wire, workloads
 from bench.__main__ import main
@@ -26,6 +27,15 @@ SECONDS = 20
 STREAM = b"orders"
 
 needs_redis = pytest.mark.skipif(not Redis.is_installed(), reason="redis-server isn't installed")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unmeasured():
+    """What is compared here runs as it does for users: without coverage."""
+    with pytest.MonkeyPatch.context() as environ:
+        for name in UNMEASURED:
+            environ.delenv(name, raising=False)
+        yield
 
 
 @pytest.fixture(scope="module", params=["meilies", pytest.param("redis", marks=needs_redis)])

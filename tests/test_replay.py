@@ -1,7 +1,7 @@
 """store/replay.py: the fast way gives what the plain one gives, and leaves what it can't read."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store import CorruptSegment, Store
@@ -49,6 +49,7 @@ def read_both_ways(store, stream, first):
     return plain, fast
 
 
+@settings(max_examples=60)
 @given(WRITES, st.integers(0, 30), st.sampled_from([900, 20_000, 1 << 20]), st.sampled_from([0, 0, 6]))
 def test_frames_are_those_of_the_records_whatever_was_written(tmp_path_factory, writes, first, segment_size, level):
     folder = tmp_path_factory.mktemp("db")

@@ -467,13 +467,13 @@ trees = st.lists(tree.filter(lambda node: depth(node) <= resp.MAX_DEPTH), max_si
 
 
 @given(trees)
-@examples(200)
+@examples(100)
 def test_any_values_that_are_encoded_are_read_back(nodes):
     assert read([wire(nodes)]) == ([expected(node) for node in nodes if node[0] != "|"], "end", None)
 
 
 @given(trees, st.data())
-@examples(200)
+@examples(100)
 def test_values_do_not_depend_on_how_the_input_is_split(nodes, data):
     whole = wire(nodes)
     places = data.draw(st.lists(st.integers(0, len(whole)), max_size=8))
@@ -531,13 +531,13 @@ change = st.tuples(st.integers(0, 10 ** 6), st.integers(0, 4), st.binary(max_siz
 
 
 @given(st.binary(max_size=60) | resp_like)
-@examples(600)
+@examples(300)
 def test_random_bytes_are_judged_as_the_naive_reader_judges_them(data):
     agree(data)
 
 
 @given(trees, st.lists(change, min_size=1, max_size=3))
-@examples(300)
+@examples(150)
 def test_valid_bytes_with_some_replaced_are_judged_as_the_naive_reader_judges_them(nodes, changes):
     data = wire(nodes)
     for place, dropped, put in changes:
@@ -556,7 +556,7 @@ def test_every_byte_of_a_value_changed_to_any_other_is_judged_as_the_naive_reade
 
 
 @given(st.lists(st.binary(max_size=30) | resp_like, max_size=6))
-@examples(200)
+@examples(100)
 def test_random_bytes_raise_nothing_but_a_protocol_error_of_the_server(pieces):
     requests = Requests()
     for piece in pieces:
@@ -964,7 +964,7 @@ limits = st.sampled_from([{}, {}, {}, *TIGHT])
 
 
 @given(pipelines, limits, st.data())
-@examples(300)
+@examples(150)
 def test_the_fast_path_takes_the_same_commands_as_the_plain_one_however_they_are_split(data, limits, draw):
     places = draw.draw(st.lists(st.integers(0, len(data)), max_size=6))
     whole = take_all(Plain(**limits), [data])
