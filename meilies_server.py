@@ -74,10 +74,7 @@ def serve(chosen, environ):
     stop = _Stop()      # from here on a signal is remembered, however early it comes
     with Store(chosen.db_path, chosen.sync, chosen.compression_factor, chosen.segment_size) as store:
         family, address = _resolve(chosen.hostname, chosen.port)
-        try:
-            server = EventServer(address, family, store, chosen, notifier.tick)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, _shown(address)) from None
+        server = EventServer(address, family, store, chosen, notifier.tick)
         try:
             server.poller.port = server.server_address[1]
             # A signal just before the poller waits would be handled only after the wait; this ends it.
@@ -114,16 +111,18 @@ class _Stop:
         # In the main thread, between any two of its steps: no lock, no log.
         if not self._asked:
             self._asked = True
-            signal.set_wakeup_fd(-1)        # the descriptor is about to be closed
-            if self._function:
-                self._function()
+            self._call()
 
     def when_asked(self, function):
         """Call `function`, now if the signal has come already."""
         self._function = function
         if self._asked:
-            signal.set_wakeup_fd(-1)
-            function()
+            self._call()
+
+    def _call(self):
+        if self._function:
+            signal.set_wakeup_fd(-1)        # the descriptor is about to be closed
+            self._function()
 
 
 def _affordable(wanted):

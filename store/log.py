@@ -30,7 +30,7 @@ from .errors import (CannotRead, CorruptSegment, IndexUnusable, LogTooShort, Sto
 from .index import Fresh, Index, IndexDamaged, Through
 from .record import BadRecord, Frames
 from .recovery import Scan
-from .replay import Replays
+from .replay import CLOSE, PLACES_AT_ONCE, Replays
 from .segment import (HEADER_SIZE, LONG_READ, MAX_SIZE, SHORT_READ, Header, Reader, Segment, file_name,
                       is_segment)
 
@@ -44,10 +44,6 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 # Under everysec, appends wait for a sync that has been running this long.
 SLOW_SYNC = 2.0
-
-# Places looked up at once, and how far apart they may be to be read at once.
-_PLACES_AT_ONCE = 512
-_CLOSE = 8 * 1024
 
 
 class Draft:
@@ -626,7 +622,7 @@ class Log:
         records = []
         size = 0
         while number < stop and size < limit:
-            found = self.index.places(stream, number, _PLACES_AT_ONCE)
+            found = self.index.places(stream, number, PLACES_AT_ONCE)
             if found is None:
                 raise IndexDamaged(f"it has no place for event {number} of stream {stream!r}")
             sequence, places = found
@@ -744,7 +740,7 @@ def _stretch(segment, stream, places, number, have_some):
     for i, (_, byte) in enumerate(places):
         following = places[i + 1] if i + 1 < len(places) else None
         # A window is worth reading where its records are this stream's, or close.
-        span = LONG_READ if following and following[1] - byte < _CLOSE else SHORT_READ
+        span = LONG_READ if following and following[1] - byte < CLOSE else SHORT_READ
         while byte < end:
             try:
                 one = reader.record(byte, span)

@@ -14,8 +14,8 @@ from .record import Frames
 from .segment import HEADER_SIZE, LONG_READ, SHORT_READ
 
 # Places looked up at once, and how far apart they may be to be read at once.
-_PLACES_AT_ONCE = 512
-_CLOSE = 8 * 1024
+PLACES_AT_ONCE = 512
+CLOSE = 8 * 1024
 
 # Replays whose place is remembered from one slice to the next.
 _MAX_PLACES = 4096
@@ -64,7 +64,7 @@ class Replays:
         """Gather by the stream's places, of which each stretch of its records has one."""
         while slice_.key is None or slice_.wants_more:
             number = first if slice_.key is None else slice_.key
-            found = self._index.places(slice_.stream, number, _PLACES_AT_ONCE)
+            found = self._index.places(slice_.stream, number, PLACES_AT_ONCE)
             if found is None:
                 break
             sequence, places = found
@@ -79,7 +79,7 @@ class Replays:
                 until, span = slice_.stop, SHORT_READ
                 if i + 1 < len(places):
                     until, following = places[i + 1]
-                    span = LONG_READ if following - place < _CLOSE else SHORT_READ
+                    span = LONG_READ if following - place < CLOSE else SHORT_READ
                 byte = slice_.gather(window, place, span, until)
             if slice_.key == number:
                 break

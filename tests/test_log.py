@@ -579,7 +579,7 @@ def test_reading_and_closing_wait_for_each_other(open_store, disk, monkeypatch):
 
 
 def test_a_long_read_goes_on_over_many_places(open_store, monkeypatch):
-    monkeypatch.setattr(log, "_PLACES_AT_ONCE", 3)
+    monkeypatch.setattr(log, "PLACES_AT_ONCE", 3)
     store = open_store(segment_size=4000)
     for i in range(60):
         store.append("s", "n", b"%d" % i)
