@@ -94,6 +94,8 @@ def chunk_of(records, first, stop, by_position, form):
     that ends before `stop` says so.
     """
     parts = []
+    if form.prefix or form.recorded:
+        records = [run for one in records for run in one.runs()]
     for one in records:
         base = one.position if by_position else one.number
         begin, end = max(0, first - base), min(one.count, stop - base)

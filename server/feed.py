@@ -344,9 +344,11 @@ class Feeds:
         woken = {}
         everything = feeds.get(ALL)
         for i, draft in enumerate(batch.drafts):
-            feed = feeds.get(draft.stream)
-            if feed is not None or everything is not None:
-                one = batch.record(i)
+            streams = (draft.stream,) if draft.pack is None else draft.pack[0]
+            if everything is None and feeds.keys().isdisjoint(streams):
+                continue
+            for one in batch.records(i):
+                feed = feeds.get(one.stream)
                 if feed is not None:
                     feed.note(one)
                     woken[feed] = None

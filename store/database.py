@@ -16,15 +16,14 @@ import logging
 import os
 import time
 from collections import deque
-from itertools import accumulate
-from bisect import bisect_right
 from typing import NamedTuple
 
 from . import record
+from .draft import drafts_of
 from .errors import StoreClosed, StoreFailed, StoreLocked
 from .files import Files
 from .keeper import Keeper
-from .log import Draft, Log
+from .log import Log
 from .names import ALL, check_name, check_stream
 from .stream import Stream
 
@@ -76,9 +75,9 @@ class Batch:
         self._parts = parts
         self._salt = salt
 
-    def record(self, i):
-        """The record of drafts[i], as reading the log would give it."""
-        return record.decode(self._parts[i], 0, self._salt)
+    def records(self, i):
+        """The records of drafts[i], of one stream each, as reading the log would give them."""
+        return record.decode(self._parts[i], 0, self._salt).runs()
 
 
 class Store:
@@ -288,37 +287,8 @@ class Store:
             self._notify(batch)
 
     def _draft(self, runs, pairs, nexts):
-        """Drafts for `runs`; numbers are taken, and `nexts` is told each stream's next one before.
-
-        A draft becomes a record: runs of one stream that follow one another are
-        put together, up to MAX_FRAMES.
-        """
-        drafts = []
-        streams, room = self._streams, record.MAX_FRAMES
-        position = self._log.next_position
-        stream = draft = name = None
-        size = 0
-        for of, event_name, datas in runs:
-            if of != name:
-                name = of
-                stream = streams.get(name) or self._new_stream(name)
-                if stream not in nexts:
-                    nexts[stream] = stream.next
-                draft = None
-            number = stream.next
-            frames = record.frames(name, event_name, number, datas)
-            more = len(frames[0]) if len(frames) == 1 else sum(map(len, frames))
-            if draft is not None and size + more <= room:
-                draft.frames += frames
-                size += more
-            else:
-                at = number
-                for some, size in ((frames, more),) if more <= room else _portions(frames):  # noqa: B007
-                    draft = Draft(name, at, position + at - number, some)
-                    drafts.append(draft)
-                    at += len(some)
-            stream.next = number + len(frames)
-            position += len(frames)
+        """Drafts for `runs`; numbers are taken, and `nexts` is told each stream's next one before."""
+        drafts = drafts_of(runs, self._streams, self._new_stream, self._log.next_position, nexts)
         if pairs is not None:
             taken = 0
             for draft in drafts:
@@ -345,6 +315,8 @@ class Store:
 
     def _notify(self, batch):
         """Wake those who wait for what a batch showed."""
+        if not self._attended:
+            return
         for stream, _ in batch.shown:
             if stream.condition is not None:
                 stream.notify()
@@ -574,15 +546,3 @@ def _check_sizes(event):
         raise ValueError(f"data of {len(event.data)} bytes, expected no more than {MAX_EVENT}")
     if len(event.id) > record.MAX_ID:
         raise ValueError(f"an id of {len(event.id)} bytes, expected no more than {record.MAX_ID}")
-
-
-def _portions(frames):
-    """[(frames, their bytes)]: `frames` cut where MAX_FRAMES is full; one larger than that goes alone."""
-    portions = []
-    ends = list(accumulate(map(len, frames)))
-    start = base = 0
-    while start < len(frames):
-        stop = max(bisect_right(ends, base + record.MAX_FRAMES), start + 1)
-        portions.append((frames[start:stop], ends[stop - 1] - base))
-        start, base = stop, ends[stop - 1]
-    return portions

@@ -83,7 +83,7 @@ class Fresh:
         self.begin = begin
         self.sequence = begin.sequence
         self.places = {}        # stream -> place, or an array of them from the second on
-        self.nexts = {}         # stream -> the number after its last event
+        self.lasts = {}         # stream -> the number of its last event
         self.marks = array("Q")     # position, byte, clock; and again
         self.through = None
         self._stream = None     # of the last record added
@@ -93,24 +93,46 @@ class Fresh:
 
     def add(self, records, byte):
         """Note records that stand one behind the other from `byte` on; each has an event."""
-        places, nexts = self.places, self.nexts
         for one in records:
-            stream = one.stream
-            nexts[stream] = one.number + one.count
             if byte - self._marked >= SPACING:
                 self.marks.extend((one.position, byte, one.clock))
                 self._marked = byte
-            if stream != self._stream or byte != self._end or byte - self._placed >= SPACING:
-                self._stream = stream
-                self._placed = byte
-                place = one.number << 32 | byte
-                known = places.get(stream)
-                if known is None:
-                    places[stream] = place
-                else:
-                    self._add_place(stream, known, place)
+            if one.pack is None:
+                self._add_run(one, byte)
+            else:
+                self._add_pack(*one.pack, byte)
             byte += one.size
             self._end = byte
+
+    def _add_run(self, one, byte):
+        stream = one.stream
+        self.lasts[stream] = one.number + one.count - 1
+        if stream != self._stream or byte != self._end or byte - self._placed >= SPACING:
+            self._stream = stream
+            self._placed = byte
+            place = one.number << 32 | byte
+            known = self.places.get(stream)
+            if known is None:
+                self.places[stream] = place
+            else:
+                self._add_place(stream, known, place)
+
+    def _add_pack(self, streams, numbers, byte):
+        """A place for the first event of each stream."""
+        places = self.places
+        self.lasts.update(zip(streams, numbers))
+        for stream, number in zip(streams, numbers):
+            known = places.get(stream)
+            if known is None:
+                places[stream] = number << 32 | byte
+                continue
+            try:
+                if known[-1] & _BYTE != byte:
+                    known.append(number << 32 | byte)
+            except (TypeError, OverflowError):      # it isn't an array yet, or can't be one any more
+                if not isinstance(known, int) or known & _BYTE != byte:
+                    self._add_place(stream, known, number << 32 | byte)
+        self._stream = None
 
     def _add_place(self, stream, known, place):
         """A second place of a stream, or a later one."""
@@ -259,8 +281,8 @@ class Index:
         through = fresh.through._replace(durable=durable)
         try:
             self._execute("begin immediate")
-            heads = ((name, following, zlib.crc32(name, following & _BYTE))
-                     for name, following in sorted(fresh.nexts.items()))
+            heads = ((name, last + 1, zlib.crc32(name, (last + 1) & _BYTE))
+                     for name, last in sorted(fresh.lasts.items()))
             self._execute_many("insert or replace into heads values (?, ?, ?)", heads)
             places = (_place_row(name, fresh) for name in sorted(fresh.places))
             self._execute_many("insert or replace into places values (?, ?, ?, ?, ?, ?)", places)
@@ -370,7 +392,7 @@ def _place_row(name, fresh):
     known = fresh.places[name]
     places = [known] if isinstance(known, int) else known
     first = places[0] >> 32
-    last = fresh.nexts[name] - 1
+    last = fresh.lasts[name]
     packed = _pack(array("Q", [place - (first << 32) for place in places]))
     crc = _checksum(name + packed, first, last, fresh.sequence)
     return name, first, last, fresh.sequence, packed, crc

@@ -46,23 +46,6 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 SLOW_SYNC = 2.0
 
 
-class Draft:
-    """Events of one stream on their way to a record.
-
-    count, size, clock   those of the record, once it is written
-    """
-
-    __slots__ = ("stream", "number", "position", "frames", "more", "pairs", "count", "size", "clock")
-
-    def __init__(self, stream, number, position, frames):
-        self.stream = stream
-        self.number = number
-        self.position = position
-        self.frames = frames
-        self.more = False
-        self.pairs = None
-
-
 class Log:
     """See the top of this file.
 
@@ -419,9 +402,11 @@ class Log:
 
     def _note(self, drafts, byte):
         """Bring index, positions and what is unsynced up to date after a write."""
-        first_unsynced = self.unsynced.setdefault
+        unsynced = self.unsynced
         for one in drafts:
-            first_unsynced(one.stream, one.number)
+            for stream, number in ((one.stream, one.number),) if one.pack is None else zip(*one.pack):
+                if stream not in unsynced:
+                    unsynced[stream] = number
         self.index.add(drafts, byte)
         last = drafts[-1]
         self.next_position = last.position + last.count
@@ -721,7 +706,7 @@ def _encode(drafts, salt, clock, synced, level):
     for draft in drafts:
         frames = draft.frames
         part = record.encode(salt, draft.number, draft.position, clock, synced, frames,
-                             draft.more, draft.pairs, level)
+                             draft.more, draft.pairs, level, draft.pack)
         parts.append(part)
         draft.count = len(frames)
         draft.size = size = len(part)
@@ -743,18 +728,20 @@ def _stretch(segment, stream, places, number, have_some):
         span = LONG_READ if following and following[1] - byte < CLOSE else SHORT_READ
         while byte < end:
             try:
-                one = reader.record(byte, span)
+                found = reader.record(byte, span)
             except BadRecord as bad:
                 if have_some:
                     return      # the next call says what is wrong
                 raise segment.corrupt(byte, bad) from None
-            if not one.count or one.stream != stream or one.number > number:
+            runs = [run for run in found.runs() if run.stream == stream] if found.count else []
+            if not runs or runs[0].number > number:
                 break
-            if one.stop > number:
-                number = one.stop
-                have_some = True
-                yield one
-            byte += one.size
+            for one in runs:
+                if one.number <= number < one.stop:
+                    number = one.stop
+                    have_some = True
+                    yield one
+            byte += found.size
             span = LONG_READ
             if following and number >= following[0]:
                 break

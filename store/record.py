@@ -1,5 +1,6 @@
-"""A run of consecutive events of one stream as bytes: encode it, decode it, or
-say why these bytes are not one.  The only file that knows what is inside.
+"""Consecutive events as bytes, a run of one stream or a pack of several: encode
+them, decode them, or say why these bytes are not a record.  The only file that
+knows what is inside.
 
      0       4      5      6       8        12      16        20      24
     +-------+------+------+-------+--------+-------+---------+-------+
@@ -11,7 +12,8 @@ say why these bytes are not one.  The only file that knows what is inside.
     +--------+----------+-------+--------+----------+------------+------
 
     magic       ff 45 56 01: the last byte is the version of this layout
-    kind        1 events; 2 a mark, which has no event and no body
+    kind        1 a run: events of one stream; 2 a mark, which has no event and no body;
+                3 a pack: events of several streams
     flags       1 more follows: this record and the next are one append
                 2 the body is compressed (zlib)
                 4 the body has details
@@ -20,7 +22,7 @@ say why these bytes are not one.  The only file that knows what is inside.
     frames      bytes of frames in the body, before compression
     size        bytes of the body before compression
     number      of the first event in its stream
-    position    of the first event in the store
+    position    of the first event in the store; the others follow it
     clock       microseconds since 1970, UTC, as the clock said when it was written
     synced      every event before this position was on disk when it was written
     body crc    CRC-32 of the body as stored
@@ -31,8 +33,14 @@ All numbers are little-endian and unsigned.  The body:
     frames      each event as subscribers get it:
                 *5 +event +STREAM :NUMBER +NAME $length DATA
     ends        for each event a u32: where its frame ends, from the first frame
+    numbers     in a pack, for each event a u64: its number.  In a run they follow the first
+    hashes      in a pack, for each event a u32: CRC-32 of its stream's name
     details     for each event u16 bytes of id, u16 bytes of tags, u32 bytes of
                 metadata; then for each event its id, tags and metadata
+
+A pack is what a pipeline of publishes to many streams leaves: one header and
+one checksum serve all of them, and `$all` is read without a look at each.  By
+its hashes the few events of one stream are found without a look at the others.
 
 The salt is random, drawn for each segment, and never leaves the machine.
 So bytes of an old file, or a payload made to look like a record, don't pass.
@@ -49,17 +57,30 @@ from typing import NamedTuple
 MAGIC = b"\xffEV\x01"
 EVENTS = 1
 MARK = 2
+PACK = 3
 MORE = 1
 ZIPPED = 2
 DETAILS = 4
 
-KINDS = {EVENTS, MARK}
+KINDS = {EVENTS, MARK, PACK}
+# Bytes that each event has in the columns of its record.
+_COLUMNS = {EVENTS: 4, MARK: 4, PACK: 16}
 FLAGS = MORE | ZIPPED | DETAILS
 
 # A record is closed when its frames reach this; only a single event is larger.
 MAX_FRAMES = 64 * 1024
-# How a header begins whose body is frames as they are, `ends`, and perhaps details.
-_PLAIN = {MAGIC + struct.pack("<BBH", EVENTS, 0, flags) for flags in (0, MORE, DETAILS, MORE | DETAILS)}
+# And that of a pack at this, since all of it is read for any of its events.
+MAX_PACK = 4 * 1024
+
+
+def _plain(kind):
+    """How headers of a kind begin whose body isn't compressed."""
+    return {MAGIC + struct.pack("<BBH", kind, 0, flags) for flags in (0, MORE, DETAILS, MORE | DETAILS)}
+
+
+_PLAIN_RUN = _plain(EVENTS)
+_PLAIN_PACK = _plain(PACK)
+_PLAIN = _PLAIN_RUN | _PLAIN_PACK
 # From this size on it is worth remembering that a body was compared with its checksum.
 LONG_BODY = 4096
 # What `size` may claim: a compressed body can't inflate past it.
@@ -67,6 +88,7 @@ MAX_BODY = 1 << 30
 
 _HEADER = struct.Struct("<4sBBHIIIIQQQQI")
 _U32 = struct.Struct("<I")
+_U64 = struct.Struct("<Q")
 # Of a header: stored, count, frames, number, position and the two checksums.
 _LEAN = struct.Struct("<8xIII4xQQ16xII")
 _DETAIL = struct.Struct("<HHI")
@@ -119,11 +141,12 @@ class ShortRecord(BadRecord):
 class Record:
     """A decoded record.  `body` is inflated; positions in it are bytes.
 
-    size   bytes in the file, header included
+    size     bytes in the file, header included
+    number   of the first event, from which a run counts on
     """
 
     __slots__ = ("kind", "flags", "size", "count", "number", "position", "clock", "synced",
-                 "body", "frames_size", "_ends", "_stream")
+                 "body", "frames_size", "_ends", "_stream", "_pack", "_pairs")
 
     def __init__(self, kind, flags, size, count, number, position, clock, synced, body, frames_size):
         self.kind = kind
@@ -138,10 +161,12 @@ class Record:
         self.frames_size = frames_size
         self._stream = None
         self._ends = None
+        self._pack = None
+        self._pairs = None
 
     @property
     def stream(self):
-        """The stream's name (bytes); every frame begins with it."""
+        """The stream's name (bytes), which every frame of a run begins with."""
         if self._stream is None:
             self._stream = stream_of(self.body)
         return self._stream
@@ -153,8 +178,40 @@ class Record:
             if self.count == 1:
                 self._ends = (self.frames_size,)
             else:
-                self._ends = _unpack_u32(self.body[self.frames_size:self.frames_size + 4 * self.count])
+                self._ends = _unpacked("I", self.body[self.frames_size:self.frames_size + 4 * self.count])
         return self._ends
+
+    @property
+    def pack(self):
+        """(stream of each event, number of each event) of a pack; None for a run."""
+        if self.kind != PACK:
+            return None
+        if self._pack is None:
+            at = self.frames_size + 4 * self.count
+            self._pack = ([stream_of(self.body, start) for start in (0, *self.ends[:-1])],
+                          _unpacked("Q", self.body[at:at + 8 * self.count]))
+        return self._pack
+
+    def runs(self):
+        """Records of one stream each with the events of this one, in order: itself, unless it is a pack."""
+        if self.kind != PACK:
+            return [self]
+        streams, numbers = self.pack
+        begins = [i for i in range(self.count)
+                  if not i or streams[i] != streams[i - 1] or numbers[i] != numbers[i - 1] + 1]
+        return [self._run(begin, stop, streams[begin], numbers[begin])
+                for begin, stop in zip(begins, (*begins[1:], self.count))]
+
+    def _run(self, begin, stop, stream, number):
+        """The events [begin, stop) of a pack, which are of one stream."""
+        base = self.ends[begin - 1] if begin else 0
+        ends = array("I", [end - base for end in self.ends[begin:stop]])
+        body = bytes(self.frames(begin, stop)) + _packed(ends)
+        run = Record(EVENTS, self.flags, len(body), stop - begin, number, self.position + begin, self.clock,
+                     self.synced, body, ends[-1])
+        run._stream = stream
+        run._pairs = self.details()[begin:stop]
+        return run
 
     @property
     def more_follows(self):
@@ -162,7 +219,7 @@ class Record:
 
     @property
     def stop(self):
-        """The number after the last one."""
+        """The number after the last one of a run."""
         return self.number + self.count
 
     def frames(self, first=0, stop=None):
@@ -181,20 +238,22 @@ class Record:
     def events(self, first=0, stop=None):
         """The events [first, stop) of this record, counted from its own first."""
         stop = self.count if stop is None else min(stop, self.count)
-        stream = self.stream.decode()
-        details = self._details() if self.flags & DETAILS else None
+        details = self.details() if self.flags & DETAILS else None
+        numbers = range(self.number, self.stop) if self.kind != PACK else self.pack[1]
         for i in range(first, stop):
-            name, data = split_frame(bytes(self.frames(i, i + 1)))
+            stream, name, data = split_frame(bytes(self.frames(i, i + 1)))
             id_, metadata = details[i] if details else (b"", b"")
-            yield Event(stream, self.number + i, self.position + i, self.clock,
+            yield Event(stream.decode(), numbers[i], self.position + i, self.clock,
                         name.decode(), data, id_, metadata)
 
     def details(self):
         """(id, metadata) of each event."""
-        return self._details() if self.flags & DETAILS else [(b"", b"")] * self.count
+        if self._pairs is None:
+            self._pairs = self._read_details() if self.flags & DETAILS else [(b"", b"")] * self.count
+        return self._pairs
 
-    def _details(self):
-        table = self.frames_size + 4 * self.count
+    def _read_details(self):
+        table = self.frames_size + _COLUMNS[self.kind] * self.count
         pos = table + _DETAIL.size * self.count
         details = []
         for i in range(self.count):
@@ -219,15 +278,16 @@ def frames(stream, name, number, datas):
             for n, data in enumerate(datas, number)]
 
 
-def stream_of(frame):
-    """The stream's name in a frame, or in frames one behind the other."""
-    return bytes(frame[_STREAM_AT:frame.index(b"\r\n", _STREAM_AT)])
+def stream_of(frames, start=0):
+    """The stream's name in the frame at byte `start`."""
+    start += _STREAM_AT
+    return bytes(frames[start:frames.index(b"\r\n", start)])
 
 
 def split_frame(frame):
-    """(name, data) of a frame."""
-    _, _, _, _, name, _, data = frame.split(b"\r\n", 6)
-    return name[1:], data[:-2]
+    """(stream, name, data) of a frame."""
+    _, _, stream, _, name, _, data = frame.split(b"\r\n", 6)
+    return stream[1:], name[1:], data[:-2]
 
 
 def details(pairs):
@@ -236,13 +296,14 @@ def details(pairs):
     return b"".join(table) + b"".join([id_ + metadata for id_, metadata in pairs])
 
 
-def encode(salt, number, position, clock, synced, frame_list, more=False, pairs=None, level=0):
+def encode(salt, number, position, clock, synced, frame_list, more=False, pairs=None, level=0, pack=None):
     """The bytes of one record, whose first event has this number and position.
 
     frame_list   what `frames` made, at least one
     more         the next record belongs to the same append
     pairs        [(id, metadata), …], one for each frame, or None
     level        zlib's, 1 to 9; 0 leaves the body as it is
+    pack         (streams, numbers), one of each for each frame, if it isn't a run
     """
     count = len(frame_list)
     if count == 1:
@@ -252,7 +313,12 @@ def encode(salt, number, position, clock, synced, frame_list, more=False, pairs=
     else:
         ends = array("I", accumulate(map(len, frame_list)))
         frames_size = ends[-1]
-        body = b"".join(frame_list) + _pack_u32(ends)
+        body = b"".join(frame_list) + _packed(ends)
+    kind = EVENTS
+    if pack is not None:
+        kind = PACK
+        streams, numbers = pack
+        body += _packed(array("Q", numbers)) + _packed(array("I", map(_crc32, streams)))
     flags = MORE if more else 0
     if pairs is not None:
         flags |= DETAILS
@@ -263,7 +329,7 @@ def encode(salt, number, position, clock, synced, frame_list, more=False, pairs=
         if len(zipped) < size:
             flags |= ZIPPED
             stored = zipped
-    header = _HEADER.pack(MAGIC, EVENTS, 0, flags, len(stored), count, frames_size, size,
+    header = _HEADER.pack(MAGIC, kind, 0, flags, len(stored), count, frames_size, size,
                           number, position, clock, synced, _crc32(stored))
     return b"%b%b%b" % (header, _U32.pack(_crc32(header, salt)), stored)
 
@@ -291,7 +357,7 @@ def _header(buffer, pos, salt):
         raise BadRecord(f"record kind {kind}", unknown=True)
     if zero or flags & ~FLAGS:
         raise BadRecord(f"record flags {flags | zero << 16:#x}", unknown=True)
-    if size > MAX_BODY or frames_size + 4 * count > size or (not flags & ZIPPED and stored != size):
+    if size > MAX_BODY or frames_size + _COLUMNS[kind] * count > size or (not flags & ZIPPED and stored != size):
         raise BadRecord("the sizes in its header contradict each other")
     return fields
 
@@ -355,7 +421,7 @@ class Frames:
                 if ends is None:
                     self._ends.append(base + size)
                 else:
-                    self._ends += [base + end for end in _unpack_u32(ends)]
+                    self._ends += [base + end for end in _unpacked("I", ends)]
                 base += size
         return self._ends
 
@@ -371,12 +437,22 @@ class Frames:
         return cls(first.number, last.stop, parts, tails)
 
 
-def opening(stream):
-    """How each frame of `stream` begins."""
-    return b"*5\r\n+event\r\n+%b\r\n" % stream
+class Wanted(NamedTuple):
+    """A stream, as `gather` knows it.
+
+    begins   how each of its frames begins
+    hash     what its events have in a pack's column of hashes
+    """
+
+    begins: bytes
+    hash: bytes
 
 
-def gather(buffer, pos, base, salt, checked, begins, key, stop, parts, tails):
+def wanted(stream):
+    return Wanted(b"*5\r\n+event\r\n+%b\r\n" % stream, _U32.pack(_crc32(stream)))
+
+
+def gather(buffer, pos, base, salt, checked, wanted, key, stop, parts, tails):
     """Collect the frames of the records from byte `pos` of `buffer` on; return (the byte after, the next key).
 
     It is `decode` for replays of small records, at a third of the cost: it takes
@@ -385,14 +461,17 @@ def gather(buffer, pos, base, salt, checked, begins, key, stop, parts, tails):
 
     base          the byte of the segment where `buffer` begins
     checked       bytes of long records whose bodies were compared before; is added to
-    begins        `opening` of the stream whose events are numbered from `key` on; None
-                  for positions, of any stream
+    wanted        the stream whose events are numbered from `key` on; None for positions,
+                  of any stream
     stop          the key to end at; the last record may go past it
     parts, tails  are added to: see Frames
     """
     size = len(buffer)
     unpack = _LEAN.unpack_from
-    while key < stop and pos + HEADER_SIZE <= size and buffer[pos:pos + 8] in _PLAIN:
+    while key < stop and pos + HEADER_SIZE <= size:
+        begin = buffer[pos:pos + 8]
+        if begin not in _PLAIN:
+            break
         stored, count, frames_size, number, position, body_crc, header_crc = unpack(buffer, pos)
         start = pos + HEADER_SIZE
         end = start + stored
@@ -400,27 +479,57 @@ def gather(buffer, pos, base, salt, checked, begins, key, stop, parts, tails):
             break
         if _crc32(buffer[pos:pos + _HEADER.size], salt) != header_crc:
             break
-        if begins is None:
+        picks = False
+        if wanted is None:
             if position != key:
                 break
-        elif number != key or not buffer.startswith(begins, start):
+        elif begin in _PLAIN_PACK:
+            picks = True
+        elif number != key or not buffer.startswith(wanted.begins, start):
             break
-        after = start + frames_size
+        view = buffer
         if stored < LONG_BODY:
             if _crc32(buffer[start:end]) != body_crc:
                 break
-            parts.append(buffer[start:after])
         else:
             view = memoryview(buffer)       # here a copy would cost more
             if base + pos not in checked:
                 if _crc32(view[start:end]) != body_crc:
                     break
                 checked.add(base + pos)
+        if picks:
+            following = _pick(buffer, start, frames_size, count, wanted, key, parts, tails)
+            if following == key:
+                break
+            key = following
+        else:
+            after = start + frames_size
             parts.append(view[start:after])
-        tails.append((frames_size, None if count == 1 else buffer[after:after + 4 * count]))
-        key += count
+            tails.append((frames_size, None if count == 1 else buffer[after:after + 4 * count]))
+            key += count
         pos = end
     return pos, key
+
+
+def _pick(buffer, start, frames_size, count, wanted, key, parts, tails):
+    """Collect the frames of one stream from the body of a pack at byte `start`; return the next key."""
+    begins, hash_ = wanted
+    ends = start + frames_size
+    numbers = ends + 4 * count
+    hashes = numbers + 8 * count
+    behind = hashes + 4 * count
+    at = buffer.find(hash_, hashes, behind)
+    while at >= 0:
+        i, odd = divmod(at - hashes, 4)
+        if not odd and _U64.unpack_from(buffer, numbers + 8 * i)[0] == key:
+            begin = start + (_U32.unpack_from(buffer, ends + 4 * i - 4)[0] if i else 0)
+            if buffer.startswith(begins, begin):
+                end = start + _U32.unpack_from(buffer, ends + 4 * i)[0]
+                parts.append(buffer[begin:end])
+                tails.append((end - begin, None))
+                key += 1
+        at = buffer.find(hash_, at + 1, behind)
+    return key
 
 
 def _inflate(body, size):
@@ -434,15 +543,16 @@ def _inflate(body, size):
     return inflated
 
 
-def _pack_u32(values):
+def _packed(values):
+    """The bytes of an array, little-endian."""
     if sys.byteorder == "big":
-        values = array("I", values)
+        values = array(values.typecode, values)
         values.byteswap()
     return values.tobytes()
 
 
-def _unpack_u32(data):
-    values = array("I")
+def _unpacked(typecode, data):
+    values = array(typecode)
     values.frombytes(data)
     if sys.byteorder == "big":
         values.byteswap()

@@ -107,23 +107,29 @@ class Scan:
         self._check_follows(found)
         self._group.append((byte, found))
         self._group_position = found.position + found.count
-        if found.count:
-            self._group_heads[found.stream] = found.stop
         if not found.more_follows:
             self._accept(segment)
 
     def _check_follows(self, found):
-        """Raise BadRecord unless `found` goes on where the record before it ended."""
+        """Raise BadRecord unless `found` goes on where the record before it ended, in each of its streams."""
         position = self._next_position()
         if found.position != position:
             raise BadRecord(f"it says position {found.position}, expected {position}")
         if not found.count:
             return
-        number = self._group_heads.get(found.stream)
-        if number is None:
-            number = self.heads.get(found.stream, 0)
-        if found.number != number:
-            raise BadRecord(f"it says number {found.number} of its stream, expected {number}")
+        if found.pack is None:
+            self._check_number(found.stream, found.number, found.count)
+        else:
+            for stream, number in zip(*found.pack):
+                self._check_number(stream, number, 1)
+
+    def _check_number(self, stream, number, count):
+        expected = self._group_heads.get(stream)
+        if expected is None:
+            expected = self.heads.get(stream, 0)
+        if number != expected:
+            raise BadRecord(f"it says number {number} of its stream, expected {expected}")
+        self._group_heads[stream] = number + count
 
     def _next_position(self):
         """What the next record must begin at."""

@@ -76,11 +76,11 @@ class Replays:
                 if at != slice_.key or not slice_.wants_more:
                     break
                 # To the next place; from the last one as far as it goes.
-                until, span = slice_.stop, SHORT_READ
-                if i + 1 < len(places):
-                    until, following = places[i + 1]
-                    span = LONG_READ if following - place < CLOSE else SHORT_READ
-                byte = slice_.gather(window, place, span, until)
+                until, following = places[i + 1] if i + 1 < len(places) else (slice_.stop, None)
+                if following is None or following - place < CLOSE:
+                    byte = slice_.gather(window, place, SHORT_READ if following is None else LONG_READ, until)
+                else:
+                    byte = slice_.gather_one(segment, place) or slice_.gather(window, place, SHORT_READ, until)
             if slice_.key == number:
                 break
         return segment, byte
@@ -114,7 +114,7 @@ class _Slice:
         self.key = None
         self.parts = []
         self.tails = []
-        self._begins = None if stream is None else record.opening(stream)
+        self._wanted = None if stream is None else record.wanted(stream)
         self._room = limit
 
     @property
@@ -124,13 +124,24 @@ class _Slice:
     def begin(self, key):
         self.first = self.key = key
 
+    def gather_one(self, segment, byte):
+        """Take the record at `byte`, behind which others' stand; the byte after it, or None if it isn't plain."""
+        buffer = segment.files.read(segment.fd, min(SHORT_READ, segment.end - byte), byte)
+        at, key = record.gather(buffer, 0, byte, segment.salt, segment.checked, self._wanted,
+                                self.key, self.key + 1, self.parts, self.tails)
+        if key == self.key:
+            return None
+        self._room -= at
+        self.key = key
+        return byte + at
+
     def gather(self, window, byte, span, until):
         """Take records from `byte` on as far as they follow, to the key `until`; the byte after them."""
         until = min(until, self.stop)
         segment = window.segment
         while self.key < until and self._room > 0:
             at = window.at(byte, span)
-            at, key = record.gather(window.bytes, at, window.base, segment.salt, segment.checked, self._begins,
+            at, key = record.gather(window.bytes, at, window.base, segment.salt, segment.checked, self._wanted,
                                     self.key, until, self.parts, self.tails)
             if key == self.key:
                 if window.base == byte and not window.may_grow:

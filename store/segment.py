@@ -50,7 +50,7 @@ MAX_SIZE = (1 << 32) - 1
 # The longer holds four full records with their headers and ends: with 256 KiB the
 # fourth was read twice, and replays of batches took twice as long.
 LONG_READ = 288 * 1024
-SHORT_READ = 4 * 1024
+SHORT_READ = 6 * 1024
 
 _NAME = re.compile(r"[0-9]{12}\.segment\Z")
 

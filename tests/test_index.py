@@ -23,7 +23,12 @@ START = Through(0, 128, 0, 77, 0)
 def one(stream, number, size=100, count=1, position=None):
     """What the index has to know of a record."""
     position = number if position is None else position
-    return SimpleNamespace(stream=stream, number=number, count=count, position=position, size=size, clock=5)
+    return SimpleNamespace(stream=stream, number=number, count=count, position=position, size=size, clock=5, pack=None)
+
+
+def pack(streams, numbers, position=0, size=100):
+    """What the index needs of a record of several streams."""
+    return SimpleNamespace(pack=(streams, numbers), position=position, size=size, clock=5)
 
 
 def fresh_of(*records, byte=128):
@@ -166,6 +171,26 @@ def test_a_row_is_swapped_on_a_big_endian_machine(new, monkeypatch):
     assert again(new) == (through(428, 3)._replace(durable=3), {b"s": 2, b"t": 1})
 
 
+def test_a_pack_is_a_place_for_each_of_its_streams(new):
+    new.add([pack([b"s", b"t", b"s"], [0, 0, 1]), one(b"s", 2, position=3)], 128)
+    new.add([pack([b"t", b"s", b"s"], [1, 3, 4], position=4), pack([b"s", b"t"], [5, 2], position=7)], 328)
+    assert new.places(b"s", 9, 1) == (0, [(5, 428)])
+    assert new.places(b"s", 0) == (0, [(0, 128), (2, 228), (3, 328), (5, 428)])
+    assert new.places(b"t", 0) == (0, [(0, 128), (1, 328), (2, 428)])
+    new.seal(through(528, 9))
+    new.flush(9)
+    assert again(new) == (through(528, 9)._replace(durable=9), {b"s": 6, b"t": 3})
+
+
+def test_a_stream_that_comes_twice_in_a_pack_has_one_place_there(new):
+    new.add([pack([b"s", b"t", b"s"], [0, 0, 1])], 128)
+    assert new.places(b"s", 1) == (0, [(0, 128)])
+    new.add([pack([b"s"] * 3 + [b"t"], [2, 3, 4, 1], position=3)], 228)
+    new.add([pack([b"s"] * 3 + [b"t"], [2**32 - 1, 2**32, 2**32 + 1, 2], position=7)], 328)
+    new.add([pack([b"s"] * 3 + [b"t"], [2**32 + 2, 2**32 + 3, 2**32 + 4, 3], position=11)], 428)
+    assert new.places(b"s", 2) == (0, [(2, 228), (2**32 - 1, 328), (2**32 + 2, 428)])
+
+
 def test_a_failed_move_changes_nothing(new):
     new.add([one(b"s", 0), one(b"t", 2**63, position=1)], 128)      # more than a row holds
     new.seal(through(328, 2))
@@ -173,7 +198,7 @@ def test_a_failed_move_changes_nothing(new):
         new.flush(2)
     assert new.places(b"s", 0) == (0, [(0, 128)])
     assert new.flushed_through == START
-    new._fresh[0].nexts[b"t"] = new._fresh[0].places[b"t"] = 1
+    new._fresh[0].lasts[b"t"] = new._fresh[0].places[b"t"] = 0
     new.flush(2)
     assert again(new) == (through(328, 2)._replace(durable=2), {b"s": 1, b"t": 1})
 

@@ -86,6 +86,52 @@ def test_frames_are_what_subscribers_get():
         b"*5\r\n+event\r\n+orders\r\n:9\r\n+made\r\n$1\r\nx\r\n"]
 
 
+# -- packs ------------------------------------------------------------------------
+
+PACKED = st.lists(st.tuples(st.sampled_from(["s", "t", "ü"]), st.integers(0, 3), st.binary(max_size=50),
+                            st.binary(max_size=9), st.binary(max_size=9)), min_size=1, max_size=9)
+
+
+@given(events=PACKED, position=NUMBERS, details=st.booleans(), level=st.sampled_from([0, 9]))
+def test_what_is_packed_is_unpacked_in_runs_of_one_stream(events, position, details, level):
+    streams, numbers, frames, expected = [], [], [], []
+    following = {}
+    for stream, gap, data, id_, metadata in events:
+        number = following.get(stream, 0) + (gap == 3)      # most go on where their stream was
+        following[stream] = number + 1
+        streams.append(stream.encode())
+        numbers.append(number)
+        frames += record.frames(stream.encode(), b"n", number, [data])
+        expected.append(Event(stream, number, position + len(expected), 123, "n", data,
+                              *((id_, metadata) if details else (b"", b""))))
+    pairs = [(id_, metadata) for *_, id_, metadata in events] if details else None
+    data = record.encode(SALT, numbers[0], position, 123, 5, frames, pairs=pairs, level=level,
+                         pack=(streams, numbers))
+
+    found = decoded(data)
+
+    assert found.kind == record.PACK and found.size == len(data)
+    assert found.pack[0] == streams and list(found.pack[1]) == numbers
+    assert bytes(found.frames()) == b"".join(frames)
+    assert list(found.events()) == expected
+    runs = found.runs()
+    assert [event for run in runs for event in run.events()] == expected
+    assert [run.stream for run in runs for _ in range(run.count)] == streams
+    assert all(run.pack is None and run.runs() == [run] for run in runs)
+    assert b"".join([bytes(run.frames()) for run in runs]) == b"".join(frames)
+    for before, after in zip(runs, runs[1:]):       # as few as can be
+        assert before.position + before.count == after.position
+        assert (before.stream, before.stop) != (after.stream, after.number)
+
+
+def test_a_pack_that_has_no_room_for_its_columns_is_no_record():
+    frames = record.frames(b"s", b"n", 0, [b"x"]) + record.frames(b"t", b"n", 0, [b"x"])
+    data = record.encode(SALT, 0, 0, 1, 0, frames, pack=([b"s", b"t"], [0, 0]))
+    size = len(data) - 64
+    with pytest.raises(BadRecord, match="contradict"):
+        decoded(with_header(data, stored=size - 1, size=size - 1))
+
+
 # -- a part of a record -----------------------------------------------------------
 
 @pytest.mark.parametrize("first", range(4))
@@ -168,7 +214,7 @@ def test_a_record_of_another_segment_does_not_decode(salt):
 
 @pytest.mark.parametrize("changes, why", [
     ({"magic": b"\xffEV\x02"}, "record version 2"),
-    ({"kind": 3}, "record kind 3"),
+    ({"kind": 4}, "record kind 4"),
     ({"flags": 8}, "record flags 0x8"),
     ({"zero": 1}, "record flags 0x10000"),
 ])
