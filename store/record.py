@@ -17,13 +17,14 @@ knows what is inside.
     flags       1 more follows: this record and the next are one append
                 2 the body is compressed (zlib)
                 4 the body has details
+                8 the body has a clock for each event
     stored      bytes of the body in the file
     count       events
     frames      bytes of frames in the body, before compression
     size        bytes of the body before compression
     number      of the first event in its stream
     position    of the first event in the store; the others follow it
-    clock       microseconds since 1970, UTC, as the clock said when it was written
+    clock       microseconds since 1970, UTC, as the clock said when its first event was written
     synced      every event before this position was on disk when it was written
     body crc    CRC-32 of the body as stored
     header crc  CRC-32 of the 60 bytes before it, begun from the segment's salt
@@ -35,6 +36,7 @@ All numbers are little-endian and unsigned.  The body:
     ends        for each event a u32: where its frame ends, from the first frame
     numbers     in a pack, for each event a u64: its number.  In a run they follow the first
     hashes      in a pack, for each event a u32: CRC-32 of its stream's name
+    clocks      if the flag says so, for each event a u64: its clock.  Without it all have the record's
     details     for each event u16 bytes of id, u16 bytes of tags, u32 bytes of
                 metadata; then for each event its id, tags and metadata
 
@@ -61,11 +63,13 @@ PACK = 3
 MORE = 1
 ZIPPED = 2
 DETAILS = 4
+CLOCKS = 8
 
 KINDS = {EVENTS, MARK, PACK}
 # Bytes that each event has in the columns of its record.
 _COLUMNS = {EVENTS: 4, MARK: 4, PACK: 16}
-FLAGS = MORE | ZIPPED | DETAILS
+_CLOCK = 8
+FLAGS = MORE | ZIPPED | DETAILS | CLOCKS
 
 # A record is closed when its frames reach this; only a single event is larger.
 MAX_FRAMES = 64 * 1024
@@ -75,7 +79,7 @@ MAX_PACK = 4 * 1024
 
 def _plain(kind):
     """How headers of a kind begin whose body isn't compressed."""
-    return {MAGIC + struct.pack("<BBH", kind, 0, flags) for flags in (0, MORE, DETAILS, MORE | DETAILS)}
+    return {MAGIC + struct.pack("<BBH", kind, 0, flags) for flags in range(FLAGS + 1) if not flags & ZIPPED}
 
 
 _PLAIN_RUN = _plain(EVENTS)
@@ -146,7 +150,7 @@ class Record:
     """
 
     __slots__ = ("kind", "flags", "size", "count", "number", "position", "clock", "synced",
-                 "body", "frames_size", "_ends", "_stream", "_pack", "_pairs")
+                 "body", "frames_size", "_ends", "_stream", "_pack", "_clocks", "_pairs")
 
     def __init__(self, kind, flags, size, count, number, position, clock, synced, body, frames_size):
         self.kind = kind
@@ -162,6 +166,7 @@ class Record:
         self._stream = None
         self._ends = None
         self._pack = None
+        self._clocks = None
         self._pairs = None
 
     @property
@@ -210,8 +215,20 @@ class Record:
         run = Record(EVENTS, self.flags, len(body), stop - begin, number, self.position + begin, self.clock,
                      self.synced, body, ends[-1])
         run._stream = stream
+        run._clocks = self.clocks[begin:stop]
         run._pairs = self.details()[begin:stop]
         return run
+
+    @property
+    def clocks(self):
+        """The clock of each event."""
+        if self._clocks is None:
+            if self.flags & CLOCKS:
+                at = self.frames_size + _COLUMNS[self.kind] * self.count
+                self._clocks = _unpacked("Q", self.body[at:at + _CLOCK * self.count])
+            else:
+                self._clocks = [self.clock] * self.count
+        return self._clocks
 
     @property
     def more_follows(self):
@@ -243,7 +260,7 @@ class Record:
         for i in range(first, stop):
             stream, name, data = split_frame(bytes(self.frames(i, i + 1)))
             id_, metadata = details[i] if details else (b"", b"")
-            yield Event(stream.decode(), numbers[i], self.position + i, self.clock,
+            yield Event(stream.decode(), numbers[i], self.position + i, self.clocks[i],
                         name.decode(), data, id_, metadata)
 
     def details(self):
@@ -253,7 +270,7 @@ class Record:
         return self._pairs
 
     def _read_details(self):
-        table = self.frames_size + _COLUMNS[self.kind] * self.count
+        table = self.frames_size + _event_size(self.kind, self.flags) * self.count
         pos = table + _DETAIL.size * self.count
         details = []
         for i in range(self.count):
@@ -278,6 +295,11 @@ def frames(stream, name, number, datas):
             for n, data in enumerate(datas, number)]
 
 
+def _event_size(kind, flags):
+    """Bytes that the columns have for each event."""
+    return _COLUMNS[kind] + (_CLOCK if flags & CLOCKS else 0)
+
+
 def stream_of(frames, start=0):
     """The stream's name in the frame at byte `start`."""
     start += _STREAM_AT
@@ -296,7 +318,8 @@ def details(pairs):
     return b"".join(table) + b"".join([id_ + metadata for id_, metadata in pairs])
 
 
-def encode(salt, number, position, clock, synced, frame_list, more=False, pairs=None, level=0, pack=None):
+def encode(salt, number, position, clock, synced, frame_list, more=False, pairs=None, level=0, pack=None,
+           clocks=None):
     """The bytes of one record, whose first event has this number and position.
 
     frame_list   what `frames` made, at least one
@@ -304,6 +327,7 @@ def encode(salt, number, position, clock, synced, frame_list, more=False, pairs=
     pairs        [(id, metadata), …], one for each frame, or None
     level        zlib's, 1 to 9; 0 leaves the body as it is
     pack         (streams, numbers), one of each for each frame, if it isn't a run
+    clocks       of each event, if they differ; `clock` is the first one's
     """
     count = len(frame_list)
     if count == 1:
@@ -320,6 +344,9 @@ def encode(salt, number, position, clock, synced, frame_list, more=False, pairs=
         streams, numbers = pack
         body += _packed(array("Q", numbers)) + _packed(array("I", map(_crc32, streams)))
     flags = MORE if more else 0
+    if clocks is not None:
+        flags |= CLOCKS
+        body += _packed(array("Q", clocks))
     if pairs is not None:
         flags |= DETAILS
         body += details(pairs)
@@ -357,7 +384,8 @@ def _header(buffer, pos, salt):
         raise BadRecord(f"record kind {kind}", unknown=True)
     if zero or flags & ~FLAGS:
         raise BadRecord(f"record flags {flags | zero << 16:#x}", unknown=True)
-    if size > MAX_BODY or frames_size + _COLUMNS[kind] * count > size or (not flags & ZIPPED and stored != size):
+    if size > MAX_BODY or frames_size + _event_size(kind, flags) * count > size \
+            or (not flags & ZIPPED and stored != size):
         raise BadRecord("the sizes in its header contradict each other")
     return fields
 

@@ -215,7 +215,7 @@ def test_a_record_of_another_segment_does_not_decode(salt):
 @pytest.mark.parametrize("changes, why", [
     ({"magic": b"\xffEV\x02"}, "record version 2"),
     ({"kind": 4}, "record kind 4"),
-    ({"flags": 8}, "record flags 0x8"),
+    ({"flags": 16}, "record flags 0x10"),
     ({"zero": 1}, "record flags 0x10000"),
 ])
 def test_what_a_newer_version_wrote_is_refused_by_name(changes, why):
