@@ -819,7 +819,7 @@ def _stretch(segment, stream, places, number, have_some):
                 if have_some:
                     return      # the next call says what is wrong
                 raise segment.corrupt(byte, bad) from None
-            runs = [run for run in found.runs() if run.stream == stream] if found.count else []
+            runs = found.of(stream) if found.count else []
             if not runs or runs[0].number > number:
                 break
             for one in runs:

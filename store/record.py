@@ -207,6 +207,21 @@ class Record:
         return [self._run(begin, stop, streams[begin], numbers[begin])
                 for begin, stop in zip(begins, (*begins[1:], self.count))]
 
+    def of(self, stream):
+        """Those of `runs` that are of one stream, without a look at the others."""
+        if self.kind != PACK:
+            return [self] if self.stream == stream else []
+        found = list(_indexes_of(self.body, 0, self.frames_size, self.count, wanted(stream)))
+        at = self.frames_size + 4 * self.count
+        numbers = [_U64.unpack_from(self.body, at + 8 * i)[0] for i in found]
+        runs = []
+        start = 0
+        for n in range(1, len(found) + 1):
+            if n == len(found) or found[n] != found[n - 1] + 1 or numbers[n] != numbers[n - 1] + 1:
+                runs.append(self._run(found[start], found[n - 1] + 1, stream, numbers[start]))
+                start = n
+        return runs
+
     def _run(self, begin, stop, stream, number):
         """The events [begin, stop) of a pack, which are of one stream."""
         base = self.ends[begin - 1] if begin else 0
@@ -541,23 +556,32 @@ def gather(buffer, pos, base, salt, checked, wanted, key, stop, parts, tails):
 
 def _pick(buffer, start, frames_size, count, wanted, key, parts, tails):
     """Collect the frames of one stream from the body of a pack at byte `start`; return the next key."""
-    begins, hash_ = wanted
     ends = start + frames_size
     numbers = ends + 4 * count
-    hashes = numbers + 8 * count
+    for i in _indexes_of(buffer, start, frames_size, count, wanted):
+        if _U64.unpack_from(buffer, numbers + 8 * i)[0] == key:
+            begin = start + (_U32.unpack_from(buffer, ends + 4 * i - 4)[0] if i else 0)
+            end = start + _U32.unpack_from(buffer, ends + 4 * i)[0]
+            parts.append(buffer[begin:end])
+            tails.append((end - begin, None))
+            key += 1
+    return key
+
+
+def _indexes_of(buffer, start, frames_size, count, wanted):
+    """Yield which events of the pack whose body is at byte `start` are of one stream."""
+    begins, hash_ = wanted
+    ends = start + frames_size
+    hashes = ends + 12 * count
     behind = hashes + 4 * count
     at = buffer.find(hash_, hashes, behind)
     while at >= 0:
         i, odd = divmod(at - hashes, 4)
-        if not odd and _U64.unpack_from(buffer, numbers + 8 * i)[0] == key:
+        if not odd:
             begin = start + (_U32.unpack_from(buffer, ends + 4 * i - 4)[0] if i else 0)
             if buffer.startswith(begins, begin):
-                end = start + _U32.unpack_from(buffer, ends + 4 * i)[0]
-                parts.append(buffer[begin:end])
-                tails.append((end - begin, None))
-                key += 1
+                yield i
         at = buffer.find(hash_, at + 1, behind)
-    return key
 
 
 def _inflate(body, size):

@@ -118,6 +118,11 @@ def test_what_is_packed_is_unpacked_in_runs_of_one_stream(events, position, deta
     assert [event for run in runs for event in run.events()] == expected
     assert [run.stream for run in runs for _ in range(run.count)] == streams
     assert all(run.pack is None and run.runs() == [run] for run in runs)
+    for stream in {*streams, b"none"}:
+        of_it = [(run.number, run.count, run.position) for run in found.of(stream)]
+        assert of_it == [(run.number, run.count, run.position) for run in runs if run.stream == stream]
+        assert [event for run in found.of(stream) for event in run.events()] == [
+            event for event in expected if event.stream == stream.decode()]
     assert b"".join([bytes(run.frames()) for run in runs]) == b"".join(frames)
     for before, after in zip(runs, runs[1:]):       # as few as can be
         assert before.position + before.count == after.position
