@@ -428,68 +428,91 @@ class BadRequest(ValueError):
     """Whole, well-formed RESP that is no command; what follows it can be read."""
 
 
-# A four-part command up to the bytes of its last part.  The first group names
-# the command and its first two arguments; pipelines repeat few of them.
+# A command of four parts, up to the bytes of its last one.
 _HEAD = re.compile(
-    rb"\*4\r\n"
-    rb"(\$[0-9]{1,9}\r\n[^\r]+\r\n"
-    rb"\$[0-9]{1,9}\r\n[^\r]+\r\n"
-    rb"\$[0-9]{1,9}\r\n[^\r]+\r\n"
-    rb"\$)([0-9]{1,9})\r\n")
+    rb"(\*4\r\n\$[0-9]{1,9}\r\n[^\r]+)\r\n"
+    rb"\$([0-9]{1,9}\r\n[^\r]+)\r\n"
+    rb"\$([0-9]{1,9}\r\n[^\r]+)\r\n"
+    rb"\$([0-9]{1,9})\r\n")
 
-# Heads seen lately, split: shared by all connections, so that 10,000 of them
-# don't keep a copy each.  Any thread may add one or clear all; both are single
-# dict operations, and a lost entry costs one more split.
-_heads = {}
-_MAX_HEADS = 1 << 14
-_MAX_KEPT_HEAD = 256
+# More bytes than such a head has where the fast path takes it.
 _MAX_HEAD = 1024
+_MAX_KNOWN = 1 << 16
+_LONGEST_KNOWN = 256
+
+# Commands that differ are taken many at once, out of so many bytes, if their
+# last parts are short: the lengths that these may have, as they stand on the wire.
+_WINDOW = 16 * 1024
+_LENGTHS = {b"%d" % length: length for length in range(1000)}
 
 
-def _split_head(head):
-    """The three arguments in `head`, or None where the plain path must judge."""
-    if len(head) > _MAX_HEAD:
-        return None
-    size1, first, size2, second, size3, third, _ = head.split(CRLF)
-    if len(first) != int(size1[1:]) or len(second) != int(size2[1:]) or len(third) != int(size3[1:]):
-        return None
-    arguments = first, second, third
-    if len(head) <= _MAX_KEPT_HEAD:
-        if len(_heads) >= _MAX_HEADS:
-            _heads.clear()
-        _heads[head] = arguments
-    return arguments
+class Known(dict):
+    """Short strings in good order that were seen lately: b"6 CRLF orders" -> b"orders".
+
+    check   check(string) raises ValueError where one isn't
+
+    All connections share one: 10,000 of them don't keep a copy each.  Any thread
+    may add a string or clear all; both are single dict operations, and a lost
+    entry costs one more check.
+    """
+
+    def __init__(self, check):
+        super().__init__()
+        self.check = check
+
+    def __missing__(self, wire):
+        """Raises ValueError where the plain path must judge."""
+        size, string = wire.split(CRLF)
+        if len(wire) > _LONGEST_KNOWN or not _LENGTH.match(size) or int(size) != len(string):
+            raise ValueError
+        self.check(string)
+        if len(self) >= _MAX_KNOWN:
+            self.clear()
+        self[wire] = string
+        return string
 
 
 class Requests(Parser):
-    """The server's parser: commands, and runs of commands alike but for their end.
+    """The server's parser: commands, and runs of the one that comes in pipelines.
 
+    name                that command, which has three arguments; in lower case
+    firsts, seconds     Known: what the first two of them may be
+    max_last            bytes of the third one in a run
     max_arguments, max_bulk, max_size   limits of one request; past them
                                         reading ends with a ProtocolError
     """
 
-    def __init__(self, max_arguments=1 << 20, max_bulk=64 << 20, max_size=128 << 20):
+    def __init__(self, name, firsts, seconds, max_last=64 << 20,
+                 max_arguments=1 << 20, max_bulk=64 << 20, max_size=128 << 20):
         super().__init__(max_bulk, max_arguments, max_size)
+        self._name = name
+        self._opening = b"*4\r\n$%d\r\n%b" % (len(name), name)
+        self._firsts = firsts
+        self._seconds = seconds
+        self._max_last = max_last
         # The longest last argument that the fast path may take unseen by the
         # limits: -1, none at all, where its heads might pass them.
         self._longest = -1
         if max_arguments >= 4 and max_bulk >= _MAX_HEAD:
-            self._longest = min(max_bulk, max_size - 2 * _MAX_HEAD)
+            self._longest = min(max_last, max_bulk, max_size - 2 * _MAX_HEAD)
 
     def take(self):
         """Return what was asked in the bytes fed so far, in order, as a list of
 
-        (head, lasts)    the commands (*head, last) for each of lasts: those of a
-                         pipeline that differ in nothing but their last argument,
-                         and are of one length, come as one; any other alone
-        BadRequest       a request that is no command
-        ProtocolError    the end: nothing was or will be read behind it, and
-                         it is all that comes from now on
+        (runs, count, size)   `count` commands `name`, which took `size` bytes, as
+                              [(first, second, lasts)]: those that follow one another
+                              and differ in nothing but their last argument, which
+                              are of one length, come as one run, or as some
+        [argument, …]         any other command
+        BadRequest            a request that is no command
+        ProtocolError         the end: nothing was or will be read behind it, and
+                              it is all that comes from now on
         """
         taken = []
+        tried = 0
         while True:
             if not self._stack and not self._failed:
-                self._take_runs(taken)
+                tried = self._take_runs(taken, tried)
                 if self._pos == len(self._buffer):
                     self._drop_read()
                     return taken
@@ -518,34 +541,57 @@ class Requests(Parser):
         for argument in value:
             if not isinstance(argument, bytes):
                 return BadRequest("the arguments of a command are strings")
-        *head, last = value
-        return tuple(head), [last]
+        if self._is_for_runs(value):
+            return [(value[1], value[2], value[3:])], 1, self._dropped + self._pos - self._started
+        return value
 
-    def _take_runs(self, taken):
+    def _is_for_runs(self, command):
+        if len(command) != 4 or command[0].lower() != self._name or len(command[3]) > self._max_last:
+            return False
+        try:
+            self._firsts.check(command[1])
+            self._seconds.check(command[2])
+        except ValueError:
+            return False
+        return True
+
+    def _take_runs(self, taken, tried):
         """The fast path of `take`: what it can't read, it leaves as it was.
 
-        A regular expression and a look-up read the first command of a run; each
+        A regular expression and two look-ups read the first command of a run; each
         that follows with the same bytes before its data costs one comparison
-        and one slice.
+        and one slice.  Where none does, those behind it are split many at once.
+
+        tried   up to this byte that was tried: each is split once, or the time
+                for bytes that were made for it grew with their square
+        Returns the new `tried`.
         """
         buffer, pos = self._buffer, self._pos
         starts_with = buffer.startswith
+        runs = []
+        repeated = 0
         while True:
             match = _HEAD.match(buffer, pos)
             if match is None:
                 break
-            key, digits = match.groups()
-            head = _heads.get(key) or _split_head(key)
-            if head is None:
+            opening, first, second, digits = match.groups()
+            if opening != self._opening and opening.lower() != self._opening:
                 break
             size = int(digits)
             start = match.end()
             end = start + size
             if size > self._longest or not starts_with(CRLF, end):
                 break
+            try:
+                first, second = self._firsts[first], self._seconds[second]
+            except ValueError:
+                break
             lasts = [buffer[start:end]]
-            alike = buffer[pos:start]
-            pos = end + 2
+            runs.append((first, second, lasts))
+            began, pos = pos, end + 2
+            if pos == len(buffer):
+                break
+            alike = buffer[began:start]
             if starts_with(alike, pos):
                 step = len(alike) + size + 2
                 start += step
@@ -560,5 +606,39 @@ class Requests(Parser):
                     pos = end + 2
                 else:
                     pos = start - len(alike) + 2
-            taken.append((head, lasts))
-        self._pos = pos
+                repeated += len(lasts) - 1
+            elif size < len(_LENGTHS) and tried <= pos < len(buffer) - 3 * (pos - began):
+                tried = pos + _WINDOW
+                pos = self._split_commands(pos, tried, CRLF + opening + b"\r\n$", runs)
+        if runs:
+            taken.append((runs, len(runs) + repeated, pos - self._pos))
+            self._pos = pos
+        return tried
+
+    def _split_commands(self, pos, limit, between, runs):
+        """Take short commands from `pos` on, none beyond `limit`, each as a run; return the end of the last.
+
+        between   what stands between two of them, up to the length of the first argument
+
+        What was split there is right if all lengths are.  It ends before the first
+        command of which they aren't: that is for others to judge.
+        """
+        buffer, firsts, seconds, longest = self._buffer, self._firsts, self._seconds, self._longest
+        if not buffer.startswith(between, pos - 2):
+            return pos
+        if len(buffer) <= limit and buffer.endswith(CRLF):
+            commands = buffer[pos - 2:-2].split(between)[1:]
+        else:
+            commands = buffer[pos - 2:limit].split(between)[1:-1]       # the last one may be cut
+        before = len(runs)
+        try:
+            for command in commands:
+                first, second, rest = command.split(b"\r\n$", 2)
+                length, last = rest.split(CRLF, 1)
+                if not _LENGTHS[length] == len(last) <= longest:
+                    break
+                runs.append((firsts[first], seconds[second], (last,)))
+        except (KeyError, ValueError):
+            pass
+        count = len(runs) - before
+        return pos + count * len(between) + sum(map(len, commands[:count]))

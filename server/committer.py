@@ -24,9 +24,9 @@ _OKS = [_OK * n for n in range(257)]
 class Batch:
     """Publishes of any number of connections, in the order in which they take effect.
 
-    runs     [(stream, name, [data, …])]
+    runs     [(stream, name, (data, …))]
     owed     {connection: how many of the events are its own}
-    size     bytes of data
+    size     bytes of the requests
     refused  the store has said no, and so was answered
     """
 
@@ -38,14 +38,10 @@ class Batch:
         self.size = 0
         self.refused = False
 
-    def add(self, connection, runs):
-        """Add publishes of one connection; all data of a run is of one length."""
-        count = 0
-        for run in runs:
-            datas = run[2]
-            count += len(datas)
-            self.size += len(datas) * len(datas[0])
+    def add(self, connection, runs, count, size):
+        """Add `count` publishes of one connection, which came in `size` bytes."""
         self.runs += runs
+        self.size += size
         if connection in self.owed:
             self.owed[connection] += count
         else:

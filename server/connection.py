@@ -14,13 +14,16 @@ import threading
 import time
 from collections import deque
 
-from resp import Requests
+from resp import Known, Requests
+from store.names import check_name, check_stream
 
 from .outbox import Outbox
 
 # Room in a turn of replay for other connections: a worker serves so many
 # followers of one connection before it turns to the next connection.
 _AT_ONCE = 64
+
+_STREAMS, _NAMES = Known(check_stream), Known(check_name)
 
 
 class Connection:
@@ -47,7 +50,7 @@ class Connection:
         self.outbox = Outbox(send, lambda: on_blocked(self))
         self.limits = limits
         # The poller's own:
-        self.pending = deque()          # (head, lasts), BadRequest or ProtocolError, not executed yet
+        self.pending = deque()          # what Requests.take gave and isn't executed yet
         self.uncommitted = 0            # batches that hold publishes of this connection
         self.working = False            # a worker executes a command of this connection
         self.input_ended = False        # no more will come; it closes when all is answered
@@ -56,7 +59,8 @@ class Connection:
         self.mask = 0                   # what its socket is watched for; guarded by the outbox's lock
         self.lock = threading.Lock()
         self.subscriptions = {}         # selector -> Follower
-        self._requests = Requests(limits.max_arguments, limits.max_request_size, limits.max_request_size)
+        self._requests = Requests(b"publish", _STREAMS, _NAMES, limits.max_event_size, limits.max_arguments,
+                                  limits.max_request_size, limits.max_request_size)
         self._on_behind = on_behind
         self._behind = {}               # followers, as keys: an ordered set
         self._catching_up = False       # a worker has it, or will

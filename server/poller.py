@@ -27,7 +27,6 @@ from collections import deque
 
 import resp
 from resp import BadRequest, ProtocolError
-from store.names import check_name, check_stream
 
 from .commands import COMMANDS, execute, unknown
 from .committer import Batch, Committer
@@ -52,9 +51,6 @@ _COMMANDS = 64
 _ACCEPT = 256
 # Seconds without accepting after the system said that it has no more descriptors.
 _BACK_OFF = 0.1
-# Names found good are remembered, so many pairs of them, up to so many bytes.
-_MAX_CHECKED = 1 << 16
-_LONGEST_CHECKED = 256
 # Events that one poll returns at most.
 _EVENTS = 1000
 # Seconds that a stopping server gives clients to take their replies.
@@ -112,7 +108,6 @@ class Poller:
         self._input = memoryview(bytearray(min(RECEIVE, limits.max_pending_input)))
         self._batch = Batch()
         self._ready = []                # connections with something to execute
-        self._checked = {}              # heads of publishes that are in order
         self._soon = deque()            # functions for the next turn
         self._thread = threading.get_ident()    # in which `run` runs
         self._woken = False
@@ -371,40 +366,14 @@ class Poller:
     def _take_publishes(self, connection):
         """Move the publishes that come first to the batch."""
         pending = connection.pending
-        checked, longest = self._checked, self.limits.max_event_size
-        runs = []
-        while pending:
-            request = pending[0]
-            if type(request) is not tuple:
-                break
-            head, datas = request
-            if not (head in checked or self._is_in_order(head)) or len(datas[0]) > longest:
-                break
-            runs.append((head[1], head[2], datas))
-            pending.popleft()
-        if runs:
-            self._batch.add(connection, runs)
+        while pending and type(pending[0]) is tuple:
+            self._batch.add(connection, *pending.popleft())
 
     def _interrupt(self, connection):
         """Let others have their turn; this one goes on in the next, or when it has read what it is owed."""
         connection.outbox.flush()
         if not connection.outbox.blocked:
             self.call_soon(lambda: self._go_on(connection))
-
-    def _is_in_order(self, head):
-        """Whether it is the head of a publish that may be stored; if not, its own command says why."""
-        if len(head) != 3 or head[0].lower() != b"publish":
-            return False
-        try:
-            check_stream(head[1])
-            check_name(head[2])
-        except ValueError:
-            return False
-        if len(head[1]) + len(head[2]) <= _LONGEST_CHECKED:
-            if len(self._checked) >= _MAX_CHECKED:
-                self._checked.clear()
-            self._checked[head] = None
-        return True
 
     def _execute_one(self, connection, request):
         put = connection.outbox.put
@@ -415,18 +384,14 @@ class Poller:
         elif isinstance(request, BadRequest):
             put(resp.error(f"ERR {request}"))
         else:
-            head, lasts = request
-            if len(lasts) > 1:      # only publishes are executed many at once
-                connection.pending.extendleft([(head, [last]) for last in reversed(lasts[1:])])
-            arguments = [*head, lasts[0]]
             self.executed += 1
-            command = COMMANDS.get(arguments[0].lower())
+            command = COMMANDS.get(request[0].lower())
             if command is None:
-                put(unknown(arguments))
+                put(unknown(request))
             elif command.slow:
-                self._give_to_worker(connection, command, arguments)
+                self._give_to_worker(connection, command, request)
             else:
-                put(execute(command, self, connection, arguments))
+                put(execute(command, self, connection, request))
 
     def _give_to_worker(self, connection, command, arguments):
         connection.working = True

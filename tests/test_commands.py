@@ -12,7 +12,7 @@ from serving import (OK, Client, FailingDisk, Serving, SlowDisk, event, eventual
 
 import resp
 from resp import ErrorReply, Push
-from server import __version__, commands
+from server import __version__, commands, connection
 from server.commands import COMMANDS
 from store import CorruptSegment
 
@@ -197,12 +197,12 @@ def test_the_size_of_an_event_has_a_limit_and_the_limit_itself_is_allowed(tmp_pa
 
 
 def test_checked_names_are_forgotten_now_and_then_and_checked_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("server.poller._MAX_CHECKED", 3)
+    monkeypatch.setattr("resp._MAX_KNOWN", 3)
     with Serving(tmp_path / "db") as serving:
         client = serving.connect()
-        client.send(b"".join(publish(f"s{i % 5}", "d") for i in range(50)))
+        client.send(b"".join(publish(f"forgotten{i % 5}", "d") for i in range(50)))
         client.recv_exactly(OK * 50)
-        assert len(serving.poller._checked) <= 3
+        assert len(connection._STREAMS) <= 3
 
 
 # -- last-event-number, stream-names ------------------------------------------

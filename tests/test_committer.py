@@ -62,7 +62,7 @@ class Bench:
 
     def submit(self, client, *datas):
         batch = Batch()
-        batch.add(client, [(b"s", b"x", list(datas))])
+        batch.add(client, [(b"s", b"x", datas)], len(datas), 40 * len(datas))
         self.committer.submit(batch)
         return batch
 
@@ -86,13 +86,13 @@ def slow(monkeypatch):
 
 def test_a_batch_knows_whose_its_events_are_and_how_large_they_are():
     batch, one, other = Batch(), Client(), Client()
-    batch.add(one, [(b"s", b"x", [b"12", b"34"]), (b"t", b"x", [b"567"])])
-    batch.add(other, [(b"s", b"x", [b""])])
-    batch.add(one, [(b"s", b"x", [b"8"])])
-    assert batch.runs == [(b"s", b"x", [b"12", b"34"]), (b"t", b"x", [b"567"]), (b"s", b"x", [b""]),
+    batch.add(one, [(b"s", b"x", [b"12", b"34"]), (b"t", b"x", (b"567",))], 3, 120)
+    batch.add(other, [(b"s", b"x", [b""])], 1, 38)
+    batch.add(one, [(b"s", b"x", [b"8"])], 1, 39)
+    assert batch.runs == [(b"s", b"x", [b"12", b"34"]), (b"t", b"x", (b"567",)), (b"s", b"x", [b""]),
                           (b"s", b"x", [b"8"])]
     assert batch.owed == {one: 4, other: 1}
-    assert batch.size == 8
+    assert batch.size == 197
     assert one.uncommitted == other.uncommitted == 1
 
 
@@ -144,7 +144,7 @@ def test_the_thread_takes_one_batch_at_a_time_and_says_when_it_is_busy(slow):
     slow.store.gate.set()
     second.join(SECONDS)
     eventually(lambda: len(slow.done) == 2)
-    assert client.got == OK * 2 and [runs[0][2] for runs in slow.store.written] == [[b"1"], [b"2"]]
+    assert client.got == OK * 2 and [runs[0][2] for runs in slow.store.written] == [(b"1",), (b"2",)]
 
 
 def test_a_batch_behind_a_slow_one_goes_to_the_thread_and_those_behind_quick_ones_do_not(bench, monkeypatch):

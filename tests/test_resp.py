@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import resp
-from resp import BadRequest, ErrorReply, INCOMPLETE, Parser, ProtocolError, Push, Requests
+from resp import BadRequest, CRLF, ErrorReply, INCOMPLETE, Known, Parser, ProtocolError, Push
 from tests.naive_resp import read_all
 
 # Big enough to be out of the way, small enough that a test can reach them.
@@ -103,17 +103,35 @@ def take_all(requests, pieces):
                 return [*taken, ("the end", str(one))]
             if isinstance(one, BadRequest):
                 taken.append(("bad", str(one)))
+            elif isinstance(one, list):
+                taken.append(tuple(one))
             else:
-                head, lasts = one
-                taken.extend((*head, last) for last in lasts)
+                runs, count, size = one
+                commands = [("run", first, second, last) for first, second, lasts in runs for last in lasts]
+                assert len(commands) == count
+                requests.size += size
+                taken.extend(commands)
     return taken
+
+
+def refuse(string):
+    if string.startswith(b"bad"):
+        raise ValueError
+
+
+class Requests(resp.Requests):
+    """Those of a server in whose pipelines a command `set` comes; its arguments may be anything but bad."""
+
+    def __init__(self, name=b"set", **limits):
+        super().__init__(name, Known(refuse), Known(refuse), **limits)
+        self.size = 0       # bytes of what came in runs, as far as `take_all` saw
 
 
 class Plain(Requests):
     """Requests without its fast path."""
 
-    def _take_runs(self, taken):
-        pass
+    def _take_runs(self, taken, tried):
+        return tried
 
 
 def strings(count):
@@ -562,7 +580,7 @@ def test_random_bytes_raise_nothing_but_a_protocol_error_of_the_server(pieces):
     for piece in pieces:
         requests.feed(piece)
         for one in requests.take():
-            assert isinstance(one, (tuple, BadRequest, ProtocolError))
+            assert isinstance(one, (tuple, list, BadRequest, ProtocolError))
     assert take_all(Requests(), [b"".join(pieces)]) == take_all(Plain(), pieces)
 
 
@@ -729,7 +747,7 @@ class Counted(Requests):
 
 
 def test_a_long_string_in_small_pieces_is_joined_once_and_looked_at_once_a_piece():
-    data = resp.command("publish", "orders", "created", b"x" * (16 << 20))
+    data = resp.command("set", "orders", "created", b"x" * (16 << 20))
     pieces = [data[start:start + 4096] for start in range(0, len(data), 4096)]
     requests = Counted()
     (taken,) = take_all(requests, pieces)
@@ -759,21 +777,78 @@ def test_a_command_of_many_arguments_in_small_pieces_is_read_in_one_turn_an_argu
     assert requests.copied <= 3 * len(data)
 
 
-def test_alike_commands_cost_one_look_at_their_head(monkeypatch):
-    class CountedHead:
-        calls = 0
-
+@pytest.fixture
+def looks(monkeypatch):
+    """Where the head of a single command was looked for."""
+    class Head:
         def match(self, buffer, pos):
-            self.calls += 1
+            looks.append(pos)
             return head.match(buffer, pos)
 
-    head = resp._HEAD
-    counted = CountedHead()
-    monkeypatch.setattr(resp, "_HEAD", counted)
+    looks, head = [], resp._HEAD
+    monkeypatch.setattr(resp, "_HEAD", Head())
+    return looks
+
+
+def test_alike_commands_cost_one_look_at_their_head(looks):
     requests = Requests()
-    requests.feed(resp.command("publish", "orders", "created", "x" * 100) * 100)
-    assert requests.take() == [((b"publish", b"orders", b"created"), [b"x" * 100] * 100)]
-    assert counted.calls == 2
+    data = resp.command("set", "orders", "created", "x" * 100) * 100
+    requests.feed(data)
+    assert requests.take() == [([(b"orders", b"created", [b"x" * 100] * 100)], 100, len(data))]
+    assert looks == [0, len(data)]
+
+
+def test_commands_that_differ_cost_one_look_at_a_head(looks):
+    requests = Requests()
+    commands = [resp.command("set", f"s{i}", "created", "\r\n" * i) for i in range(100)]
+    requests.feed(b"".join(commands))
+    (runs, count, size), = requests.take()
+    assert [(*one[:2], *one[2]) for one in runs] == [(b"s%d" % i, b"created", b"\r\n" * i) for i in range(100)]
+    assert (count, size) == (100, sum(map(len, commands)))
+    assert looks == [0, size]
+
+
+def test_the_last_command_of_what_was_split_may_be_cut(looks):
+    commands = [resp.command("set", f"s{i}", "created", "data") for i in range(100)]
+    requests = Requests()
+    requests.feed(b"".join(commands)[:-1])
+    (runs, count, size), = requests.take()
+    assert (len(runs), count, size) == (99, 99, sum(map(len, commands[:99])))
+    assert looks == [0, size]
+
+
+class CountingSplits(Requests):
+    """Counts the bytes that it splits commands out of."""
+
+    split = 0
+
+    def _split_commands(self, pos, limit, between, runs):
+        self.split += min(limit, len(self._buffer)) - pos
+        return super()._split_commands(pos, limit, between, runs)
+
+
+INNER = resp.command("set", "s", "n", "inner")
+
+
+@pytest.mark.parametrize("made", [
+    lambda i: resp.command("set", f"s{i}", "n", b"x" + CRLF + INNER[:-2]),      # splits where none ends
+    lambda i: resp.command("set", f"s{i}", "n", b"x") + resp.command("ping") * (i % 2),
+    lambda i: resp.command("set", f"s{i}", "n", b"x") + b"*0\r\n" * (i % 3),
+    lambda i: resp.command("set", f"bad{i}" if i % 2 else "s", "n", b"x"),
+    lambda i: resp.command("set", f"s{i}", "n", b"x" * (1010 if i % 9 == 0 else 90))])
+def test_no_byte_is_split_twice_whatever_the_commands_are(made):
+    data = b"".join(map(made, range(2000)))
+    requests = CountingSplits()
+    assert take_all(requests, [data]) == take_all(Plain(), [data])
+    assert 0 < requests.split <= len(data)
+
+
+@pytest.mark.parametrize("size, splits", [(999, True), (1000, False)])
+def test_commands_with_long_data_are_not_split(size, splits):
+    data = b"".join(resp.command("set", f"s{i}", "n", b"x" * size) for i in range(10))
+    requests = CountingSplits()
+    assert take_all(requests, [data]) == take_all(Plain(), [data])
+    assert (requests.split > 0) == splits
 
 
 def test_a_bad_request_holds_no_frames():
@@ -807,28 +882,53 @@ def test_a_command_inside_an_array_is_no_command_wherever_it_is_split():
     inner = resp.command("set", "a", "b", "c")
     for pieces in every_split(b"*2\r\n" + inner * 2 + inner, most_pieces=2):
         assert take_all(Requests(), pieces) == [
-            ("bad", "the arguments of a command are strings"), (b"set", b"a", b"b", b"c")]
+            ("bad", "the arguments of a command are strings"), ("run", b"a", b"b", b"c")]
 
 
 def test_a_command_may_be_made_of_simple_strings():
-    assert take_all(Requests(), [b"*4\r\n+set\r\n+a\r\n$1\r\nb\r\n+c\r\n"]) == [(b"set", b"a", b"b", b"c")]
+    assert take_all(Requests(), [b"*4\r\n+set\r\n+a\r\n$1\r\nb\r\n+c\r\n"]) == [("run", b"a", b"b", b"c")]
 
 
 def test_commands_alike_but_for_their_last_argument_come_as_one():
     requests = Requests()
     lasts = [b"one", b"\r\n1", b"two"]
-    requests.feed(b"".join(resp.command("publish", "orders", "created", last) for last in lasts)
-                  + resp.command("publish", "orders", "created", "four")
-                  + resp.command("publish", "orders", "shipped", "four"))
-    assert requests.take() == [((b"publish", b"orders", b"created"), lasts),
-                               ((b"publish", b"orders", b"created"), [b"four"]),
-                               ((b"publish", b"orders", b"shipped"), [b"four"])]
+    data = (b"".join(resp.command("set", "orders", "created", last) for last in lasts)
+            + resp.command("set", "orders", "created", "four")
+            + resp.command("set", "orders", "shipped", "four"))
+    requests.feed(data)
+    runs = [(b"orders", b"created", lasts), (b"orders", b"created", [b"four"]), (b"orders", b"shipped", [b"four"])]
+    assert requests.take() == [(runs, 5, len(data))]
 
 
-def test_a_command_of_one_part_has_no_head():
-    requests = Requests()
-    requests.feed(strings(1))
-    assert requests.take() == [((), [b"a"])]
+@pytest.mark.parametrize("kind", [Requests, Plain])
+@pytest.mark.parametrize("arguments", [
+    ["get", "a", "b", "c"], ["set", "a", "b"], ["set", "a", "b", "c", "d"], ["set"],
+    ["set", "bad", "b", "c"], ["set", "a", "bad", "c"], ["set", "a", "b", "x" * 101]])
+def test_a_command_that_is_for_no_run_comes_alone(arguments, kind):
+    good = resp.command("set", "a", "b", "x" * 100)
+    requests = kind(max_last=100)
+    requests.feed(good + resp.command(*arguments) + good)
+    before, alone, behind = requests.take()
+    assert alone == [argument.encode() for argument in arguments]
+    assert [(b"a", b"b", [b"x" * 100])] == list(before[0]) == list(behind[0])
+
+
+@pytest.mark.parametrize("kind", [Requests, Plain])
+def test_a_command_for_runs_may_be_in_upper_case(kind):
+    data = b"".join(resp.command(name, stream, "b", "c") for name in ("set", "SET", "Set") for stream in "aaxyzxyz")
+    for pieces in ([data], split(data, range(len(data)))):
+        assert take_all(kind(), pieces) == [("run", stream.encode(), b"b", b"c") for stream in "aaxyzxyz" * 3]
+
+
+@pytest.mark.parametrize("kind", [Requests, Plain])
+def test_the_size_of_runs_is_that_of_their_commands(kind):
+    chance = random.Random(11)
+    data = b"".join(resp.command("set", chance.choice("ab"), "b", "x" * chance.choice([5, 9, 1500])) * times
+                    for times in [1, 1, 3, 1, 1, 1] * 20)
+    for places in ([], chance.sample(range(len(data)), 50)):
+        requests = kind()
+        take_all(requests, split(data, places))
+        assert requests.size == len(data)
 
 
 @pytest.mark.parametrize("bad, pos", [(b"PING\r\n", 34), (b"=3\r\ntxt\r\n", 38)])
@@ -837,7 +937,7 @@ def test_the_error_that_ends_reading_is_all_that_comes_from_then_on(bad, pos):
     requests = Requests()
     requests.feed(good + bad + good)
     command, error = requests.take()
-    assert command == ((b"set", b"a", b"b"), [b"c"])
+    assert command == ([(b"a", b"b", [b"c"])], 1, len(good))
     assert (type(error), error.pos, error.__traceback__) == (ProtocolError, pos, None)
     for _ in range(2):
         assert [str(one) for one in requests.take()] == [str(error)]
@@ -853,7 +953,7 @@ NASTY = [b"", b"\r\n", b"\r", b"x\r\n", b"\r\nx", b"*4\r\n$3\r\nset\r\n$1\r\na\r
 def test_data_that_looks_like_a_head_or_an_end_of_line_is_kept_as_it_is(data, kind):
     pipeline = resp.command("set", "a", "b", data) * 3
     for pieces in every_split(pipeline, most_pieces=2):
-        assert take_all(kind(), pieces) == [(b"set", b"a", b"b", data)] * 3
+        assert take_all(kind(), pieces) == [("run", b"a", b"b", data)] * 3
 
 
 # What the fast path could take for a head, with a length that isn't so.
@@ -884,39 +984,67 @@ def test_a_wrong_length_in_a_head_is_judged_as_on_the_plain_path(parts):
     data = good + b"*4\r\n" + parts + good * 2
     for _ in range(2):      # with the head unknown, and then perhaps known
         for pieces in ([data], split(data, range(len(data)))):
-            assert take_all(Requests(), pieces) == take_all(Plain(), [data])
+            assert take_all(Requests(b"a"), pieces) == take_all(Plain(b"a"), [data])
 
 
-@pytest.mark.parametrize("size", [1, 200, 256, 257, 990, 1000, 1024, 1025, 5000])
-def test_heads_of_any_size_are_taken(size):
-    pipeline = resp.command("set", "k" * size, "b", "c") * 3
-    assert take_all(Requests(), [pipeline]) == [(b"set", b"k" * size, b"b", b"c")] * 3
+@pytest.mark.parametrize("size", [1, 200, 250, 252, 253, 990, 1000, 1024, 1025, 5000])
+def test_arguments_of_any_size_are_taken(size):
+    pipeline = resp.command("set", "k" * size, "b", "c") * 3 + resp.command("set", "a", "k" * size, "c") * 3
+    assert take_all(Requests(), [pipeline]) == (
+        [("run", b"k" * size, b"b", b"c")] * 3 + [("run", b"a", b"k" * size, b"c")] * 3)
 
 
-def test_heads_that_are_kept_are_bounded_in_number_and_size(monkeypatch):
-    monkeypatch.setattr(resp, "_heads", {})
-    monkeypatch.setattr(resp, "_MAX_HEADS", 10)
+# How a first or second argument may stand on the wire; wrong, but for the first.
+@pytest.mark.parametrize("wire", [
+    b"2\r\nab", b"02\r\nab", b"+2\r\nab", b" 2\r\nab", b"2 \r\nab", b"1_0\r\nabcdefghij", b"-1\r\nab", b"\r\nab",
+    b"2\r\na", b"2\r\nabc", b"2", b"4\r\na\r\nb", b"2\r\nab\r\n$2\r\nab", b"5\r\na\r\n$b", b"0" * 18 + b"2\r\nab",
+    "\u0662\r\nab".encode(), b"0\r\n", b"-0\r\n", b"3\r\nbad"])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_strange_argument_between_commands_is_judged_as_on_the_plain_path(place, wire):
+    good = [b"*4\r\n$3\r\nset\r\n$1\r\n%b\r\n$1\r\nn\r\n$1\r\nd\r\n" % name for name in (b"a", b"b", b"c", b"d")]
+    parts = [b"1\r\ns", b"1\r\nn", b"1\r\nd"]
+    parts[place] = wire
+    strange = b"*4\r\n$3\r\nset\r\n$%b\r\n$%b\r\n$%b\r\n" % tuple(parts)
+    for at in range(5):
+        data = b"".join([*good[:at], strange, *good[at:], *good])
+        assert take_all(Requests(), [data]) == take_all(Plain(), [data])
+
+
+def test_strings_that_are_kept_are_bounded_in_number_and_size(monkeypatch):
+    monkeypatch.setattr(resp, "_MAX_KNOWN", 10)
+    requests = Requests()
+    known = requests._firsts
     for number in range(35):
-        for size in (1, 500, 2000):
+        for size in (1, 251, 252, 2000):
             name = f"{number}".rjust(size, "x")
             pipeline = resp.command("set", name, "b", "c") * 2
-            assert take_all(Requests(), [pipeline]) == [(b"set", name.encode(), b"b", b"c")] * 2
-        assert len(resp._heads) <= 10
-        assert max(map(len, resp._heads)) <= resp._MAX_KEPT_HEAD
-    assert len(resp._heads) == 5
+            assert take_all(requests, [pipeline]) == [("run", name.encode(), b"b", b"c")] * 2
+        assert len(known) <= 10
+        assert max(map(len, known)) <= resp._LONGEST_KNOWN
+    assert len(known) == 10
+    assert requests._seconds == {b"1\r\nb": b"b"}
 
 
-def test_threads_that_share_the_heads_take_each_its_own_commands(monkeypatch):
-    monkeypatch.setattr(resp, "_heads", {})
-    monkeypatch.setattr(resp, "_MAX_HEADS", 3)
+def test_what_is_not_in_order_is_checked_each_time_and_never_kept():
+    requests = Requests()
+    for _ in range(3):
+        assert take_all(requests, [resp.command("set", "bad", "b", "c")]) == [(b"set", b"bad", b"b", b"c")]
+    assert not requests._firsts
+
+
+def test_threads_that_share_the_known_strings_take_each_its_own_commands(monkeypatch):
+    monkeypatch.setattr(resp, "_MAX_KNOWN", 3)
+    known = Known(refuse)
     wrong = []
 
     def take_own(name):
         requests = Requests()
+        requests._firsts = requests._seconds = known
         for number in range(300):
-            head = (b"set", name, b"%d" % (number % 7))
-            if take_all(requests, [resp.command(*head, "x") * 2]) != [(*head, b"x")] * 2:
-                wrong.append(head)
+            commands = [(b"set", name, b"%d" % ((number + i) % 7), b"x" * i) for i in range(5)]
+            taken = take_all(requests, [b"".join(resp.command(*one) for one in commands)])
+            if taken != [("run", *one[1:]) for one in commands]:
+                wrong.append(taken)
 
     threads = [threading.Thread(target=take_own, args=(b"%d" % number,)) for number in range(4)]
     for thread in threads:
@@ -924,12 +1052,13 @@ def test_threads_that_share_the_heads_take_each_its_own_commands(monkeypatch):
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert len(resp._heads) <= 3 + len(threads)
+    assert len(known) <= 3 + len(threads)
 
 
 # Limits that four parts may pass in each of their places.
 TIGHT = [{name: limit} for name, limits in {
     "max_arguments": [3, 4], "max_bulk": [3, 7, 1023, 1024, 1025], "max_size": [36, 37, 38, 2048, 2049, 3000],
+    "max_last": [0, 3, 4, 1023],
 }.items() for limit in limits]
 
 
@@ -938,8 +1067,9 @@ def test_the_fast_path_takes_nothing_past_a_limit(limits):
     for place, size in itertools.product(range(4), [0, 3, 4, 7, 8, 950, 1023, 1024, 1025, 2030, 2960, 2970]):
         parts = [b"aa", b"bb", b"cc", b"dd"]
         parts[place] = b"x" * size
-        data = resp.command(*parts) * 2 + resp.command("a", "b", "c", "d")
-        assert take_all(Requests(**limits), [data]) == take_all(Plain(**limits), [data])
+        others = b"".join(resp.command(b"aa", b"b%d" % i, b"cc", b"d" * i) for i in range(9))
+        data = resp.command(*parts) * 2 + others + resp.command(*parts)
+        assert take_all(Requests(b"aa", **limits), [data]) == take_all(Plain(b"aa", **limits), [data])
 
 
 def test_arguments_may_be_as_many_as_the_limit_and_no_more():
@@ -949,41 +1079,64 @@ def test_arguments_may_be_as_many_as_the_limit_and_no_more():
         ("the end", "Protocol error at byte 32: found 6 elements in one value, expected no more than 5")]
 
 
-names = st.sampled_from([b"orders", b"users", b"s" * 300, b"", b"\n", b"a\r\nb", b"\xc3\xa9"])
+names = st.sampled_from([b"orders", b"users", b"u$2", b"s" * 300, b"", b"\n", b"\r", b"a\r\nb", b"a\r\n$1", b"\xc3\xa9",
+                         b"bad"])
 long = st.integers(0, 1200).map(lambda size: b"x" * size)
-payloads = st.binary(max_size=10) | st.sampled_from(NASTY) | long
-command = st.one_of(
-    st.tuples(st.just(b"publish"), names, st.sampled_from([b"created", b"shipped"]), payloads),
-    st.lists(payloads, min_size=1, max_size=6))
+payloads = st.binary(max_size=10) | st.sampled_from([*NASTY, INNER, CRLF + INNER, INNER[:-2]]) | long
+sets = st.tuples(st.sampled_from([b"set", b"set", b"set", b"SET"]), names,
+                 st.sampled_from([b"created", b"shipped", b"bad"]), payloads)
+command = st.one_of(sets, st.lists(payloads, min_size=1, max_size=6))
 alike = st.tuples(command, st.integers(1, 5)).map(lambda pair: resp.command(*pair[0]) * pair[1])
+
+
+@st.composite
+def strangely_encoded(draw):
+    """A command with a length that isn't as it should be, or a null in it."""
+    parts = [b"$%d\r\n%b\r\n" % (len(part), part) for part in draw(sets)]
+    place = draw(st.integers(0, 3))
+    digits, rest = parts[place][1:].split(CRLF, 1)
+    parts[place] = draw(st.sampled_from([
+        b"$-1\r\n", b"_\r\n", b"+%b" % rest, b"$00%b\r\n%b" % (digits, rest), b"$+%b\r\n%b" % (digits, rest),
+        b"$%b1\r\n%b" % (digits, rest), b"$%b\r\n" % digits, b"*1\r\n$%b\r\n%b" % (digits, rest)]))
+    return b"*4\r\n" + b"".join(parts)
+
+
+differing = st.lists(sets.map(lambda parts: resp.command(*parts)) | sets.map(lambda parts: resp.command(*parts))
+                     | st.integers(1, 900).map(lambda size: resp.command("set", "s", "n", b"y" * size))
+                     | strangely_encoded(), min_size=4, max_size=12).map(b"".join)
 no_command = st.sampled_from([data for data, _ in VALUES] + [b"*0\r\n", b"*1\r\n:1\r\n"])
 hostile = st.sampled_from([data for data, _, _ in HOSTILE])
 pipelines = st.lists(st.integers(0, 19).flatmap(lambda dice: (
-    alike if dice < 15 else no_command if dice < 19 else hostile)), max_size=12).map(b"".join)
+    differing if dice < 6 else alike if dice < 15 else no_command if dice < 19 else hostile)),
+    max_size=12).map(b"".join)
 limits = st.sampled_from([{}, {}, {}, *TIGHT])
+windows = st.sampled_from([60, 200, 700, resp._WINDOW])
 
 
-@given(pipelines, limits, st.data())
-@examples(150)
-def test_the_fast_path_takes_the_same_commands_as_the_plain_one_however_they_are_split(data, limits, draw):
+@given(pipelines, limits, windows, st.data())
+@examples(400)
+def test_the_fast_path_takes_the_same_commands_as_the_plain_one_however_they_are_split(data, limits, window, draw):
     places = draw.draw(st.lists(st.integers(0, len(data)), max_size=6))
     whole = take_all(Plain(**limits), [data])
     assert take_all(Plain(**limits), split(data, places)) == whole
-    assert take_all(Requests(**limits), split(data, places)) == whole
-    assert take_all(Requests(**limits), [data]) == whole
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resp, "_WINDOW", window)
+        assert take_all(Requests(**limits), split(data, places)) == whole
+        assert take_all(Requests(**limits), [data]) == whole
 
 
 def test_a_pipeline_split_at_any_two_bytes_gives_the_same_commands():
-    data = resp.command("set", "a", "b", "1") * 3 + b"*0\r\n" + resp.command("set", "a", "c", "\r\n") * 2
+    data = (resp.command("set", "a", "b", "1") * 3 + b"*0\r\n"
+            + b"".join(resp.command("set", name, "c", "\r\n") for name in "abcde"))
     whole = take_all(Plain(), [data])
-    assert len(whole) == 6
+    assert len(whole) == 9
     for pieces in every_split(data):
         assert take_all(Requests(), pieces) == whole
 
 
 def test_a_long_pipeline_in_pieces_of_any_size_gives_the_same_commands():
     chance = random.Random(6480)
-    commands = [(b"publish", b"s%d" % chance.randrange(30), chance.choice([b"made", b"sent"]),
+    commands = [(b"set", b"s%d" % chance.randrange(30), chance.choice([b"made", b"sent"]),
                  chance.choice(NASTY + [bytes(chance.randrange(300))])) for _ in range(2000)]
     data = b"".join(resp.command(*one) * chance.choice([1, 1, 3]) for one in commands)
     whole = take_all(Plain(), [data])
