@@ -22,7 +22,8 @@
 
 `Parser` turns bytes into values and remembers where it stopped, so that
 what was fed in many small pieces is joined once and read once.
-`Requests` is a Parser for the server's side: it yields commands.
+`Requests` is a Parser for the server's side: it yields commands, and many of one
+kind at once.
 """
 
 import re
@@ -440,8 +441,8 @@ _MAX_HEAD = 1024
 _MAX_KNOWN = 1 << 16
 _LONGEST_KNOWN = 256
 
-# Commands that differ are taken many at once, out of so many bytes, if their
-# last parts are short: the lengths that these may have, as they stand on the wire.
+# Commands that differ are split so many bytes at a time, if their last parts are
+# short: the lengths that these may have, as they stand on the wire.
 _WINDOW = 16 * 1024
 _LENGTHS = {b"%d" % length: length for length in range(1000)}
 
@@ -500,9 +501,9 @@ class Requests(Parser):
         """Return what was asked in the bytes fed so far, in order, as a list of
 
         (runs, count, size)   `count` commands `name`, which took `size` bytes, as
-                              [(first, second, lasts)]: those that follow one another
-                              and differ in nothing but their last argument, which
-                              are of one length, come as one run, or as some
+                              [(first, second, lasts)]: a run is one of them or some
+                              that follow one another and differ in nothing but
+                              their last arguments, which are of one length
         [argument, …]         any other command
         BadRequest            a request that is no command
         ProtocolError         the end: nothing was or will be read behind it, and
@@ -562,8 +563,8 @@ class Requests(Parser):
         that follows with the same bytes before its data costs one comparison
         and one slice.  Where none does, those behind it are split many at once.
 
-        tried   up to this byte that was tried: each is split once, or the time
-                for bytes that were made for it grew with their square
+        tried   bytes before this one were split: to split them again would take a
+                time that grows with the square of what was sent to that end
         Returns the new `tried`.
         """
         buffer, pos = self._buffer, self._pos
@@ -607,6 +608,7 @@ class Requests(Parser):
                 else:
                     pos = start - len(alike) + 2
                 repeated += len(lasts) - 1
+            # To split takes as long as to read three of them.
             elif size < len(_LENGTHS) and tried <= pos < len(buffer) - 3 * (pos - began):
                 tried = pos + _WINDOW
                 pos = self._split_commands(pos, tried, CRLF + opening + b"\r\n$", runs)
@@ -639,6 +641,6 @@ class Requests(Parser):
                     break
                 runs.append((firsts[first], seconds[second], (last,)))
         except (KeyError, ValueError):
-            pass
+            pass        # the plain path says what is wrong with it
         count = len(runs) - before
         return pos + count * len(between) + sum(map(len, commands[:count]))

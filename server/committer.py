@@ -24,7 +24,7 @@ _OKS = [_OK * n for n in range(257)]
 class Batch:
     """Publishes of any number of connections, in the order in which they take effect.
 
-    runs     [(stream, name, (data, …))]
+    runs     [(stream, name, datas)], a list or a tuple of what one event or more hold
     owed     {connection: how many of the events are its own}
     size     bytes of the requests
     refused  the store has said no, and so was answered
