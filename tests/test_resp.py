@@ -808,10 +808,11 @@ def test_commands_that_differ_cost_one_look_at_a_head(looks):
     assert looks == [0, size]
 
 
-def test_the_last_command_of_what_was_split_may_be_cut(looks):
+@pytest.mark.parametrize("cut", [1, 2, 3, 6, 7])
+def test_the_last_command_of_what_was_split_may_be_cut(looks, cut):
     commands = [resp.command("set", f"s{i}", "created", "data") for i in range(100)]
     requests = Requests()
-    requests.feed(b"".join(commands)[:-1])
+    requests.feed(b"".join(commands)[:-cut])
     (runs, count, size), = requests.take()
     assert (len(runs), count, size) == (99, 99, sum(map(len, commands[:99])))
     assert looks == [0, size]
@@ -824,7 +825,9 @@ class CountingSplits(Requests):
 
     def _split_commands(self, pos, limit, between, runs):
         self.split += min(limit, len(self._buffer)) - pos
-        return super()._split_commands(pos, limit, between, runs)
+        end = super()._split_commands(pos, limit, between, runs)
+        assert pos <= end <= limit
+        return end
 
 
 INNER = resp.command("set", "s", "n", "inner")
@@ -918,6 +921,20 @@ def test_a_command_for_runs_may_be_in_upper_case(kind):
     data = b"".join(resp.command(name, stream, "b", "c") for name in ("set", "SET", "Set") for stream in "aaxyzxyz")
     for pieces in ([data], split(data, range(len(data)))):
         assert take_all(kind(), pieces) == [("run", stream.encode(), b"b", b"c") for stream in "aaxyzxyz" * 3]
+
+
+def test_commands_in_upper_case_come_as_one_run():
+    requests = Requests()
+    requests.feed(resp.command("SET", "a", "b", "c") * 3)
+    assert [runs for runs, _, _ in requests.take()] == [[(b"a", b"b", [b"c"] * 3)]]
+
+
+@pytest.mark.parametrize("end", [b"xx", b"\r\r", b"\n\r", b"x\r\n"])
+def test_the_last_of_commands_that_differ_must_end_as_any_other(end):
+    data = b"".join(resp.command("set", f"s{i}", "n", "data") for i in range(9))[:-2] + end
+    *_, error = take_all(Requests(), [data])
+    assert error == take_all(Plain(), [data])[-1]
+    assert error[0] == "the end" and error[1].endswith("a string of 4 bytes is not followed by CR LF")
 
 
 @pytest.mark.parametrize("kind", [Requests, Plain])
