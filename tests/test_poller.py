@@ -224,7 +224,7 @@ def test_a_pipeline_to_many_streams_is_stored_and_answered_in_its_order(serving)
     client.recv_exactly(b"".join(replies))
     stored = [(one.stream.encode(), one.name.encode(), one.data) for one in serving.store.read_all(limit=1000)]
     assert stored == events
-    assert serving.poller.published == len(events)
+    eventually(lambda: serving.poller.published == len(events))
 
 
 def test_long_names_are_as_good_as_short_ones(serving):

@@ -846,6 +846,13 @@ def test_no_byte_is_split_twice_whatever_the_commands_are(made):
     assert 0 < requests.split <= len(data)
 
 
+def test_commands_are_split_a_window_at_a_time():
+    data = b"".join(resp.command("set", f"s{i}", "n", b"x" * 100) for i in range(500))
+    requests = CountingSplits()
+    assert take_all(requests, [data]) == take_all(Plain(), [data])
+    assert requests.split > 2 * resp._WINDOW
+
+
 @pytest.mark.parametrize("size, splits", [(999, True), (1000, False)])
 def test_commands_with_long_data_are_not_split(size, splits):
     data = b"".join(resp.command("set", f"s{i}", "n", b"x" * size) for i in range(10))
