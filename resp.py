@@ -21,7 +21,12 @@
     attribute   |       |1 CRLF, then key and value        dropped
 
 `Parser` turns bytes into values and remembers where it stopped, so that
-what was fed in many small pieces is joined once and read once.
+what was fed in many small pieces is joined once and read once.  A long bulk
+string is received to where it stays, if its driver can do so:
+
+    room = parser.room()            None: receive wherever, and feed that
+    parser.received(sock.recv_into(room))
+
 `Requests` is a Parser for the server's side: it yields commands, and many of one
 kind at once.
 """
@@ -33,6 +38,13 @@ CRLF = b"\r\n"
 # A line that isn't a bulk string (a length, a number, a name) may be this long.
 MAX_LINE = 64 * 1024
 MAX_DEPTH = 8
+
+# From this size on a bulk string is worth a receive of its own.
+LONG = 64 * 1024
+# Memory for a string that is still coming is taken as it comes, whatever length
+# was announced: this much to begin with, then so many times what is there.
+_FIRST_ROOM = 4096
+_GROWTH = 4
 
 # Digits are counted before they are read: int() and float() take time that
 # grows with the square of it.  A double needs no more than 1,100 on either side.
@@ -156,6 +168,47 @@ class _Open:
         self.items = []
 
 
+class _Coming:
+    """A bulk string that isn't whole yet.
+
+    kind   its type byte
+    head   bytes of its first line
+    size   bytes behind that line, CR LF at the end included; `have` of them are there
+    data   a view of those, and of room for more
+    """
+
+    __slots__ = ("kind", "head", "size", "have", "data")
+
+    def __init__(self, kind, head, size):
+        self.kind = kind
+        self.head = head
+        self.size = size
+        self.have = 0
+        self.data = memoryview(bytearray())
+
+    def take(self, data, pos):
+        """Copy what belongs to it from byte `pos` of `data` on; return where that ends."""
+        end = min(len(data), pos + self.size - self.have)
+        have = self.have + end - pos
+        if have > len(self.data):
+            self._make_room(have)
+        self.data[self.have:have] = memoryview(data)[pos:end]
+        self.have = have
+        return end
+
+    def room(self):
+        """A view to receive what comes next into, or None if that isn't worth it."""
+        if self.have == len(self.data) < self.size:
+            self._make_room(self.have)
+        room = self.data[self.have:]
+        return room if len(room) >= LONG else None
+
+    def _make_room(self, have):
+        data = memoryview(bytearray(min(self.size, max(_FIRST_ROOM, _GROWTH * have))))
+        data[:self.have] = self.data[:self.have]
+        self.data = data
+
+
 class Parser:
     """Bytes in, values out; the place in a half-read value is kept between feeds.
 
@@ -173,9 +226,8 @@ class Parser:
         self.max_size = max_size
         self._buffer = b""          # read from self._pos on
         self._pos = 0
-        self._later = bytearray()   # fed behind it, but too little to read on
-        self._need = 1              # unread bytes, below which get() can't move
-        self._dropped = 0           # bytes read and gone from the buffer's front
+        self._coming = None         # a bulk string that began before the buffer
+        self._dropped = 0           # bytes before the buffer's front, ever
         self._stack = []            # open aggregates, outermost first
         self._started = 0           # absolute byte where the top-level value began
         self._elements = 0          # values that its aggregates announced so far
@@ -187,32 +239,48 @@ class Parser:
         Call it when the values fed before were all taken: what is unread is
         copied each time, unless it waits for the rest of a bulk string.
         """
-        if not self._buffer:                # the usual: no copy
-            self._buffer = data
-            return
         if self._failed:
             return
-        if self.pending + len(data) < self._need:
-            self._later += data
-            return
-        if self._later:
-            data = self._later + data
-            self._later = bytearray()
-        left = self._buffer[self._pos:]
-        self._drop_read()
-        self._buffer = left + data
+        if self._buffer:
+            left = self._buffer[self._pos:]
+            self._drop_read()
+            self._buffer = left + data
+        elif self._coming is None:          # the usual: no copy
+            self._buffer = data
+        else:
+            self._feed_coming(data)
+
+    def _feed_coming(self, data):
+        taken = self._coming.take(data, 0)
+        if taken < len(data):
+            self._buffer = data
+            self._pos = taken
+        else:
+            self._dropped += taken
+
+    def room(self):
+        """Where to receive what comes next: a view, the whole of which is bytes of one string.
+
+        None where it is as well to receive elsewhere and `feed` that.
+        """
+        return None if self._coming is None else self._coming.room()
+
+    def received(self, count):
+        """The next `count` bytes, at least one, were written to the front of the `room` last asked for."""
+        self._coming.have += count
+        self._dropped += count
 
     def _drop_read(self):
         """Let go of the buffer.  An idle connection must not keep what it sent last."""
         self._dropped += self._pos
         self._pos = 0
         self._buffer = b""
-        self._need = 1
 
     @property
     def pending(self):
         """Bytes fed that no value was made of yet."""
-        return len(self._buffer) - self._pos + len(self._later)
+        unread = len(self._buffer) - self._pos
+        return unread if self._coming is None else unread + self._coming.head + self._coming.have
 
     @property
     def mid_value(self):
@@ -245,7 +313,6 @@ class Parser:
                 self._elements = 0
             value = self._read_one()
             if value is INCOMPLETE:
-                self._check_size(self.pending)
                 return INCOMPLETE
             if isinstance(value, _Open):
                 if value.left:
@@ -268,6 +335,8 @@ class Parser:
 
     def _read_one(self):
         """Read a scalar or the head of an aggregate, or nothing at all."""
+        if self._coming is not None:
+            return self._read_coming()
         buffer, pos = self._buffer, self._pos
         if pos >= len(buffer):
             self._drop_read()
@@ -281,6 +350,7 @@ class Parser:
             if len(buffer) - pos > MAX_LINE + 2:
                 self._check_size(MAX_LINE + 3)
                 raise self._fail(f"no end of line within {MAX_LINE} bytes")
+            self._check_size(len(buffer) - pos)
             return INCOMPLETE
         if self._dropped + end + 2 - self._started > self.max_size:
             raise self._too_large()
@@ -328,19 +398,44 @@ class Parser:
             return None
         end = after + size
         self._check_size(end + 2 - self._pos)
-        if len(self._buffer) < end + 2:
-            self._need = end + 2 - self._pos
+        buffer = self._buffer
+        if len(buffer) < end + 2:
+            self._coming = _Coming(kind, after - self._pos, size + 2)
+            self._coming.take(buffer, after)
+            self._pos = len(buffer)
+            self._drop_read()
             return INCOMPLETE
-        if self._buffer[end:end + 2] != CRLF:
-            raise self._fail(f"a string of {size} bytes is not followed by CR LF", end)
-        data = self._buffer[after:end]
+        if buffer[end:end + 2] != CRLF:
+            raise self._unended(size, end)
         self._pos = end + 2
+        return self._string(kind, buffer[after:end])
+
+    def _read_coming(self):
+        """Read the string that began before the buffer, if it is whole."""
+        coming = self._coming
+        if coming.have < coming.size:
+            return INCOMPLETE
+        self._coming = None
+        size = coming.size - 2
+        if coming.data[size:] != CRLF:
+            raise self._unended(size, self._pos - 2)
+        return self._string(coming.kind, self._value_of(coming.data[:size]))
+
+    def _value_of(self, view):
+        """What a string that came in parts is handed out as."""
+        return bytes(view)
+
+    def _unended(self, size, end):
+        return self._fail(f"a string of {size} bytes is not followed by CR LF", end)
+
+    def _string(self, kind, data):
+        """The value of a bulk string, which ends two bytes before `_pos`."""
         if kind == 36:      # $
             return data
         if kind == 33:      # !
-            return ErrorReply(data.decode("utf-8", "replace"))
+            return ErrorReply(str(data, "utf-8", "replace"))
         if data[3:4] != b":":
-            raise self._fail("a verbatim string without its three-letter format", after)
+            raise self._fail("a verbatim string without its three-letter format", self._pos - 2 - len(data))
         return data[4:]
 
     def _read_aggregate(self, kind, line, after):
@@ -503,7 +598,9 @@ class Requests(Parser):
         (runs, count, size)   `count` commands `name`, which took `size` bytes, as
                               [(first, second, lasts)]: a run is one of them or some
                               that follow one another and differ in nothing but
-                              their last arguments, which are of one length
+                              their last arguments, which are of one length.  These
+                              are bytes; a long one that came in parts is a read-only
+                              memoryview of where it was received
         [argument, …]         any other command
         BadRequest            a request that is no command
         ProtocolError         the end: nothing was or will be read behind it, and
@@ -512,7 +609,7 @@ class Requests(Parser):
         taken = []
         tried = 0
         while True:
-            if not self._stack and not self._failed:
+            if not self._stack and not self._coming and not self._failed:
                 tried = self._take_runs(taken, tried)
                 if self._pos == len(self._buffer):
                     self._drop_read()
@@ -540,11 +637,18 @@ class Requests(Parser):
         if not value:
             return BadRequest("a request without a command")
         for argument in value:
-            if not isinstance(argument, bytes):
+            if not isinstance(argument, (bytes, memoryview)):
                 return BadRequest("the arguments of a command are strings")
-        if self._is_for_runs(value):
-            return [(value[1], value[2], value[3:])], 1, self._dropped + self._pos - self._started
-        return value
+        *head, last = value
+        command = [*map(bytes, head), last]
+        if self._is_for_runs(command):
+            return [(command[1], command[2], [last])], 1, self._dropped + self._pos - self._started
+        command[-1] = bytes(last)
+        return command
+
+    def _value_of(self, view):
+        return bytes(view) if len(view) < LONG else view.toreadonly()
+
 
     def _is_for_runs(self, command):
         if len(command) != 4 or command[0].lower() != self._name or len(command[3]) > self._max_last:

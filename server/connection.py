@@ -73,6 +73,16 @@ class Connection:
         self.pending.extend(self._requests.take())
         self.active = time.monotonic()
 
+    def room(self):
+        """Where the socket's next bytes are to be received, for `received`; None: anywhere, for `receive`."""
+        return self._requests.room()
+
+    def received(self, size):
+        """`size` bytes from the socket are in the `room` that was asked for."""
+        self._requests.received(size)
+        self.pending.extend(self._requests.take())
+        self.active = time.monotonic()
+
     @property
     def wants_input(self):
         """Whether reading goes on: not while what was read waits, or what was answered isn't read."""

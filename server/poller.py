@@ -40,6 +40,8 @@ log = logging.getLogger("meilies.server")
 READ, WRITE, GONE = 1, 4, 8 | 16        # the bits are those of epoll and of poll
 
 RECEIVE = 256 * 1024
+# ... and this much to where it stays, if it is of a long string.
+RECEIVE_LONG = 1 << 20
 # A turn ends after receiving this much, and a batch that the committer isn't
 # ready for stops the poller at this size.
 TURN = 4 << 20
@@ -106,6 +108,7 @@ class Poller:
         self._committer = Committer(store, self.feeds, self._on_committed)
         # One buffer for all: `recv` would make one of this size for each request.
         self._input = memoryview(bytearray(min(RECEIVE, limits.max_pending_input)))
+        self._at_once = min(RECEIVE_LONG, limits.max_pending_input)
         self._batch = Batch()
         self._ready = []                # connections with something to execute
         self._soon = deque()            # functions for the next turn
@@ -270,8 +273,9 @@ class Poller:
     def _receive(self, connection, mask):
         """Take what a socket has; return how many bytes that was."""
         if mask & READ and connection.wants_input:
+            room = connection.room()
             try:
-                size = connection.socket.recv_into(self._input)
+                size = connection.socket.recv_into(self._input if room is None else room[:self._at_once])
             except BlockingIOError:
                 return 0
             except OSError as error:
@@ -279,7 +283,10 @@ class Poller:
                 self.close(connection)
                 return 0
             if size:
-                connection.receive(bytes(self._input[:size]))
+                if room is None:
+                    connection.receive(bytes(self._input[:size]))
+                else:
+                    connection.received(size)
                 if connection.pending:
                     self._ready.append(connection)
                 return size

@@ -48,6 +48,20 @@ def test_whole_requests_are_pending_and_a_part_of_one_is_not(connection):
     assert [type(one) for one in list(connection.pending)[1:]] == [tuple, BadRequest, ProtocolError]
 
 
+def test_the_rest_of_a_long_request_is_received_to_its_place(connection):
+    request = command("publish", "s", "x", bytes(1 << 20))
+    assert connection.room() is None
+    connection.receive(request[:500_000])
+    connection.room()[:200_000] = request[500_000:700_000]
+    connection.received(200_000)
+    assert not connection.pending
+    room = connection.room()
+    room[:] = request[700_000:]
+    connection.received(len(room))
+    assert list(connection.pending) == [([(b"s", b"x", [bytes(1 << 20)])], 1, len(request))]
+    assert (connection.unread, connection.room()) == (0, None)
+
+
 def test_it_wants_input_while_nothing_waits_and_what_it_is_owed_is_taken(connection, taker):
     assert connection.wants_input
     connection.receive(command("ping"))

@@ -194,6 +194,41 @@ def test_the_size_of_a_request_has_a_limit_which_is_allowed(tmp_path):
         assert read_all(client.sock).startswith(b"-ERR Protocol error at byte ")
 
 
+def test_long_requests_in_pieces_are_executed_as_short_ones_are(serving):
+    client, other = serving.connect(), serving.connect()
+    datas = ["%d" % size * size for size in (3, 70_000, 300_000, 1_000_000, 2)]
+    request = b"".join(publish("s", data) for data in datas) + resp.command("echo", datas[2])
+    thread = send_in_background(client, request[:-5])
+    assert client.recv_count(len(OK) * len(datas)) == OK * len(datas)
+    thread.join()
+    eventually(lambda: serving.connection_of(client).unread > 250_000)
+    other.recv_nothing()
+    client.send(request[-5:])
+    assert client.value() == datas[2].encode()
+    client.send(resp.command("subscribe", "s:0"))
+    expected = subscribed("s") + b"".join(event("s", i, "x", data) for i, data in enumerate(datas))
+    assert client.recv_count(len(expected)) == expected
+
+
+def test_a_long_event_reaches_a_follower_as_it_is_in_the_log(serving):
+    client, follower = serving.connect(), serving.connect()
+    follower.command("subscribe", "s", "$all")
+    follower.recv_exactly(subscribed("s") + subscribed("$all"))
+    client.send(publish("s", "x" * 500_000))
+    client.recv_exactly(OK)
+    expected = event("s", 0, "x", "x" * 500_000)
+    assert follower.recv_count(2 * len(expected)) == expected * 2
+
+
+def test_an_event_over_its_limit_is_refused_and_the_next_long_one_is_stored(tmp_path):
+    with Serving(tmp_path / "db", max_event_size=500_000) as serving:
+        client = serving.connect()
+        send_in_background(client, publish("s", "x" * 600_000) + publish("s", "y" * 500_000)).join()
+        assert client.value().args == ("ERR data of 600000 bytes, expected no more than 500000",)
+        assert client.value() == b"OK"
+        assert client.ask("last-event-number", "s")[2] == 0
+
+
 def test_connections_past_the_limit_are_turned_away_with_an_error_until_one_leaves(tmp_path, caplog):
     with Serving(tmp_path / "db", max_connections=2) as serving:
         first, second = serving.connect(), serving.connect()

@@ -3,6 +3,7 @@ import itertools
 import math
 import random
 import threading
+import tracemalloc
 import weakref
 
 import pytest
@@ -98,20 +99,49 @@ def take_all(requests, pieces):
     taken = []
     for piece in pieces:
         requests.feed(piece)
-        for one in requests.take():
-            if isinstance(one, ProtocolError):
-                return [*taken, ("the end", str(one))]
-            if isinstance(one, BadRequest):
-                taken.append(("bad", str(one)))
-            elif isinstance(one, list):
-                taken.append(tuple(one))
-            else:
-                runs, count, size = one
-                commands = [("run", first, second, last) for first, second, lasts in runs for last in lasts]
-                assert len(commands) == count
-                requests.size += size
-                taken.extend(commands)
+        taken += as_told(requests.note(requests.take()))
+        if taken and taken[-1][0] == "the end":
+            break
     return taken
+
+
+def as_told(taken):
+    """Runs as single commands, errors as their text."""
+    told = []
+    for one in taken:
+        if isinstance(one, ProtocolError):
+            told.append(("the end", str(one)))
+        elif isinstance(one, BadRequest):
+            told.append(("bad", str(one)))
+        elif isinstance(one, list):
+            assert all(type(argument) is bytes for argument in one)
+            told.append(tuple(one))
+        else:
+            runs, count, size = one
+            commands = [("run", first, second, last) for first, second, lasts in runs for last in lasts]
+            assert len(commands) == count
+            assert all(type(first) is type(second) is bytes for _, first, second, _ in commands)
+            told.extend(commands)
+    return told
+
+
+def receive_all(requests, data, sizes):
+    """The same, received as the poller does: pieces of `sizes`, over and over, where there is room for them."""
+    taken = []
+    pos = 0
+    for size in itertools.cycle(sizes):
+        piece = data[pos:pos + size]
+        room = requests.room()
+        if room is None:
+            requests.feed(piece)
+        else:
+            piece = piece[:len(room)]
+            room[:len(piece)] = piece
+            requests.received(len(piece))
+        pos += len(piece)
+        taken += as_told(requests.note(requests.take()))
+        if pos == len(data) or taken and taken[-1][0] == "the end":
+            return taken
 
 
 def refuse(string):
@@ -125,6 +155,10 @@ class Requests(resp.Requests):
     def __init__(self, name=b"set", **limits):
         super().__init__(name, Known(refuse), Known(refuse), **limits)
         self.size = 0       # bytes of what came in runs, as far as `take_all` saw
+
+    def note(self, taken):
+        self.size += sum(one[2] for one in taken if isinstance(one, tuple))
+        return taken
 
 
 class Plain(Requests):
@@ -731,7 +765,7 @@ def test_what_was_read_is_not_kept_by_an_idle_parser():
 # -- work and memory ---------------------------------------------------------
 
 class Counted(Requests):
-    """Counts its turns, and the bytes that it copies to join what was fed."""
+    """Counts its turns, and the bytes that it copies to read on behind what was fed before."""
 
     turns = 0
     copied = 0
@@ -742,28 +776,129 @@ class Counted(Requests):
 
     def feed(self, data):
         super().feed(data)
-        if self._buffer is not data and not self._later:
+        if self._buffer is not data:
             self.copied += len(self._buffer)
 
 
-def test_a_long_string_in_small_pieces_is_joined_once_and_looked_at_once_a_piece():
+@pytest.fixture
+def moved(monkeypatch):
+    """The bytes that were copied to a larger place, one number for each time."""
+    moved = []
+    make_room = resp._Coming._make_room
+
+    def counting(coming, have):
+        moved.append(coming.have)
+        make_room(coming, have)
+
+    monkeypatch.setattr(resp._Coming, "_make_room", counting)
+    return moved
+
+
+def test_a_long_string_in_small_pieces_is_put_together_as_it_comes_and_looked_at_once_a_piece(moved):
     data = resp.command("set", "orders", "created", b"x" * (16 << 20))
     pieces = [data[start:start + 4096] for start in range(0, len(data), 4096)]
     requests = Counted()
     (taken,) = take_all(requests, pieces)
     assert len(taken[-1]) == 16 << 20
     assert requests.turns <= len(pieces) + 6
-    assert requests.copied <= len(data) + 3 * 4096
+    assert requests.copied <= 3 * 4096
+    assert sum(moved) <= len(data) * 4 / 3
 
 
-def test_a_long_string_in_tiny_pieces_costs_no_more_memory_than_its_bytes():
+def test_a_long_string_in_tiny_pieces_costs_four_times_as_much_memory_as_came_at_most():
     parser = Parser()
     parser.feed(b"$1000000\r\n")
-    for _ in range(50_000):
+    for came in range(2, 100_000, 2):
         assert parser.get() is INCOMPLETE
         parser.feed(b"xy")
-    assert parser._later.__sizeof__() < 100_000 * 1.3
-    assert parser.pending == 100_010
+        assert len(parser._coming.data) <= max(4096, 4 * came)
+    assert parser.pending == 10 + came
+
+
+ANNOUNCED = resp.command("publish", "orders", "created", bytes(60 << 20))
+
+
+def test_strings_that_are_only_announced_cost_no_memory():
+    many = [Requests() for _ in range(300)]
+    tracemalloc.start()
+    try:
+        for requests in many:
+            requests.feed(ANNOUNCED[:100])
+            assert requests.take() == []
+            assert requests.room() is None
+        assert tracemalloc.get_traced_memory()[1] < 300 * 6000
+    finally:
+        tracemalloc.stop()
+
+
+def test_there_is_never_room_for_more_than_four_times_what_came():
+    requests = Requests()
+    came = 100_000
+    requests.feed(ANNOUNCED[:came])
+    while not requests.take():
+        room = requests.room()
+        if room is None:        # the end of it isn't worth a receive of its own
+            requests.feed(ANNOUNCED[came:])
+        else:
+            assert came + len(room) <= 4 * came
+            count = min(len(room), 100_000)
+            requests.received(count)
+            came += count
+    assert came > len(ANNOUNCED) - resp.LONG
+
+
+def test_a_long_argument_is_not_copied_once_it_is_received():
+    data = bytes(range(256)) * 4096
+    request = resp.command("set", "orders", "created", data)
+    requests = Requests()
+    requests.feed(request[:300_000])
+    assert requests.take() == []
+    room = requests.room()
+    room[:] = request[300_000:]
+    requests.received(len(room))
+    (([(first, second, (last,))], count, size),) = requests.take()
+    assert (first, second, count, size) == (b"orders", b"created", 1, len(request))
+    assert (type(last), last.readonly, last.obj) == (memoryview, True, room.obj)
+    assert last == data
+    assert (requests.pending, requests.room()) == (0, None)
+
+
+@pytest.mark.parametrize("parts", [
+    (b"a", bytes(1 << 18), b"b"), (bytes(1 << 18), b"b", b"c", bytes(1 << 18)), (bytes(1 << 18),)])
+def test_only_the_last_argument_of_a_run_comes_as_a_view(parts):
+    taken = receive_all(Requests(), resp.command(*parts), [1 << 16])
+    assert taken == [parts]
+    assert {type(one) for one in taken[0]} == {bytes}
+
+
+@pytest.mark.parametrize("kind, value", [
+    (b"$", b"txt:" + bytes(199_996)), (b"=", bytes(199_996)), (b"!", ErrorReply("txt:" + "\0" * 199_996))])
+def test_a_long_string_of_any_kind_that_came_in_parts_is_what_it_is_as_a_whole(kind, value):
+    parser = Parser()
+    data = kind + b"200000\r\ntxt:" + bytes(199_996) + b"\r\n"
+    parser.feed(data[:100_000])
+    assert parser.get() is INCOMPLETE
+    room = parser.room()
+    room[:] = data[100_000:]
+    parser.received(len(room))
+    parser.feed(b":1\r\n")
+    found = list(parser.values())
+    assert found == [value, 1]
+    assert type(found[0]) is type(value)
+
+
+def test_what_was_fed_after_an_error_in_a_string_that_came_in_parts_is_not_kept():
+    for rest in (b"cdXX", b"cdXX:1\r\n"):
+        parser = Parser()
+        parser.feed(b":1\r\n$4\r\nab")
+        assert list(parser.values()) == [1]
+        parser.feed(rest)
+        before = parser.pending
+        for _ in range(2):
+            with pytest.raises(ProtocolError, match="^Protocol error at byte 12: a string of 4 bytes is not"):
+                parser.get()
+            parser.feed(b":1\r\n")
+        assert parser.pending <= before
 
 
 def test_a_command_of_many_arguments_in_small_pieces_is_read_in_one_turn_an_argument_and_a_piece():
@@ -1147,6 +1282,31 @@ def test_the_fast_path_takes_the_same_commands_as_the_plain_one_however_they_are
         patch.setattr(resp, "_WINDOW", window)
         assert take_all(Requests(**limits), split(data, places)) == whole
         assert take_all(Requests(**limits), [data]) == whole
+
+
+@pytest.fixture
+def short_is_long(monkeypatch):
+    """Strings of 6 bytes are worth a receive of their own, and room grows from 2."""
+    monkeypatch.setattr(resp, "LONG", 6)
+    monkeypatch.setattr(resp, "_FIRST_ROOM", 2)
+
+
+@given(pipelines, limits, st.lists(st.integers(1, 300), min_size=1, max_size=6))
+@settings(examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_what_is_received_to_its_place_is_what_is_fed_however_it_is_split(short_is_long, data, limits, sizes):
+    whole = take_all(Plain(**limits), [data])
+    assert receive_all(Requests(**limits), data, sizes) == whole
+    assert receive_all(Plain(**limits), data, sizes) == whole
+
+
+def test_long_commands_in_pieces_of_any_size_are_received_whole():
+    chance = random.Random(6480)
+    commands = [(b"s", b"n", bytes([i]) * chance.choice([10, 60_000, 70_000, 300_000, 1_000_000]))
+                for i in range(40)]
+    data = b"".join(resp.command("set", *one) for one in commands)
+    for _ in range(5):
+        sizes = [chance.choice([3, 5000, 262_144, 1 << 20, 5 << 20]) for _ in range(7)]
+        assert receive_all(Requests(), data, sizes) == [("run", *one) for one in commands]
 
 
 def test_a_pipeline_split_at_any_two_bytes_gives_the_same_commands():

@@ -153,6 +153,20 @@ def test_thousands_of_unread_publishes_stop_their_own_client_alone(server):
         assert other.ask("last-event-number", "orders") == [b"last-event-number", b"orders", count]
 
 
+def test_large_requests_of_which_little_comes_cost_little_memory(server):
+    running = server("--sync", "no")
+    announced = resp.command("publish", "s", "x", bytes(60 * MIB))[:1000]
+    with Clients(running.port) as clients:
+        client = clients.join()
+        publish_big(client, 0, 10)
+        before = memory(running)
+        for _ in range(300):
+            clients.join().send(announced)
+        within(SECONDS, lambda: client.ask("client", "list").splitlines(),
+               lambda found: [b" qbuf=0 " in line for line in found] == [True] + [False] * 300)
+        assert memory(running) - before < 300 * 20_000
+
+
 @pytest.mark.parametrize("request_", [
     resp.command("stream-names"), resp.command("command", "docs"), resp.command("config", "get", "*", "*")],
     ids=["slow command", "command docs", "run of alike"])
