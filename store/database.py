@@ -77,7 +77,7 @@ class Batch:
 
     def records(self, i):
         """The records of drafts[i], of one stream each, as reading the log would give them."""
-        return record.decode(self._parts[i], 0, self._salt).runs()
+        return record.written(self._parts[i], self._salt).runs()
 
 
 class Store:

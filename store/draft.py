@@ -90,8 +90,11 @@ def drafts_of(runs, streams, new_stream, position, nexts):
         stream.next = number + count
         if count == 1:
             data = datas[0]
-            frame = b"*5\r\n+event\r\n+%b\r\n:%d\r\n+%b\r\n$%d\r\n%b\r\n" % (
-                name, number, event_name, len(data), data)
+            if len(data) > MAX_FRAMES:
+                frame, = record.frames(name, event_name, number, datas)
+            else:
+                frame = b"*5\r\n+event\r\n+%b\r\n:%d\r\n+%b\r\n$%d\r\n%b\r\n" % (
+                    name, number, event_name, len(data), data)
             size += len(frame)
             if size > MAX_PACK:
                 drafts.add_gathered(names, numbers, frames)

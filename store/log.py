@@ -395,7 +395,7 @@ class Log:
         if start + size > MAX_SIZE:
             raise ValueError(f"an append of {size} bytes, expected no more than {MAX_SIZE - HEADER_SIZE}")
         try:
-            self._write(tail, parts[0] if len(parts) == 1 else b"".join(parts))
+            self._write(tail, record.buffers(parts), size)
             self._marked = synced
             self._note(drafts, start)
         except StoreError:
@@ -405,12 +405,15 @@ class Log:
             raise
         return parts, tail.salt
 
-    def _write(self, tail, data):
+    def _write(self, tail, buffers, size):
         try:
-            self._files.write(tail.fd, data, tail.end)
+            if len(buffers) == 1:
+                self._files.write(tail.fd, buffers[0], tail.end)
+            else:
+                self._files.write_parts(tail.fd, buffers, tail.end)
         except OSError as error:
             raise self._taken_back(tail, error) from None
-        tail.end += len(data)
+        tail.end += size
         if not self._dirty or self._dirty[-1] is not tail:
             self._dirty.append(tail)
 
@@ -773,7 +776,8 @@ class Log:
         Returns whether the file is whole; without room, it is so without a mark.
         """
         try:
-            self._write(tail, record.encode_mark(tail.salt, self.next_position, self._clock()))
+            mark = record.encode_mark(tail.salt, self.next_position, self._clock())
+            self._write(tail, [mark], len(mark))
             tail.sync()
         except StoreFull as full:
             logger.warning("%s; closed without a mark", full)

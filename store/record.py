@@ -53,7 +53,7 @@ import sys
 import zlib
 from array import array
 from bisect import bisect_right
-from itertools import accumulate
+from itertools import accumulate, groupby
 from typing import NamedTuple
 
 MAGIC = b"\xffEV\x01"
@@ -99,6 +99,8 @@ _DETAIL = struct.Struct("<HHI")
 HEADER_SIZE = _HEADER.size + _U32.size
 
 MAX_ID = 0xFFFF
+
+_CRLF = b"\r\n"
 
 _STREAM_AT = len(b"*5\r\n+event\r\n+")
 _crc32 = zlib.crc32
@@ -298,8 +300,52 @@ class Record:
         return details
 
 
+class LongFrame:
+    """The frame of an event that is too long for a record with others.  Its data isn't copied."""
+
+    __slots__ = ("head", "data")
+
+    def __init__(self, head, data):
+        self.head = head
+        self.data = data
+
+    def __len__(self):
+        return len(self.head) + len(self.data) + len(_CRLF)
+
+
+class LongRecord:
+    """The bytes of a record with a LongFrame, as `buffers` that follow one another."""
+
+    __slots__ = ("buffers", "_size")
+
+    def __init__(self, buffers):
+        self.buffers = buffers
+        self._size = sum(map(len, buffers))
+
+    def __len__(self):
+        return self._size
+
+
+def buffers(records):
+    """The bytes of `records`, which `encode` made, in as few pieces as take no copy of long data."""
+    if len(records) == 1:
+        return records if type(records[0]) is bytes else records[0].buffers
+    if LongRecord not in map(type, records):
+        return [b"".join(records)]
+    pieces = []
+    for is_long, some in groupby(records, key=lambda one: type(one) is LongRecord):
+        if is_long:
+            for one in some:
+                pieces += one.buffers
+        else:
+            pieces.append(b"".join(some))
+    return pieces
+
+
 def frames(stream, name, number, datas):
     """The frames of events alike but for their data, the first one numbered `number`."""
+    if len(datas[0]) > MAX_FRAMES:
+        return [_frame(stream, name, n, data) for n, data in enumerate(datas, number)]
     if len(datas) == 1:
         data = datas[0]
         return [b"*5\r\n+event\r\n+%b\r\n:%d\r\n+%b\r\n$%d\r\n%b\r\n" % (
@@ -308,6 +354,11 @@ def frames(stream, name, number, datas):
     tail = b"\r\n+%b\r\n$" % name
     return [b"%b%d%b%d\r\n%b\r\n" % (head, n, tail, len(data), data)
             for n, data in enumerate(datas, number)]
+
+
+def _frame(stream, name, number, data):
+    head = b"*5\r\n+event\r\n+%b\r\n:%d\r\n+%b\r\n$%d\r\n" % (stream, number, name, len(data))
+    return LongFrame(head, data) if len(data) > MAX_FRAMES else b"%b%b\r\n" % (head, data)
 
 
 def _event_size(kind, flags):
@@ -335,7 +386,8 @@ def details(pairs):
 
 def encode(salt, number, position, clock, synced, frame_list, more=False, pairs=None, level=0, pack=None,
            clocks=None):
-    """The bytes of one record, whose first event has this number and position.
+    """The bytes of one record, whose first event has this number and position;
+    a LongRecord if its only frame is a LongFrame.
 
     frame_list   what `frames` made, at least one
     more         the next record belongs to the same append
@@ -347,6 +399,8 @@ def encode(salt, number, position, clock, synced, frame_list, more=False, pairs=
     count = len(frame_list)
     if count == 1:
         frame = frame_list[0]
+        if type(frame) is LongFrame:
+            return _encode_long(salt, number, position, clock, synced, frame, more, pairs, level)
         frames_size = len(frame)
         body = frame + _U32.pack(frames_size)
     else:
@@ -374,6 +428,41 @@ def encode(salt, number, position, clock, synced, frame_list, more=False, pairs=
     header = _HEADER.pack(MAGIC, kind, 0, flags, len(stored), count, frames_size, size,
                           number, position, clock, synced, _crc32(stored))
     return b"%b%b%b" % (header, _U32.pack(_crc32(header, salt)), stored)
+
+
+def _encode_long(salt, number, position, clock, synced, frame, more, pairs, level):
+    """`encode` of one LongFrame: the LongRecord."""
+    flags = MORE if more else 0
+    behind = _CRLF + _U32.pack(len(frame))
+    if pairs is not None:
+        flags |= DETAILS
+        behind += details(pairs)
+    body = [frame.head, frame.data, behind]
+    stored = size = sum(map(len, body))
+    if level:
+        zipper = zlib.compressobj(level)
+        zipped = b"".join([zipper.compress(part) for part in body]) + zipper.flush()
+        if len(zipped) < size:
+            flags |= ZIPPED
+            body, stored = [zipped], len(zipped)
+    checksum = 0
+    for part in body:
+        checksum = _crc32(part, checksum)
+    header = _HEADER.pack(MAGIC, EVENTS, 0, flags, stored, 1, len(frame), size,
+                          number, position, clock, synced, checksum)
+    return LongRecord([header + _U32.pack(_crc32(header, salt)) + body[0], *body[1:]])
+
+
+def written(encoded, salt):
+    """The Record that `encode` made, as `decode` would give it."""
+    if type(encoded) is not LongRecord:
+        return decode(encoded, 0, salt)
+    head, *rest = encoded.buffers
+    _, kind, _, flags, _, count, frames_size, size, number, position, clock, synced, _ = _header(head, 0, salt)
+    body = b"".join([head[HEADER_SIZE:], *rest])
+    if flags & ZIPPED:
+        body = _inflate(body, size)
+    return Record(kind, flags, len(encoded), count, number, position, clock, synced, body, frames_size)
 
 
 def encode_mark(salt, position, clock):

@@ -163,6 +163,9 @@ class Disk(Files):
         self._called("write", self._paths[fd], half)
         super().write(fd, data, pos)
 
+    def write_parts(self, fd, parts, pos):
+        self.write(fd, b"".join(parts), pos)
+
     def sync(self, fd):
         self._called("sync", self._paths[fd])
 
@@ -289,4 +292,4 @@ def everything(store):
 def one_record(salt, stream=b"s", number=0, position=0, synced=0, datas=(b"data",), **more):
     """The bytes of a record, as the log would write it."""
     frames = record.frames(stream, b"n", number, list(datas))
-    return record.encode(salt, number, position, 1, synced, frames, **more)
+    return b"".join(record.buffers([record.encode(salt, number, position, 1, synced, frames, **more)]))

@@ -198,6 +198,9 @@ class FailingDisk(Files):
             raise self.write_error
         super().write(fd, data, pos)
 
+    def write_parts(self, fd, parts, pos):
+        self.write(fd, b"".join(parts), pos)
+
     def sync(self, fd):
         if self.sync_error:
             raise self.sync_error

@@ -3,9 +3,11 @@
 import os
 import stat
 
+import disk
 import pytest
+import serving
 
-from store.files import FILE_MODE, FOLDER_MODE, Files
+from store.files import FILE_MODE, FOLDER_MODE, Files, _join_and_write
 
 files = Files()
 
@@ -36,6 +38,49 @@ def test_a_short_write_is_gone_on_with(fd, monkeypatch):
     monkeypatch.setattr(os, "pwrite", short(os.pwrite, 3))
     files.write(fd, b"0123456789", 2)
     assert files.read(fd, 99, 2) == b"0123456789"
+
+
+PARTS = [b"012", b"", memoryview(b"3456789"), bytearray(b"abc"), b""]
+
+
+@pytest.mark.parametrize("parts", [PARTS, PARTS[:1], [], [b""], [b"", b""], [b"%03d" % i for i in range(5000)]])
+def test_parts_are_written_one_behind_the_other(fd, parts):
+    files.write_parts(fd, parts, 2)
+    assert files.read(fd, 99_999, 0).lstrip(b"\0") == b"".join(parts)
+    assert files.size(fd) in (0, 2 + len(b"".join(parts)))
+
+
+@pytest.mark.parametrize("most", range(1, 15))
+def test_a_short_write_of_parts_is_gone_on_with(fd, monkeypatch, most):
+    monkeypatch.setattr("store.files._pwritev", lambda fd, parts, pos: os.pwrite(fd, b"".join(parts)[:most], pos))
+    files.write_parts(fd, PARTS, 2)
+    assert files.read(fd, 99, 2) == b"0123456789abc"
+
+
+def test_parts_are_joined_where_the_system_does_not_take_them(fd, monkeypatch):
+    monkeypatch.setattr("store.files._pwritev", _join_and_write)
+    files.write_parts(fd, PARTS, 2)
+    assert files.read(fd, 99, 2) == b"0123456789abc"
+
+
+def test_no_call_is_given_more_parts_than_the_system_takes(fd, monkeypatch):
+    given = []
+
+    def pwritev(fd, parts, pos):
+        given.append(len(parts))
+        return os.pwritev(fd, parts, pos)
+
+    monkeypatch.setattr("store.files._pwritev", pwritev)
+    monkeypatch.setattr("store.files._MOST_PARTS", 2)
+    files.write_parts(fd, PARTS, 0)
+    assert files.read(fd, 99, 0) == b"0123456789abc"
+    assert given == [2, 2]
+
+
+def test_who_stands_in_for_write_stands_in_for_write_parts():
+    stand_ins = [kind for kind in Files.__subclasses__() if "write" in vars(kind)]
+    assert {disk.Disk, serving.FailingDisk} <= set(stand_ins)
+    assert [kind for kind in stand_ins if "write_parts" not in vars(kind)] == []
 
 
 def test_a_short_read_is_gone_on_with(fd, monkeypatch):

@@ -352,6 +352,34 @@ def test_running_out_of_memory_while_counting_refuses_the_next_append(open_store
     assert store.epoch == 1
 
 
+LONG = bytes(range(256)) * 1000
+
+
+def test_short_and_long_events_of_one_append_are_one_write_in_order(open_store, disk):
+    store = open_store()
+    before = disk.count("write")
+    expected = [b"one", LONG, b"two", b"three", LONG[1:], memoryview(LONG)[2:], b"four"]
+    store.append_many("s", [("n", data) for data in expected])
+    assert disk.count("write") == before + 1
+    assert datas(store) == expected
+    store.close()
+    assert datas(open_store()) == expected
+
+
+@pytest.mark.parametrize("level", [0, 6])
+def test_an_append_with_a_long_event_that_is_cut_short_is_taken_back(open_store, disk, level):
+    store = open_store(compression=level)
+    store.append("s", "n", b"zero")
+    disk.refuse("write", errno.ENOSPC)
+    with pytest.raises(StoreFull):
+        store.append_many("s", [("n", b"short"), ("n", LONG), ("n", b"short")])
+    assert datas(store) == [b"zero"]
+    assert store.append_many("s", [("n", LONG), ("n", b"short")]) == (1, 1)
+    assert datas(store) == [b"zero", LONG, b"short"]
+    store.close()
+    assert datas(open_store()) == [b"zero", LONG, b"short"]
+
+
 def test_running_out_of_memory_before_the_write_takes_no_number(open_store, monkeypatch):
     store = open_store()
     frames = record.frames

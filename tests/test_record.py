@@ -1,5 +1,6 @@
 """store/record.py: what bytes are a record, and what bytes are not."""
 
+import random
 import struct
 import sys
 import zlib
@@ -135,6 +136,65 @@ def test_a_pack_that_has_no_room_for_its_columns_is_no_record():
     size = len(data) - 64
     with pytest.raises(BadRecord, match="contradict"):
         decoded(with_header(data, stored=size - 1, size=size - 1))
+
+
+# -- long events ------------------------------------------------------------------
+
+LONG = b"long again and again " * 4000
+
+
+@pytest.mark.parametrize("more", [
+    {}, {"more": True}, {"pairs": [(b"id", b"metadata")]}, {"level": 6}, {"level": 6, "pairs": [(b"id", b"")]}])
+@pytest.mark.parametrize("data", [LONG, memoryview(LONG), random.Random(6480).randbytes(len(LONG))],
+                         ids=["bytes", "view", "random"])
+def test_the_record_of_a_long_event_is_that_of_a_short_one_but_longer(data, more, monkeypatch):
+    long = encoded([data], **more)
+    monkeypatch.setattr(record, "MAX_FRAMES", 1 << 20)
+    plain = encoded([data], **more)
+    assert (type(long), type(plain)) == (record.LongRecord, bytes)
+    joined = b"".join(long.buffers)
+    assert len(long) == len(joined)
+    found, expected = decoded(joined), decoded(plain)
+    for name in ("flags", "number", "position", "clock", "synced", "stream", "body", "frames_size"):
+        assert getattr(found, name) == getattr(expected, name)
+    assert list(found.events()) == list(expected.events())
+    if "level" not in more:
+        assert joined == plain
+
+
+@pytest.mark.parametrize("datas, level", [([LONG], 0), ([LONG], 6), ([b"a", b"bb"], 0), ([b"a" * 99], 6)])
+def test_what_was_written_is_what_will_be_read(datas, level):
+    one = encoded(datas, level=level, pairs=[(b"id", b"")] * len(datas))
+    found, expected = record.written(one, SALT), decoded(b"".join(record.buffers([one])))
+    for name in record.Record.__slots__[:10]:
+        assert getattr(found, name) == getattr(expected, name)
+
+
+def test_long_data_is_not_copied_before_it_is_written():
+    before, data, behind = record.buffers([encoded([LONG])])
+    assert data is LONG
+    assert len(before) + len(behind) < 200
+
+
+def test_short_records_are_joined_between_long_ones():
+    short, long = encoded(), encoded([LONG])
+    for records, count in (([short], 1), ([short, short], 1), ([long], 3), ([short, short, long, long, short], 8),
+                           ([long, short, long], 7)):
+        buffers = record.buffers(records)
+        assert len(buffers) == count
+        assert b"".join(buffers) == b"".join(one if one is short else b"".join(long.buffers) for one in records)
+
+
+def test_only_an_event_too_long_for_a_record_with_others_has_a_long_frame():
+    datas = [bytes(record.MAX_FRAMES + 1), b"short", bytes(record.MAX_FRAMES), bytes(record.MAX_FRAMES + 1)]
+    frames = record.frames(b"s", b"n", 7, datas)
+    assert [type(one) for one in frames] == [record.LongFrame, bytes, bytes, record.LongFrame]
+    assert [len(one) for one in frames] == [
+        len(record.frames(b"s", b"n", number, [data])[0]) for number, data in enumerate(datas, 7)]
+    assert frames[1] == record.frames(b"s", b"n", 8, [b"short"])[0]
+    head = b"*5\r\n+event\r\n+s\r\n:%d\r\n+n\r\n$65537\r\n"
+    assert (frames[0].head, frames[3].head) == (head % 7, head % 10)
+    assert frames[3].data is datas[3]
 
 
 # -- a part of a record -----------------------------------------------------------
