@@ -26,6 +26,9 @@ log = logging.getLogger("meilies.server")
 # Descriptors for all that is not a connection: segments, index, epoll, logs.
 SPARE_DESCRIPTORS = 64
 
+# Of the memory that was freed, twice so many bytes wait to be used again.
+REUSED = 16 << 20
+
 
 class EventServer(socketserver.ThreadingTCPServer):
     """A ThreadingTCPServer whose connections are parked until they have something to say.
@@ -52,8 +55,21 @@ class EventServer(socketserver.ThreadingTCPServer):
         self.poller.stop()
 
 
+def keep_freed_memory():
+    """Have glibc's malloc keep what is freed for what is allocated next.
+
+    Otherwise it gives it back and asks for it again, and a fault for each page
+    costs more than all copies of a long event: those of 70 KB took twice as much
+    of the processor.  It takes the largest block that was ever freed for what is
+    usual (mallopt(3), M_MMAP_THRESHOLD).  This one is never touched, so it takes
+    no memory.  To other allocators it is nothing.
+    """
+    bytes(REUSED)
+
+
 def main(argv=None, environ=os.environ):
     """Run the server; return the exit code."""
+    keep_freed_memory()
     chosen = options.parse(sys.argv[1:] if argv is None else argv, environ)
     logging.basicConfig(stream=sys.stderr, level=chosen.log_level.upper(),
                         format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -1,6 +1,7 @@
 """The program: how it starts, what it refuses, and how it ends."""
 
 import os
+import platform
 import re
 import resource
 import signal
@@ -264,6 +265,30 @@ def test_an_error_is_explained_in_one_line():
     assert explained(PermissionError(13, "Permission denied", "/db")) == "not started: /db: Permission denied"
     assert explained(OSError(24, "Too many open files")) == "not started: Too many open files"
     assert explained(OSError("odd")) == "odd"
+
+
+FAULTS = """
+import resource, meilies_server
+if {keeps}:
+    meilies_server.keep_freed_memory()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(50):
+    [bytes([place]) * (4 << 20) for place in range(4)]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def page_faults(keeps):
+    """The pages that a program asks the system for while it allocates 4 x 4 MiB, 50 times."""
+    ran = subprocess.run([sys.executable, "-c", FAULTS.format(keeps=keeps)], cwd=ROOT, check=True,
+                         env=clean_environ(), capture_output=True, timeout=SECONDS)
+    return int(ran.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is about glibc's malloc")
+def test_memory_that_is_freed_is_used_again_and_not_asked_for_anew():
+    pages = (16 << 20) // resource.getpagesize()
+    assert page_faults(keeps=True) < 5 * pages < page_faults(keeps=False)
 
 
 def test_main_returns_the_exit_code_and_serves_until_it_is_told_to_stop(tmp_path, capsys):
