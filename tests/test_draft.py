@@ -22,9 +22,14 @@ def drafted(runs, position=0, streams=None):
 
 def events_of(draft):
     """[(stream, number, frame)] of a draft."""
+    frames = list(map(as_bytes, draft.frames))
     if draft.pack is None:
-        return [(draft.stream, draft.number + i, frame) for i, frame in enumerate(draft.frames)]
-    return list(zip(*draft.pack, draft.frames))
+        return [(draft.stream, draft.number + i, frame) for i, frame in enumerate(frames)]
+    return list(zip(*draft.pack, frames))
+
+
+def as_bytes(frame):
+    return frame.head + frame.data + b"\r\n" if isinstance(frame, record.LongFrame) else frame
 
 
 def singles(count, stream=b"s", size=100):
@@ -38,7 +43,8 @@ def test_every_event_is_in_one_draft_in_order_with_its_number(runs, position):
     for stream, name, datas in runs:
         for data in datas:
             number = heads[stream] = heads.get(stream, -1) + 1
-            expected.append((stream, number, record.frames(stream, name, number, [data])[0]))
+            frame, = record.frames(stream, name, number, [data])
+            expected.append((stream, number, as_bytes(frame)))
 
     streams = {}
     drafts, nexts = drafted(runs, position, streams)
