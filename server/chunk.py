@@ -8,6 +8,7 @@ log holds, unless the follower wants more (`recorded`) or speaks RESP3 (pushes).
 """
 
 from bisect import bisect_right
+from itertools import accumulate
 from typing import NamedTuple
 
 
@@ -27,36 +28,27 @@ class Form(NamedTuple):
 class Chunk:
     """Frames in one form of the events with keys in [first, stop), those that it leaves out excepted.
 
-    Made by `chunk_of`.
+    count   of the frames
+
+    Made by the functions below.
     """
 
-    __slots__ = ("first", "stop", "form", "data", "_keys", "_ends", "_parts", "_frames")
+    __slots__ = ("first", "stop", "form", "data", "count", "_ends", "_keys")
 
-    def __init__(self, first, stop, form, data, keys, ends=None, parts=None, frames=None):
+    def __init__(self, first, stop, form, data, ends, keys=None):
         self.first = first
         self.stop = stop
         self.form = form
         self.data = data
-        self._keys = keys           # the key of each frame, rising
-        self._ends = ends           # where each frame ends in `data`, or None: worked out from
-        self._parts = parts         # (record, its first event here, the one after its last),
-        self._frames = frames       # or from the Frames whose data it is
-
-    @property
-    def count(self):
-        return len(self._keys)
+        self.count = stop - first if keys is None else len(keys)
+        self._ends = ends           # where each frame ends in `data`, or a function that works it out
+        self._keys = keys           # the key of each frame, rising, or None: none is left out
 
     @property
     def ends(self):
-        if self._ends is None and self._frames is not None:
-            self._ends = self._frames.ends
-        if self._ends is None:
-            self._ends = []
-            base = 0
-            for one, start, stop in self._parts:
-                skipped = one.ends[start - 1] if start else 0
-                self._ends += [base + end - skipped for end in one.ends[start:stop]]
-                base = self._ends[-1]
+        """Where each frame ends in `data`: needed only if the data isn't sent as a whole."""
+        if callable(self._ends):
+            self._ends = self._ends()
         return self._ends
 
     def cut(self, taken):
@@ -68,19 +60,22 @@ class Chunk:
 
     def key_after(self, begun):
         """The key to go on from when the first `begun` frames were sent."""
-        return self.stop if begun == len(self._keys) else self._keys[begun]
+        if begun == self.count:
+            return self.stop
+        return self.first + begun if self._keys is None else self._keys[begun]
 
     def between(self, first, stop):
         """The part of it with keys in [first, stop)."""
         if first <= self.first and stop >= self.stop:
             return self
         first, stop = max(first, self.first), min(stop, self.stop)
-        start = _count_below(self._keys, first)
-        end = _count_below(self._keys, stop)
+        keys = range(self.first, self.stop) if self._keys is None else self._keys
+        start = _count_below(keys, first)
+        end = _count_below(keys, stop)
         ends = self.ends
         base = ends[start - 1] if start else 0
         data = self.data[base:ends[end - 1] if end else 0]
-        return Chunk(first, stop, self.form, data, self._keys[start:end], [e - base for e in ends[start:end]])
+        return Chunk(first, stop, self.form, data, [e - base for e in ends[start:end]], keys[start:end])
 
 
 def _count_below(keys, key):
@@ -106,14 +101,34 @@ def chunk_of(records, first, stop, by_position, form):
     if form.prefix or form.recorded:
         return _encoded(parts, first, stop, by_position, form)
     data = b"".join([one.frames(begin, end) for one, begin, end in parts])
-    chunk = Chunk(first, stop, form, data, range(first, stop), parts=parts)
+    chunk = Chunk(first, stop, form, data, lambda: _ends_of(parts))
     return _as_pushes(chunk) if form.push else chunk
+
+
+def _ends_of(parts):
+    """Where the frames end in the data of (record, its first event here, the one after its last), …"""
+    ends = []
+    base = 0
+    for one, start, stop in parts:
+        skipped = one.ends[start - 1] if start else 0
+        ends += [base + end - skipped for end in one.ends[start:stop]]
+        base = ends[-1]
+    return ends
 
 
 def chunk_of_frames(frames, first, stop, form):
     """The same of Frames, for forms that are the bytes of the log, or nearly so."""
-    chunk = Chunk(frames.first, frames.stop, form, frames.data, range(frames.first, frames.stop), frames=frames)
-    chunk = chunk.between(first, stop)
+    chunk = Chunk(frames.first, frames.stop, form, frames.data, lambda: frames.ends).between(first, stop)
+    return _as_pushes(chunk) if form.push else chunk
+
+
+def chunk_at_hand(frames, first, form):
+    """The same of frames (bytes) that follow one another, the first with the key `first`."""
+    if len(frames) == 1:
+        data = frames[0]
+        chunk = Chunk(first, first + 1, form, data, (len(data),))
+    else:
+        chunk = Chunk(first, first + len(frames), form, b"".join(frames), lambda: list(accumulate(map(len, frames))))
     return _as_pushes(chunk) if form.push else chunk
 
 
@@ -138,7 +153,7 @@ def _encoded(parts, first, stop, by_position, form):
             keys.append(base + i)
             size += len(frame)
             ends.append(size)
-    return Chunk(first, stop, form, b"".join(frames), keys, ends)
+    return Chunk(first, stop, form, b"".join(frames), ends, keys)
 
 
 def _frames(one, begin, end, form):

@@ -32,7 +32,7 @@ import resp
 from store import StoreError
 from store.names import ALL
 
-from .chunk import chunk_of, chunk_of_frames
+from .chunk import chunk_at_hand, chunk_of, chunk_of_frames
 
 log = logging.getLogger("meilies.feed")
 
@@ -57,10 +57,11 @@ class Follower:
     alone     a step failed: it reads the log for itself until it needs nothing from there
     """
 
-    __slots__ = ("connection", "selector", "feed", "next", "stop", "form", "ended", "alone")
+    __slots__ = ("connection", "outbox", "selector", "feed", "next", "stop", "form", "ended", "alone")
 
     def __init__(self, connection, selector, stop, form):
         self.connection = connection
+        self.outbox = connection.outbox
         self.selector = selector
         self.feed = None
         self.next = 0
@@ -73,10 +74,11 @@ class Follower:
         """Send what it needs of `chunk`.  True if it has all of it, False if the socket refused."""
         if self.ended or self.next >= chunk.stop:
             return True
-        part = chunk.between(self.next, self.stop)
-        begun = self.connection.outbox.offer(part, self) if part.count else 0
-        self.next = part.key_after(begun)
-        return self.next >= min(chunk.stop, self.stop)
+        if self.next != chunk.first or self.stop < chunk.stop:
+            chunk = chunk.between(self.next, self.stop)
+        begun = self.outbox.offer(chunk, self) if chunk.count else 0
+        self.next = chunk.stop if begun == chunk.count else chunk.key_after(begun)
+        return begun == chunk.count
 
 
 class Feed:
@@ -84,6 +86,9 @@ class Feed:
 
     stream   held by the store as long as the feed is
     """
+
+    __slots__ = ("feeds", "store", "stream", "by_position", "lock", "sent", "pool", "members", "thread",
+                 "_stepping", "_recent", "_recent_size")
 
     def __init__(self, feeds, store, stream):
         self.feeds = feeds
@@ -147,8 +152,9 @@ class Feed:
                 self._recent_size -= self._recent.popleft().size
 
     def _forget_recent(self):
-        self._recent.clear()
-        self._recent_size = 0
+        if self._recent_size:
+            self._recent.clear()
+            self._recent_size = 0
 
     def wake(self):
         """`visible` moved: serve the pool, unless a thread does, which the store wakes."""
@@ -162,16 +168,55 @@ class Feed:
         else:
             self.stream.notify()
 
+    def send_at_once(self, frames, first):
+        """A step for frames that were just committed, the first with the key `first`.  False: it takes `step`.
+
+        It is the short way of what is common: nobody else serves the pool, which needs
+        these frames next and no others, all in one form that has nothing but frames.
+        """
+        stop = first + len(frames)
+        with self.lock:
+            if not self.pool:
+                self._forget_recent()
+                return True
+            if self._stepping or self.thread is not None or self.sent != first or self.stream.visible != stop:
+                return False
+            followers = list(self.pool)
+            form = followers[0].form
+            if form.recorded or form.prefix:
+                return False
+            for follower in followers:
+                if follower.form != form:
+                    return False
+            self._stepping = True
+            self.sent = stop
+        try:
+            chunk = chunk_at_hand(frames, first, form)
+            for follower in followers:
+                if not follower.send(chunk) or follower.next >= follower.stop:
+                    self._let_go(follower)
+        except Exception as error:
+            self._give_up(followers, error)
+        with self.lock:
+            if self.sent == self.stream.visible and self.thread is None and not self._recent_size:
+                self._stepping = False
+                return True
+        self._go_on_stepping()
+        return True
+
     def step(self):
         """Send the pool everything up to `visible`, unless another thread is doing so."""
         with self.lock:
             if self._stepping:
                 return
             self._stepping = True
+        self._go_on_stepping()
+
+    def _go_on_stepping(self):
         while True:
             with self.lock:
                 a, b = self.sent, self.stream.visible
-                others = self.thread not in (None, threading.current_thread())
+                others = self.thread is not None and self.thread is not threading.current_thread()
                 if a >= b or others:
                     self._stepping = False
                     if a >= b:
@@ -197,14 +242,19 @@ class Feed:
                 chunk = chunks.get(form)
                 if chunk is None:
                     chunk = chunks[form] = chunk_of(records, a, b, self.by_position, form)
-                if not follower.send(chunk):
-                    self._fall_behind(follower)
-                elif follower.next >= follower.stop:
-                    follower.connection.end(follower)
+                if not follower.send(chunk) or follower.next >= follower.stop:
+                    self._let_go(follower)
                 else:
                     going_on.append(follower)
             followers = going_on
             a = chunk.stop
+
+    def _let_go(self, follower):
+        """It has all that it asked for, or its socket refused."""
+        if follower.next >= follower.stop:
+            follower.connection.end(follower)
+        else:
+            self._fall_behind(follower)
 
     def _records(self, a, b):
         """Records with the keys from `a` on: those lately committed, or else from the log."""
@@ -341,23 +391,34 @@ class Feeds:
         feeds = self._feeds
         if not feeds:
             return
-        woken = {}
-        everything = feeds.get(ALL)
-        for i, draft in enumerate(batch.drafts):
-            streams = (draft.stream,) if draft.pack is None else draft.pack[0]
-            if everything is None and feeds.keys().isdisjoint(streams):
-                continue
-            for one in batch.records(i):
-                feed = feeds.get(one.stream)
-                if feed is not None:
+        records = None
+        for feed, (first, frames) in self._addressed(batch.drafts).items():
+            if not feed.send_at_once(frames, first):
+                records = records or _by_stream(batch)
+                for one in records[feed.stream.name]:
                     feed.note(one)
-                    woken[feed] = None
-                if everything is not None:
-                    everything.note(one)
-        for feed in woken:
-            feed.wake()
+                feed.wake()
+
+    def _addressed(self, drafts):
+        """{feed: (key of its first event, the frames of all)} of those that `drafts` are for."""
+        feeds = self._feeds
+        found = {}
+        for draft in drafts:
+            if draft.pack is None:
+                feed = feeds.get(draft.stream)
+                if feed is not None:
+                    found.setdefault(feed, (draft.number, []))[1].extend(draft.frames)
+            elif not feeds.keys().isdisjoint(draft.pack[0]):
+                for stream, number, frame in zip(*draft.pack, draft.frames):
+                    feed = feeds.get(stream)
+                    if feed in found:
+                        found[feed][1].append(frame)
+                    elif feed is not None:
+                        found[feed] = number, [frame]
+        everything = feeds.get(ALL)
         if everything is not None:
-            everything.wake()
+            found[everything] = drafts[0].position, [frame for draft in drafts for frame in draft.frames]
+        return found
 
     def threads(self):
         """How many feeds have a thread of their own."""
@@ -384,3 +445,13 @@ class Feeds:
             threads = list(self._threads)
         for thread in threads:
             thread.join()
+
+
+def _by_stream(batch):
+    """{stream: its records in `batch`}; those of ALL are all of them."""
+    found = {ALL: []}
+    for i in range(len(batch.drafts)):
+        for one in batch.records(i):
+            found.setdefault(one.stream, []).append(one)
+            found[ALL].append(one)
+    return found

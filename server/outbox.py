@@ -29,6 +29,8 @@ class Outbox:
                 waits for it to be writable then calls `resume`
     """
 
+    __slots__ = ("lock", "blocked", "closed", "size", "sent", "_send", "_on_blocked", "_queue")
+
     def __init__(self, send, on_blocked):
         self.lock = threading.Lock()
         self.blocked = False        # the socket refused; nothing is sent until `resume`
@@ -136,11 +138,10 @@ class Outbox:
         taken = 0
         size = len(data)
         try:
+            if size <= _AT_ONCE:
+                taken = self._send(data)
             while taken < size:
-                if taken or size > _AT_ONCE:
-                    taken += self._send(memoryview(data)[taken:taken + _AT_ONCE])
-                else:
-                    taken = self._send(data)
+                taken += self._send(memoryview(data)[taken:taken + _AT_ONCE])
         except BlockingIOError:
             pass
         except OSError:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.chunk import Form, chunk_of, chunk_of_frames
+from server.chunk import Form, chunk_at_hand, chunk_of, chunk_of_frames
 from store import record
 
 PLAIN = Form(False, False)
@@ -118,3 +118,15 @@ def test_a_chunk_of_frames_is_the_chunk_of_their_records(records, form):
                 (expected.first, expected.stop, expected.data, expected.count, expected.ends, form)
             taken = range(len(expected.data) + 1)
             assert [found.cut(n) for n in taken] == [expected.cut(n) for n in taken]
+
+
+@pytest.mark.parametrize("form", [PLAIN, PUSH])
+@pytest.mark.parametrize("count", [1, 6])
+def test_a_chunk_of_frames_at_hand_is_the_chunk_of_their_records(records, count, form):
+    expected = chunk_of(records, 10, 10 + count, True, form)
+    found = chunk_at_hand(ALL[:count], 10, form)
+    assert (found.first, found.stop, found.data, found.count, list(found.ends), found.form) == \
+        (expected.first, expected.stop, expected.data, expected.count, expected.ends, form)
+    taken = range(len(expected.data) + 1)
+    assert [found.cut(n) for n in taken] == [expected.cut(n) for n in taken]
+    assert [found.key_after(n) for n in range(count + 1)] == [expected.key_after(n) for n in range(count + 1)]

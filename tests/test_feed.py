@@ -1,5 +1,6 @@
 """Followers of a stream: live, behind, and on the way between; without sockets, with a real store."""
 
+import random
 import threading
 
 import pytest
@@ -9,7 +10,7 @@ import resp
 from server import options
 from server.chunk import Form
 from server.connection import Connection
-from server.feed import FEW, Feeds, Follower
+from server.feed import FEW, Feed, Feeds, Follower
 from store import NO, CorruptSegment, Store
 from store.names import ALL
 
@@ -285,8 +286,8 @@ def test_live_followers_of_what_can_not_be_read_are_told_once_and_the_others_liv
     other = Client(feeds)
     other.follow(b"t", 0)
     break_reading(store, monkeypatch, damaged)
-    follower.feed.note = lambda record: None        # the step has to read the log
-    publish(store, feeds, b"s", b"0")
+    store.append("s", "x", b"0")
+    follower.feed.wake()                # a step that has to read the log
     if isinstance(error, CorruptSegment):
         client.work()
         assert client.got == resp.error(f"CORRUPT {error}")
@@ -303,10 +304,10 @@ def test_live_followers_of_what_can_not_be_read_are_told_once_and_the_others_liv
 def test_a_follower_that_a_step_failed_may_live_again_when_it_has_read_the_log(store, feeds, client, monkeypatch):
     follower = client.follow(b"s", 0)
     feed = follower.feed
-    feed.note = lambda record: None
     with monkeypatch.context() as broken:
         break_reading(store, broken, lambda *arguments: {}["a bug"])
-        publish(store, feeds, b"s", b"0")
+        store.append("s", "x", b"0")
+        feed.wake()
         assert client.wanted and client.got == b""
     client.work()
     assert client.got == events("s", 0, 1) and follower in feed.pool and not follower.alone
@@ -345,7 +346,116 @@ def test_a_feed_is_removed_once_and_a_new_one_of_the_same_name_stays(store, feed
 def test_a_follower_past_what_a_failed_sync_left_reads_nothing_and_asks_again(store, feeds, client, monkeypatch):
     fill(store, 3)
     follower = client.follow(b"s", 0)
-    monkeypatch.setattr(follower.feed, "join", lambda *_: False)
+    monkeypatch.setattr(Feed, "join", lambda *_: False)
     follower.next = 3
     assert not feeds.catch_up(follower)
     assert follower.next == 3 and not follower.ended
+
+
+# -- the short way of a step --------------------------------------------------
+
+FORMS = [PLAIN] * 6 + [Form(False, True), Form(True, False), Form(False, False, b"a")]
+
+
+def live_through(folder, seed):
+    """What each of some clients got while they followed, stalled, read and left at random."""
+    draw = random.Random(seed)
+    with Store(folder, NO, clock=lambda: 1000) as store:
+        feeds = Feeds(store, lambda function: function())
+        clients = [Client(feeds) for _ in range(4)]
+        for _ in range(60):
+            client = draw.choice(clients)
+            does = draw.randrange(12)
+            if does == 0:
+                client.leave()
+            elif does == 1:
+                client.room = draw.randrange(200)
+            elif does == 2:
+                client.read()
+                client.work()
+            elif does < 5:
+                name = draw.choice([b"a", b"b", ALL])
+                if ("stream", name) not in client.connection.subscriptions and client.wanted is False:
+                    form = draw.choice(FORMS if name == ALL else FORMS[:-1])
+                    client.follow(name, draw.choice([None, 0, 5, 50]), draw.choice([MAX, MAX, 30]), form)
+                    client.work()
+            else:
+                # Packed with others, or long enough for a record of its own.
+                runs = [(draw.choice([b"a", b"b", b"c"]), b"x",
+                         [b"." * draw.choice([0, 9, 9, 9, 5000])] * draw.choice([1, 1, 3]))
+                        for _ in range(draw.choice([1, 1, 4]))]
+                batch = store.write(runs)
+                store.commit(batch)
+                feeds.committed(batch)
+        for client in clients:
+            client.read()
+            client.work()
+        got = [client.got for client in clients]
+        for client in clients:
+            client.leave()
+        assert len(feeds) == 0
+        return got
+
+
+def test_the_short_way_of_a_step_sends_what_the_long_way_sends(tmp_path, monkeypatch):
+    send_at_once = Feed.send_at_once
+    taken = []
+
+    def count(feed, frames, first):
+        sent = bool(feed.pool) and send_at_once(feed, frames, first)
+        taken.append(sent)
+        return sent
+
+    for seed in range(60):
+        with monkeypatch.context() as patch:
+            patch.setattr(Feed, "send_at_once", count)
+            short = live_through(tmp_path / f"short-{seed}", seed)
+        with monkeypatch.context() as patch:
+            patch.setattr(Feed, "send_at_once", lambda feed, frames, first: False)
+            assert live_through(tmp_path / f"long-{seed}", seed) == short
+    assert taken.count(True) > 100 < taken.count(False)
+
+
+@pytest.mark.parametrize("form, is_read", [(PLAIN, False), (Form(False, True), False), (Form(True, False), True)])
+def test_what_is_sent_as_frames_alone_is_not_read_as_records(store, feeds, client, monkeypatch, form, is_read):
+    client.follow(b"s", 0, form=form)
+    client.follow(ALL, 0, form=form)
+    batch = store.write([(b"s", b"x", [b"0"]), (b"t", b"x", [b"0"]), (b"s", b"x", [b"1"])])
+    store.commit(batch)
+    reads = []
+    records = type(batch).records
+    monkeypatch.setattr(type(batch), "records", lambda batch, i: reads.append(i) or records(batch, i))
+    feeds.committed(batch)
+    kind = ">" if form.push else "*"
+    s0, t0, s1 = event("s", 0, "x", "0", kind), event("t", 0, "x", "0", kind), event("s", 1, "x", "1", kind)
+    assert bool(reads) == is_read
+    assert client.got.count(b"recorded") == 5 if is_read else client.got == s0 + s1 + s0 + t0 + s1
+
+
+def test_a_bug_in_the_short_way_leaves_a_feed_that_serves(store, feeds, client, monkeypatch, caplog):
+    client.follow(b"s", 0)
+    with monkeypatch.context() as broken:
+        broken.setattr("server.feed.chunk_at_hand", None)
+        publish(store, feeds, b"s", b"0")
+    client.work()
+    publish(store, feeds, b"s", b"1")
+    assert client.got == events("s", 0, 2)
+    assert [one.getMessage() for one in caplog.records] == \
+        ["serving the followers of b's' failed; each reads the log by itself"]
+
+
+def test_what_becomes_visible_during_the_short_way_is_sent_after_it(store, feeds, client):
+    client.follow(b"s", 0)
+    send = client._send
+
+    def publish_meanwhile(data):
+        client.connection.outbox._send = send
+        batch = store.write([(b"s", b"x", [b"1"])])
+        store.commit(batch)
+        feeds.committed(batch)          # finds the step under way
+        return send(data)
+
+    client.connection.outbox._send = publish_meanwhile
+    publish(store, feeds, b"s", b"0")
+    assert client.got == events("s", 0, 2)
+    assert next(iter(client.connection.subscriptions.values())).feed._recent_size == 0
