@@ -86,8 +86,8 @@ class Connection:
     @property
     def wants_input(self):
         """Whether reading goes on: not while what was read waits, or what was answered isn't read."""
-        return (not self.pending and not self.working and not self.input_ended
-                and not self.owes_too_much)
+        return not (self.pending or self.working or self.input_ended
+                    or self.outbox.size > self.limits.max_pending_output)
 
     @property
     def owes_too_much(self):

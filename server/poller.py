@@ -202,7 +202,7 @@ class Poller:
                 connection.go_on()
                 self._go_on(connection)
             if mask & ~WRITE and not connection.closed:
-                if received < TURN and time.monotonic() < until:
+                if not received or (received < TURN and time.monotonic() < until):
                     received += self._receive(connection, mask)
         self.received += received
         self._call_those_due()
@@ -366,7 +366,8 @@ class Poller:
                 break
             left -= 1
             self._execute_one(connection, pending.popleft())
-        connection.outbox.flush()
+        if connection.outbox.size:
+            connection.outbox.flush()
         if not connection.wants_input or connection.mask != READ:
             self._settle(connection)
 
