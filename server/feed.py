@@ -14,6 +14,7 @@ What makes it whole, without gap or repeat:
            the pool; any other reads the log up to `visible`, and asks again
     step   under the feed's lock: a, b = sent, visible; sent = b.  Then, without
            it: each of the pool gets [max(a, its next), b).  One step at a time
+           (`send_at_once` is a step with the frames of a batch at hand)
     wake   whoever moves `visible` calls it afterwards, so every event is in a step
 
 A follower's `next` belongs to the step while it is in the pool, and to the
