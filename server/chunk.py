@@ -123,12 +123,13 @@ def chunk_of_frames(frames, first, stop, form):
 
 
 def chunk_at_hand(frames, first, form):
-    """The same of frames (bytes) that follow one another, the first with the key `first`."""
+    """The same of a draft's frames that follow one another, the first with the key `first`."""
     if len(frames) == 1:
-        data = frames[0]
+        data = bytes(frames[0])
         chunk = Chunk(first, first + 1, form, data, (len(data),))
     else:
-        chunk = Chunk(first, first + len(frames), form, b"".join(frames), lambda: list(accumulate(map(len, frames))))
+        data = b"".join(map(bytes, frames))
+        chunk = Chunk(first, first + len(frames), form, data, lambda: list(accumulate(map(len, frames))))
     return _as_pushes(chunk) if form.push else chunk
 
 

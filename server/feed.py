@@ -235,14 +235,14 @@ class Feed:
     def _serve(self, followers, a, b):
         """Give each of `followers` the events [a, b), as far as its socket takes them."""
         while a < b and followers:
-            records = self._records(a, b)
+            make = self._chunks(followers, a, b)
             chunks = {}
             going_on = []
             for follower in followers:
                 form = follower.form        # HELLO may change it meanwhile
                 chunk = chunks.get(form)
                 if chunk is None:
-                    chunk = chunks[form] = chunk_of(records, a, b, self.by_position, form)
+                    chunk = chunks[form] = make(form)
                 if not follower.send(chunk) or follower.next >= follower.stop:
                     self._let_go(follower)
                 else:
@@ -257,8 +257,18 @@ class Feed:
         else:
             self._fall_behind(follower)
 
-    def _records(self, a, b):
-        """Records with the keys from `a` on: those lately committed, or else from the log."""
+    def _chunks(self, followers, a, b):
+        """What makes a Chunk of a Form, each with the same events from `a` on, of [a, b)."""
+        records = self._lately_committed(a)
+        if records is None and not any(one.form.recorded or one.form.prefix for one in followers):
+            frames = self.store.frames(self.stream, a, b, SLICE)
+            return lambda form: chunk_of_frames(frames, a, b, form)
+        if records is None:
+            records = self.store.records(self.stream, a, b, SLICE)
+        return lambda form: chunk_of(records, a, b, self.by_position, form)
+
+    def _lately_committed(self, a):
+        """Records with the keys from `a` on that are at hand, or None."""
         with self.lock:
             while self._recent:
                 first = self._recent[0]
@@ -268,7 +278,7 @@ class Feed:
                 if base + first.count > a:
                     return list(self._recent)
                 self._recent_size -= self._recent.popleft().size
-        return self.store.records(self.stream, a, b, SLICE)
+        return None
 
     def _fall_behind(self, follower):
         """Its socket refused: it leaves the pool, and catches up when it can."""

@@ -312,6 +312,9 @@ class LongFrame:
     def __len__(self):
         return len(self.head) + len(self.data) + len(_CRLF)
 
+    def __bytes__(self):
+        return b"%b%b%b" % (self.head, self.data, _CRLF)
+
 
 class LongRecord:
     """The bytes of a record with a LongFrame, as `buffers` that follow one another."""

@@ -22,14 +22,10 @@ def drafted(runs, position=0, streams=None):
 
 def events_of(draft):
     """[(stream, number, frame)] of a draft."""
-    frames = list(map(as_bytes, draft.frames))
+    frames = list(map(bytes, draft.frames))
     if draft.pack is None:
         return [(draft.stream, draft.number + i, frame) for i, frame in enumerate(frames)]
     return list(zip(*draft.pack, frames))
-
-
-def as_bytes(frame):
-    return frame.head + frame.data + b"\r\n" if isinstance(frame, record.LongFrame) else frame
 
 
 def singles(count, stream=b"s", size=100):
@@ -44,7 +40,7 @@ def test_every_event_is_in_one_draft_in_order_with_its_number(runs, position):
         for data in datas:
             number = heads[stream] = heads.get(stream, -1) + 1
             frame, = record.frames(stream, name, number, [data])
-            expected.append((stream, number, as_bytes(frame)))
+            expected.append((stream, number, bytes(frame)))
 
     streams = {}
     drafts, nexts = drafted(runs, position, streams)

@@ -205,7 +205,7 @@ def test_a_step_that_fails_leaves_a_follower_alone_that_a_worker_has_already(liv
         return catch_up(follower)
 
     worker = threading.Thread(target=live.resume, args=(slow_wire, slow))
-    records, reads = live.store.records, []
+    frames, reads = live.store.frames, []
 
     def fail_at_the_third(*arguments):
         reads.append(arguments)
@@ -213,10 +213,10 @@ def test_a_step_that_fails_leaves_a_follower_alone_that_a_worker_has_already(liv
             worker.start()
             assert in_worker.wait(SECONDS)
             raise CorruptSegment("a segment", 0, "for a test")
-        return records(*arguments)
+        return frames(*arguments)
 
     monkeypatch.setattr(live.feeds, "catch_up", slow_catch_up)
-    monkeypatch.setattr(live.store, "records", fail_at_the_third)
+    monkeypatch.setattr(live.store, "frames", fail_at_the_third)
     feed.step()
     assert list(connection._behind) == [follower]
     assert not slow._behind
