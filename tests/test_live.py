@@ -9,6 +9,7 @@ from serving import eventually
 
 import resp
 import server.feed
+import store.replay
 from server import options
 from server.chunk import Form
 from server.connection import Connection
@@ -190,6 +191,8 @@ def test_a_feed_keeps_no_record_that_all_have(live):
 
 def test_a_step_that_fails_leaves_a_follower_alone_that_a_worker_has_already(live, monkeypatch):
     monkeypatch.setattr(server.feed, "SLICE", 1000)
+    monkeypatch.setattr(store.replay, "LONG_READ", 1100)
+    monkeypatch.setattr(store.replay, "SHORT_READ", 1100)
     (slow_wire, slow), (wire, connection) = live.connect(), live.connect()
     slow_follower, follower = (live.follow(one, b"s", None) for one in (slow, connection))
     feed = follower.feed
