@@ -111,7 +111,8 @@ class Store:
         self._files.make_folder(self.path)
         self._lock_fd, lost = self._own_folder()
         try:
-            self._log = Log(self.path, self._files, self._clock, segment_size, compression)
+            self._log = Log(self.path, self._files, self._clock, segment_size, compression,
+                            fill_ahead=sync == ALWAYS)
             heads = self._log.open(lost)
         except BaseException:
             self._files.close(self._lock_fd)

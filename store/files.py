@@ -98,6 +98,13 @@ class Files:
         room = os.statvfs(path)
         return room.f_bavail * room.f_frsize
 
+    def fill(self, fd, start, stop):
+        """Write zeros from byte `start` to byte `stop`.
+
+        posix_fallocate would be quicker, but the first write to each block would change metadata.
+        """
+        self.write(fd, bytes(stop - start), start)
+
     def sync(self, fd):
         """Return when the file's bytes, and the size to find them, are on disk."""
         _fdatasync(fd)

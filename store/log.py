@@ -60,13 +60,14 @@ class Log:
     clock          returns microseconds since 1970
     segment_size   bytes, past which a new segment is begun
     level          zlib's, 0 for none
+    fill_ahead     write zeros ahead of the records, so that syncs of small appends are quicker
 
     next_position  which the next event gets
     synced         every event before this position is on disk
     failed         the StoreFailed after which nothing is appended, or None
     """
 
-    def __init__(self, folder, files, clock, segment_size, level):
+    def __init__(self, folder, files, clock, segment_size, level, fill_ahead):
         self.folder = folder
         self.lock = threading.Lock()
         self.next_position = 0
@@ -78,6 +79,7 @@ class Log:
         self._clock = clock
         self._segment_size = min(segment_size, MAX_SIZE >> 1)
         self._level = level
+        self._fill_ahead = fill_ahead
         self._segments = []         # appended to; one is replaced only while nobody reads
         self._firsts = []           # the position that each of them begins at
         self._unfinished = None     # path of one that was being made when the machine died; it holds nothing
@@ -361,6 +363,7 @@ class Log:
         except OSError as error:
             self._remove_unfinished(os.path.join(self.folder, file_name(header.sequence)))
             raise self._refusal(self.folder, "making a segment", error) from None
+        tail.trim()
         self._seal_index(segment, self.next_position)
 
     def _remove_unfinished(self, path):
@@ -396,6 +399,8 @@ class Log:
             raise ValueError(f"an append of {size} bytes, expected no more than {MAX_SIZE - HEADER_SIZE}")
         try:
             self._write(tail, record.buffers(parts), size)
+            if self._fill_ahead:
+                tail.fill_ahead(size, self._segment_size)
             self._marked = synced
             self._note(drafts, start)
         except StoreError:
@@ -766,6 +771,7 @@ class Log:
         tail = self._segments[-1]
         if self._marked < self.next_position and not self._write_mark(tail):
             return
+        tail.trim()
         self.index.seal(self._through(tail, tail.end, self.next_position))
         self._flush_index(self.synced)
 

@@ -30,6 +30,7 @@ The header is on disk, and the folder too, before the first record is written.
 So a last segment with a bad header never held anything.
 """
 
+import logging
 import os
 import re
 import struct
@@ -38,6 +39,8 @@ from typing import NamedTuple
 
 from . import record
 from .errors import CorruptSegment, UnknownFormat
+
+log = logging.getLogger("meilies.log")
 
 MAGIC = b"MEILIES\0"
 VERSION = 1
@@ -56,6 +59,12 @@ SHORT_READ = 6 * 1024
 
 # What the name of a file ends with that is to replace a segment, until it does.
 MERGING = ".merging"
+
+# Bytes of zeros that are written behind the records, and the longest append that is worth it.  A sync of
+# bytes that have their place on disk already writes no metadata: 110 us in place of 180 for a small append,
+# 140 for 270 at 17 KB.  From 256 KB on it costs more to write everything twice.
+AHEAD = 1 << 20
+_WORTH_IT = 256 * 1024
 
 _NAME = re.compile(r"[0-9]{12}\.segment\Z")
 
@@ -132,7 +141,8 @@ class Checked:
 class Segment:
     """An open file of records.  Reading may happen in any thread, writing in one at a time.
 
-    end   the byte behind its last record; where the next one goes
+    end      the byte behind its last record; where the next one goes
+    filled   the byte up to which zeros were written ahead of the records, or were to be
     """
 
     def __init__(self, files, path, fd, header):
@@ -143,6 +153,7 @@ class Segment:
         self.sequence = header.sequence
         self.salt = _CRC.unpack_from(header.id)[0]
         self.end = HEADER_SIZE
+        self.filled = 0
         self.checked = Checked()
 
     @classmethod
@@ -175,6 +186,30 @@ class Segment:
 
     def file_size(self):
         return self.files.size(self.fd)
+
+    def fill_ahead(self, size, limit):
+        """Write zeros, up to byte `limit`, where the records after an append of `size` bytes will go,
+        if that is worth it and none are there.
+
+        They are on disk with the next sync.  Recovery takes zeros for the end, so
+        a crash may leave any of them; and nothing depends on them, so the disk may refuse.
+        """
+        if self.end <= self.filled or size > _WORTH_IT:
+            return
+        self.filled = min(self.end + AHEAD, limit)
+        if self.end < self.filled:
+            try:
+                self.files.fill(self.fd, self.end, self.filled)
+            except (OSError, MemoryError) as error:
+                log.debug("%s: nothing is written ahead of its records (%s)", self.path, error)
+
+    def trim(self):
+        """Give back what was written ahead; zeros that the disk doesn't take back take room, and no more."""
+        try:
+            if self.file_size() > self.end:
+                self.files.truncate(self.fd, self.end)
+        except OSError as error:
+            log.warning("%s: the zeros behind its records stay (%s)", self.path, error)
 
     def sync(self):
         self.files.sync(self.fd)

@@ -4,6 +4,7 @@
     disk.refuse("write", errno.ENOSPC)      # the next write stores half of its bytes and fails
     gate = disk.hold("sync")                # the next sync waits for gate.open()
     disk.die_in(3)                          # the third change from now is cut short, the rest never happen
+    disk.fills = True                       # zeros are written ahead of the records, which is left out otherwise
 
 And what tests of the store have in common: looking at its files, and spoiling them.
 """
@@ -75,10 +76,12 @@ class Disk(Files):
     """Files that obey orders.
 
     calls   [(verb, name of the file)] of all that changes the disk, in order
+    fills   whether zeros are written ahead of the records; without them tests know what stands in a file
     """
 
     def __init__(self):
         self.calls = []
+        self.fills = False
         self._orders = []
         self._left = None       # changes until it dies
         self._paths = {}        # descriptor -> path
@@ -165,6 +168,14 @@ class Disk(Files):
 
     def write_parts(self, fd, parts, pos):
         self.write(fd, b"".join(parts), pos)
+
+    def fill(self, fd, start, stop):
+        def half():
+            super(Disk, self).write(fd, bytes((stop - start) // 2), start)
+
+        if self.fills:
+            self._called("fill", self._paths[fd], half)
+            super().write(fd, bytes(stop - start), start)
 
     def sync(self, fd):
         self._called("sync", self._paths[fd])

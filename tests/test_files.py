@@ -90,6 +90,14 @@ def test_a_short_read_is_gone_on_with(fd, monkeypatch):
     assert files.read(fd, 99, 1) == b"123456789"
 
 
+def test_fill_writes_zeros_and_nothing_else(fd):
+    files.write(fd, b"0123456789", 0)
+    files.fill(fd, 4, 7)
+    assert files.read(fd, 99, 0) == b"0123\0\0\x00789"
+    files.fill(fd, 10, 5000)
+    assert files.read(fd, 5001, 7) == b"789" + bytes(4990)
+
+
 def test_truncate_gives_bytes_back(fd):
     files.write(fd, b"0123456789", 0)
     files.truncate(fd, 4)

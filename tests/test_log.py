@@ -116,6 +116,82 @@ def test_a_new_segment_is_on_disk_before_anything_is_written_to_it(open_store, d
                           ("write", name), ("sync", name)]
 
 
+# -- zeros ahead of the records ------------------------------------------------------------
+
+@pytest.fixture
+def filling(disk, monkeypatch):
+    """The disk, which fills a thousand bytes at a time."""
+    monkeypatch.setattr("store.segment.AHEAD", 1000)
+    disk.fills = True
+    return disk
+
+
+def test_under_always_appends_go_where_zeros_are_on_disk_already(open_store, filling, folder):
+    store = open_store()
+    store.append("s", "n", b"zero")
+    [path] = segments(folder)
+    size = path.stat().st_size
+    del filling.calls[:]
+    store.append("s", "n", b"one")
+    assert filling.calls == [("write", path.name), ("sync", path.name)]
+    assert (size, path.stat().st_size - store.size > 0) == (path.stat().st_size, True)
+
+
+@pytest.mark.parametrize("sync", [EVERYSEC, NO])
+def test_under_the_other_policies_there_are_no_zeros(open_store, filling, folder, sync):
+    store = open_store(sync=sync)
+    store.append("s", "n", b"zero")
+    assert filling.count("fill") == 0
+    assert segments(folder)[0].stat().st_size == store.size
+
+
+@pytest.mark.parametrize("size", [1000, 1500])
+def test_sealed_segments_end_where_their_records_end(open_store, filling, folder, size):
+    store = open_store(segment_size=size)
+    for i in range(30):
+        store.append("s", "n", b"%d" % i * 100)
+    sizes = [path.stat().st_size for path in segments(folder)]
+    assert max(sizes) <= size
+    assert [header.previous_end for header in headers(folder)][1:] == sizes[:-1]
+    store.close()
+    assert sum(path.stat().st_size for path in segments(folder)) == store.size
+    assert len(everything(open_store(segment_size=size))) == 30
+
+
+def test_a_segment_whose_zeros_stay_is_sealed_all_the_same(open_store, filling, folder):
+    store = open_store(segment_size=1000)
+    store.append("s", "n", b"zero")
+    filling.refuse("truncate", errno.EIO)
+    store.append("s", "n", b"x" * 900)
+    assert segments(folder)[0].stat().st_size == 1000
+    assert store.failed is None
+    store.close()
+    assert datas(open_store()) == [b"zero", b"x" * 900]
+
+
+def test_a_write_into_zeros_that_finds_no_room_is_taken_back_with_them(open_store, filling, folder):
+    store = open_store()
+    store.append("s", "n", b"zero")
+    filling.refuse("write", errno.ENOSPC)
+    with pytest.raises(StoreFull):
+        store.append("s", "n", b"lost")
+    assert segments(folder)[0].stat().st_size == store.size
+    assert store.append("s", "n", b"one") == (1, 1)
+    store.close()
+    assert datas(open_store()) == [b"zero", b"one"]
+
+
+@pytest.mark.parametrize("code", NO_ROOM)
+def test_a_disk_with_no_room_for_zeros_takes_events(open_store, filling, code):
+    store = open_store()
+    filling.refuse("fill", code, times=99)
+    for i in range(20):
+        assert store.append("s", "n", b"%02d" % i * 50).number == i
+    crash(store, filling)
+    store = open_store(files=Disk())
+    assert (len(datas(store)), store.epoch) == (20, 1)
+
+
 # -- a full disk ------------------------------------------------------------------------
 
 @pytest.mark.parametrize("code", NO_ROOM)

@@ -12,8 +12,8 @@ import pytest
 from disk import (Disk, add, contents, crash, cut, drop_index, everything, flip, kept, one_record,
                   quick_index, records_of, salt_of, segments)
 
-from store import (ALWAYS, EVERYSEC, NO, CorruptSegment, LogTooShort, NewEvent, Store, UnknownFormat, record,
-                   recovery)
+from store import (ALWAYS, EVERYSEC, NO, CorruptSegment, LogTooShort, NewEvent, Store, StoreError,
+                   UnknownFormat, record, recovery)
 from store.segment import HEADER_SIZE, file_name
 
 __all__ = ["quick_index"]       # which pytest finds here, and uses by itself
@@ -165,6 +165,58 @@ def test_zeros_behind_the_last_record_are_its_end(tmp_path, size):
         assert path.read_bytes() == whole
     assert kept(tmp_path) == []
     reopened(tmp_path, EVENTS, epoch=1)
+
+
+@pytest.fixture
+def filling(monkeypatch):
+    """A disk that fills, a thousand bytes at a time."""
+    monkeypatch.setattr("store.segment.AHEAD", 1000)
+    disk = Disk()
+    disk.fills = True
+    return disk
+
+
+def test_a_crash_at_any_step_of_writing_ahead_keeps_what_was_acknowledged(tmp_path, filling):
+    datas = [b"%d" % i * 100 for i in range(20)]
+    for steps in itertools.count(1):
+        folder = tmp_path / str(steps)
+        store = opened(folder, filling, segment_size=1500)
+        filling.die_in(steps)
+        done = []
+        try:
+            for data in datas:
+                store.append("s", "n", data)
+                done.append(data)
+        except StoreError:
+            pass
+        whole = not filling.dead
+        crash(store, filling)
+        filling.die_in(1 << 30)
+        with opened(folder) as store:
+            found = [data for _, _, data in everything(store)]
+            assert found[:len(done)] == done
+            assert found == datas[:len(found)] and len(found) <= len(done) + 1
+        if whole:
+            break
+    assert steps > 40 and done == datas
+
+
+def test_a_tear_among_zeros_is_cut_at_any_byte_and_nothing_is_one_if_no_byte_was_written(tmp_path, filling):
+    store = opened(tmp_path / "db", filling)
+    for data in DATAS:
+        store.append("s", "n", data)
+    end = store.size
+    crash(store, filling)
+    [path] = segments(tmp_path / "db")
+    whole = path.read_bytes()
+    assert whole[end:] == bytes(len(whole) - end) != b""
+    last = whole.rindex(record.MAGIC)
+    for byte, folder in zip(range(last, end), copies(tmp_path / "db")):
+        torn = whole[:byte] + bytes(len(whole) - byte)
+        (folder / path.name).write_bytes(torn)
+        with opened(folder) as store:
+            assert everything(store) == (EVENTS if torn == whole else EVENTS[:3])
+            assert store.epoch == (1 if torn == whole or byte == last else 2)
 
 
 def test_zeros_with_something_behind_them_are_a_tear(tmp_path, monkeypatch):

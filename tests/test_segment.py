@@ -107,6 +107,97 @@ def test_a_segment_that_cannot_be_read_leaves_no_open_file(segment):
     assert os.listdir("/proc/self/fd") == before
 
 
+# -- zeros ahead of the records --------------------------------------------------------
+
+FAR = 1 << 40       # no limit
+
+
+@pytest.fixture
+def filling(tmp_path, monkeypatch):
+    """A segment of a Disk that fills, a thousand bytes at a time."""
+    monkeypatch.setattr("store.segment.AHEAD", 1000)
+    monkeypatch.setattr("store.segment._WORTH_IT", 500)
+    disk = Disk()
+    disk.fills = True
+    made = Segment.create(disk, str(tmp_path), HEADER)
+    yield made
+    made.close()
+
+
+def append(segment, data, limit=FAR):
+    put(segment, data)
+    segment.fill_ahead(len(data), limit)
+
+
+def content(segment):
+    return Files().read(segment.fd, 1 << 20, HEADER_SIZE)
+
+
+def test_appends_go_where_zeros_are_and_more_zeros_follow_when_these_are_used_up(filling):
+    append(filling, b"a" * 300)
+    assert content(filling) == b"a" * 300 + bytes(1000)
+    append(filling, b"b" * 500)
+    append(filling, b"c" * 500)
+    assert content(filling) == b"a" * 300 + b"b" * 500 + b"c" * 500
+    assert filling.files.count("fill") == 1
+    append(filling, b"d")
+    assert content(filling) == b"a" * 300 + b"b" * 500 + b"c" * 500 + b"d" + bytes(1000)
+    assert filling.files.count("fill") == 2
+
+
+def test_no_zeros_follow_an_append_that_is_large(filling):
+    append(filling, b"a" * 501)
+    assert content(filling) == b"a" * 501
+    append(filling, b"b" * 500)
+    assert content(filling) == b"a" * 501 + b"b" * 500 + bytes(1000)
+
+
+def test_zeros_end_at_the_limit(filling):
+    append(filling, b"a" * 300, HEADER_SIZE + 310)
+    assert content(filling) == b"a" * 300 + bytes(10)
+    for data in (b"b" * 10, b"c"):
+        append(filling, data, HEADER_SIZE + 310)
+    assert content(filling) == b"a" * 300 + b"b" * 10 + b"c"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_a_disk_that_refuses_zeros_is_asked_again_when_they_would_have_been_used_up(filling, code):
+    filling.files.refuse("fill", code)
+    append(filling, b"a" * 300)
+    append(filling, b"b" * 500)
+    append(filling, b"c" * 500)
+    assert content(filling).rstrip(b"\0") == b"a" * 300 + b"b" * 500 + b"c" * 500
+    assert filling.files.count("fill") == 1
+    append(filling, b"d")
+    assert filling.files.count("fill") == 2
+    assert content(filling)[-1001:] == b"d" + bytes(1000)
+
+
+def test_no_memory_for_zeros_is_no_harm(filling, monkeypatch):
+    def fill(fd, start, stop):
+        raise MemoryError
+
+    monkeypatch.setattr(filling.files, "fill", fill)
+    append(filling, b"a")
+    assert content(filling) == b"a"
+
+
+def test_trimming_gives_back_the_zeros_and_no_more(filling):
+    append(filling, b"a" * 300)
+    for _ in range(2):
+        filling.trim()
+        assert content(filling) == b"a" * 300
+    assert filling.files.count("truncate") == 1
+
+
+def test_a_disk_that_does_not_take_zeros_back_is_warned_of(filling, caplog):
+    append(filling, b"a" * 300)
+    filling.files.refuse("truncate", errno.EIO)
+    filling.trim()
+    assert content(filling) == b"a" * 300 + bytes(1000)
+    assert "the zeros behind its records stay" in caplog.text
+
+
 # -- reading ------------------------------------------------------------------------
 
 class Counting(Files):
