@@ -248,6 +248,8 @@ def _of_a_view(view, facts):
     order = facts.order_of(view.selector)
     start = view.first
     if start is None:
+        if not view.seen and not view.to_the_end:
+            return      # it was left before anything came
         start = view.seen[0].place(view.selector) if view.seen else len(order)
         yield from _of_a_beginning(view, order, start, facts)
     for place, one in enumerate(view.seen, start):

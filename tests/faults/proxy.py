@@ -174,6 +174,7 @@ class Proxy:
         self.fate_of = fate_of
         self.links = 0
         self._open = []
+        self._last = None
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
         self._listener.setblocking(False)
         self.port = self._listener.getsockname()[1]
@@ -199,6 +200,10 @@ class Proxy:
             self.weather = weather
 
         self._order(change)
+
+    def passed(self):
+        """(bytes up, bytes down) that have passed on the link that was made last."""
+        return tuple(flow.passed for flow in self._last.flows)
 
     def close(self):
         def close():
@@ -276,7 +281,7 @@ class Proxy:
         for sock in client, server:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        link = _Link(client, server, fate)
+        self._last = link = _Link(client, server, fate)
         self._open.append(link)
         if fate and not fate.after:
             link.end(fate.how)

@@ -154,6 +154,13 @@ def test_a_view_that_was_left_may_end_anywhere(told):
     told.history.check()
 
 
+def test_a_view_of_new_events_that_was_left_before_any_came_says_nothing(told):
+    told.history.views[2].seen.clear()
+    assert told.promises_broken() == {"view"}
+    told.history.views[2].to_the_end = False
+    told.history.check()
+
+
 @pytest.mark.parametrize("answer, what", [
     (Answer(A, 46, 47, 1), "2 was known before"),
     (Answer(ALL, 46, 47, 2), "3 was known before"),

@@ -6,7 +6,7 @@ import threading
 import pytest
 from conftest import SECONDS
 from faults.proxy import CUT, DOWN, FINE, LOSE_CLIENT, LOSE_SERVER, RESET, SILENCE, UP, Fate, Proxy, Weather
-
+from serving import eventually
 
 A_MOMENT = 0.05     # seconds in which nothing may come
 
@@ -111,6 +111,15 @@ def test_a_strike_is_told_to_those_it_names(wire, how):
     one.proxy.strike(how)
     for sock, ending in zip([one.client, one.server], TOLD[how]):
         expect(sock, ending)
+
+
+def test_it_counts_what_passes(wire):
+    one = wire()
+    one.client.sendall(b"12345")
+    assert received(one.server, 5) == b"12345"
+    one.server.sendall(b"123")
+    assert received(one.client, 3) == b"123"
+    eventually(lambda: one.proxy.passed() == (5, 3), "the sum")
 
 
 @pytest.mark.parametrize("how", [CUT, SILENCE, LOSE_SERVER, LOSE_CLIENT])
