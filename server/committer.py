@@ -103,6 +103,7 @@ class Committer:
                 self._batch = None      # before `_on_done`, which may come with the next one
                 self._wanted.notify_all()
             self._on_done(batch)
+            del batch       # with its connections, while there is no other
 
     def _commit(self, batch):
         began = time.monotonic()

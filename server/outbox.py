@@ -113,6 +113,7 @@ class Outbox:
         self.closed = True
         self._queue.clear()
         self.size = 0
+        self._on_blocked = None     # which knows the connection: without this circle all that it has goes at once
 
     def _block(self):
         if not self.blocked:

@@ -34,6 +34,7 @@ class Workers:
                 task()
             except Exception:
                 log.exception("a task failed")
+            del task        # with the connection that it was for, while there is no other
 
     def stop(self):
         """Return when the threads have ended; what waits before this call is still done."""

@@ -1,6 +1,7 @@
 """The loop that serves all connections: limits, order, those who leave, and those who send rubbish."""
 
 import errno
+import gc
 import logging
 import os
 import random
@@ -9,6 +10,7 @@ import socket
 import struct
 import threading
 import time
+import weakref
 
 import pytest
 from conftest import SECONDS
@@ -153,6 +155,29 @@ def test_who_closes_is_forgotten_at_once_with_all_subscriptions(serving):
     clients[2].end_output()
     eventually(lambda: not serving.poller.connections, "the connections' end")
     assert len(serving.poller.feeds) == 0
+
+
+@pytest.mark.parametrize("asked", [
+    b"", PING, publish("s", "x" * 100_000)[:50_000], b"*1\r\n$-2\r\n", resp.command("stream-names"),
+    resp.command("subscribe", "s", "t:0", "$all"), resp.command("hello", "3") + resp.command("subscribe", "s:0"),
+    resp.command("echo", "x" * 100_000) * 100,
+], ids=["nothing", "a ping", "half a request", "rubbish", "a slow command", "to follow", "a replay", "what isn't read"])
+def test_all_that_a_client_had_goes_with_it_and_waits_for_no_garbage_collector(serving, asked):
+    """It may be 64 MiB for each, and the collector counts objects, not bytes."""
+    first = serving.connect()
+    for _ in range(100):
+        assert first.ask("publish", "s", "n", "x" * 10_000) == b"OK"
+    client = serving.connect()
+    client.recv_nothing()
+    left = weakref.ref(serving.connection_of(client))
+    gc.disable()
+    try:
+        client.send(asked)
+        client.close()
+        first.recv_nothing()
+        eventually(lambda: left() is None, "the end of its connection")
+    finally:
+        gc.enable()
 
 
 def test_publishes_of_who_leaves_without_reading_are_stored_and_harm_nobody(tmp_path):
