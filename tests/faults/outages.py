@@ -158,7 +158,7 @@ class Actor(threading.Thread):
 class Publisher(Actor):
     """Publishes batches, and writes down what it is told of them.
 
-    _connections   it had before the one in use
+    _connections   it had, or may have had, before the one in use
     """
 
     _connections = 0
@@ -192,6 +192,7 @@ class Publisher(Actor):
             fates = self._refused(error, len(batch))
         except PublishInterrupted as error:
             fates = self._interrupted(error, len(batch))
+        if UNKNOWN in fates:        # what is sent later may be there without it
             self._connections += 1
         self.outage.published(connection, batch, sent, time.monotonic(), fates)
 
