@@ -49,6 +49,9 @@ TURN = 4 << 20
 _READING = 0.05
 # Commands other than publish that one connection executes before it is others' turn.
 _COMMANDS = 64
+# A peer whose machine is gone says nothing.  After so many seconds of silence the system asks it, then
+# each so many seconds, so many times.
+_PROBES = (("TCP_KEEPIDLE", 300), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 3))
 # Connections accepted in one turn.
 _ACCEPT = 256
 # Seconds without accepting after the system said that it has no more descriptors.
@@ -124,6 +127,7 @@ class Poller:
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
         listener.setblocking(False)
+        _notice_dead_peers(listener)
         self._epoll.register(self._wake_read, READ)
         self._epoll.register(listener.fileno(), READ)
 
@@ -486,6 +490,14 @@ class Poller:
         wake_write, self._wake_write = self._wake_write, -1
         os.close(wake_write)
         os.close(self._wake_read)
+
+
+def _notice_dead_peers(listener):
+    """The sockets that it accepts inherit this."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _PROBES:
+        if listener.family != socket.AF_UNIX and hasattr(socket, option):
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def _shown(address):

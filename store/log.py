@@ -40,7 +40,8 @@ NO_ID = bytes(16)
 INDEX_NAME = "index.sqlite3"
 CUT_NAME = "cut"
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# On the disk, or among the open files: nothing is wrong with it, and there may be some later.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE}
 
 # Under everysec, appends wait for a sync that has been running this long.
 SLOW_SYNC = 2.0

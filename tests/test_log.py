@@ -232,11 +232,13 @@ def test_a_write_that_cannot_be_taken_back_is_the_last(open_store, disk, verb):
     store.append("s", "n", b"on")
 
 
-@pytest.mark.parametrize("verb", ["create", "write", "sync", "sync_folder"])
-def test_a_segment_that_has_no_room_is_not_left_behind(open_store, disk, folder, verb):
+@pytest.mark.parametrize("verb, code", [
+    ("create", errno.ENOSPC), ("write", errno.ENOSPC), ("sync", errno.ENOSPC), ("sync_folder", errno.ENOSPC),
+    ("create", errno.EMFILE), ("create", errno.ENFILE), ("sync_folder", errno.EMFILE)])
+def test_a_segment_that_has_no_room_is_not_left_behind(open_store, disk, folder, verb, code):
     store = open_store(segment_size=450)
     store.append("s", "n", b"x" * 100)
-    disk.refuse(verb, errno.ENOSPC)
+    disk.refuse(verb, code)
     with pytest.raises(StoreFull):
         store.append("s", "n", b"y" * 100)
     assert len(segments(folder)) == 1

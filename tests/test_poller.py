@@ -180,6 +180,15 @@ def test_all_that_a_client_had_goes_with_it_and_waits_for_no_garbage_collector(s
         gc.enable()
 
 
+def test_a_client_whose_machine_is_gone_is_noticed_in_minutes(serving):
+    """Its idle connection would stay for ever otherwise: no end of it ever comes."""
+    sock = serving.connection_of(serving.connect()).socket
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    idle, interval, count = (sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, option))
+                             for option in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT"))
+    assert idle + interval * count < 600
+
+
 def test_publishes_of_who_leaves_without_reading_are_stored_and_harm_nobody(tmp_path):
     disk = SlowDisk()
     with Serving(tmp_path / "db", sync="always", files=disk) as serving:
