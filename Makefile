@@ -36,6 +36,7 @@ test: lint ## lint, run all tests, check that they cover enough
 	$(BIN)/coverage report --include='$(REST)' --fail-under=95
 
 torture: $(INSTALLED) ## provoke faults for MINUTES=60; see tests/faults
+	-$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements-torture.txt
 	$(BIN)/python -m tests.faults --minutes $(MINUTES)
 
 lint: $(INSTALLED) ## check style, and that nothing needs more than Python 3.9

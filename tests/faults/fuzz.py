@@ -4,8 +4,7 @@
     --seed N       of what is drawn
     --no-keep      don't add to tests/corpus what was found
 
-It needs atheris, and ends the process itself when it has found something: that is shown, and lies in the
-folder that it names.
+It needs atheris.  An input that breaks what it should not is shown, and written to a file that is named.
 """
 
 import argparse
@@ -36,6 +35,7 @@ def _options():
     parser.add_argument("--runs", type=int, default=-1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-keep", action="store_true")
+    parser.add_argument("--crashes", default=tempfile.gettempdir(), help="folder for inputs that broke it")
     parser.add_argument("--folder", help=argparse.SUPPRESS)     # of the inputs: this process is to fuzz
     return parser.parse_args()
 
@@ -60,9 +60,8 @@ def _fuzz(options):
     with atheris.instrument_imports(include=MEASURED):
         from faults.oracles import ORACLES, segments
     segments()      # which takes longer than any input may
-    crashes = tempfile.mkdtemp(prefix=f"fuzz-{options.oracle}-crash-")
     atheris.Setup([sys.argv[0], f"-runs={options.runs}", f"-seed={options.seed + 1}",
-                   f"-max_total_time={int(60 * options.minutes)}", f"-artifact_prefix={crashes}{os.sep}",
+                   f"-max_total_time={int(60 * options.minutes)}", f"-artifact_prefix={options.crashes}{os.sep}{options.oracle}-",
                    *FIXED, options.folder], ORACLES[options.oracle])
     atheris.Fuzz()
 
