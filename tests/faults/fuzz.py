@@ -60,9 +60,9 @@ def _fuzz(options):
     with atheris.instrument_imports(include=MEASURED):
         from faults.oracles import ORACLES, segments
     segments()      # which takes longer than any input may
-    atheris.Setup([sys.argv[0], f"-runs={options.runs}", f"-seed={options.seed + 1}",
-                   f"-max_total_time={int(60 * options.minutes)}", f"-artifact_prefix={options.crashes}{os.sep}{options.oracle}-",
-                   *FIXED, options.folder], ORACLES[options.oracle])
+    crashes = os.path.join(options.crashes, f"{options.oracle}-")
+    atheris.Setup([sys.argv[0], f"-runs={options.runs}", f"-seed={options.seed + 1}", f"-artifact_prefix={crashes}",
+                   f"-max_total_time={int(60 * options.minutes)}", *FIXED, options.folder], ORACLES[options.oracle])
     atheris.Fuzz()
 
 

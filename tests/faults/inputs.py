@@ -62,10 +62,10 @@ def judge(name, data):
 
 
 def _by_fuzzer(name, seed, until, folder):
-    minutes = min(until - time.monotonic(), 600) / 60 if until != math.inf else 10
-    found = subprocess.run(
-        [sys.executable, "-m", "tests.faults.fuzz", name, "--no-keep", "--runs", str(INPUTS), "--seed", str(seed),
-         "--minutes", str(max(minutes, 0.02)), "--crashes", str(folder)], cwd=ROOT, capture_output=True, text=True, errors="replace", check=False)
+    minutes = 10 if until == math.inf else max(0.02, min(10, (until - time.monotonic()) / 60))
+    command = [sys.executable, "-m", "tests.faults.fuzz", name, "--no-keep", "--runs", str(INPUTS),
+               "--seed", str(seed), "--minutes", str(minutes), "--crashes", str(folder)]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False)
     done = re.search("Done ([0-9]+) runs", found.stderr)
     assert found.returncode == 0 and done, f"{name}: {found.stdout[-2000:]}{found.stderr[-2000:]}"
     return {"inputs": int(done[1]), "of them led by coverage": int(done[1])}
