@@ -25,6 +25,8 @@ GOALS = {"inputs": 10_000_000, "hostile requests": 10_000}
 
 # Of one round.
 INPUTS = 100_000
+# Seconds that are too short for a fuzzer, which has to start.
+FUZZER_STARTS = 30
 # Inputs between two looks at the clock.
 AT_ONCE = 100
 
@@ -35,7 +37,7 @@ def run(seed, until, folder):
     if turn == len(ORACLES):
         return hostile.run(seed, until, folder)
     name = list(ORACLES)[turn]
-    if importlib.util.find_spec("atheris"):
+    if until - time.monotonic() > FUZZER_STARTS and importlib.util.find_spec("atheris"):
         return _by_fuzzer(name, seed, until, folder)
     return _by_chance(name, seed, until)
 
