@@ -9,7 +9,9 @@ A round takes a slice of all these cases: the conversation, the way and the byte
 where it ends, and how.  Where nobody tells the client, its time-out has to.
 """
 
+import contextlib
 import itertools
+import logging
 import time
 from typing import NamedTuple
 
@@ -47,10 +49,22 @@ def run(seed, until, folder):
     server = Server(["--db-path", str(folder / "db"), "--port", "0", "--sync", "no", "--log-level", "error"],
                     UNMEASURED, folder / "server.log")
     try:
-        with Proxy(server.wait_until_listening().port) as proxy:
+        with quiet(), Proxy(server.wait_until_listening().port) as proxy:
             return Wire(proxy, seed).run(until)
     finally:
         server.end()
+
+
+@contextlib.contextmanager
+def quiet():
+    """The client logs each outage that it heals."""
+    log = logging.getLogger("meilies_client")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 class Wire:

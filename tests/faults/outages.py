@@ -14,7 +14,6 @@ the real ones, a thread each.
 import contextlib
 import functools
 import itertools
-import logging
 import math
 import random
 import resource
@@ -29,6 +28,7 @@ from conftest import ROOT, UNMEASURED, Server
 from meilies_client import CannotConnect, Client, NothingCame, PublishInterrupted, Refused, Selector, StoreChanged
 
 from .history import ACKNOWLEDGED, ALL, REFUSED, UNKNOWN, Answer, History, Publish, Seen, View
+from .network import quiet
 from .proxy import CUT, DOWN, ENDS, FINE, UP, Fate, Proxy, Weather
 
 NAME = "outages"
@@ -48,24 +48,12 @@ KIB = 1024
 
 
 def run(seed, until, folder):
-    with _quiet(), Outage(seed, folder) as outage:
+    with quiet(), Outage(seed, folder) as outage:
         outage.bear(until)
         outage.mend()
         outage.read()
         outage.history.check()
         return outage.counts()
-
-
-@contextlib.contextmanager
-def _quiet():
-    """The client logs each outage that it heals."""
-    log = logging.getLogger("meilies_client")
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
 
 
 class Patient:
