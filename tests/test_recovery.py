@@ -291,6 +291,40 @@ def test_an_append_of_two_streams_counts_in_both(tmp_path):
         assert (store.last_number("s"), store.last_number("t"), store.position) == (5, 0, 7)
 
 
+def one_pack(salt, position, *events, more=False):
+    """A record with events (stream, number) of several streams."""
+    streams, numbers = map(list, zip(*events))
+    frames = [frame for stream, number in events for frame in record.frames(stream, b"n", number, [b"data"])]
+    return record.encode(salt, numbers[0], position, 0, 0, frames, more, pack=(streams, numbers))
+
+
+def test_a_pack_counts_in_each_of_its_streams(tmp_path):
+    [path] = written(tmp_path, crash)
+    salt = salt_of(path)
+    add(path, one_pack(salt, 4, (b"s", 4), (b"t", 0), (b"s", 5), (b"u", 0), (b"t", 1), more=True) +
+        one_pack(salt, 9, (b"t", 2), (b"s", 6)) + one_record(salt, b"u", 1, 11))
+    with opened(tmp_path) as store:
+        assert [store.last_number(stream) for stream in "stu"] == [6, 2, 1]
+        assert (store.position, store.epoch) == (12, 1)
+
+
+@pytest.mark.parametrize("events, why", [
+    ([(b"s", 5), (b"t", 0)], "it says number 5 of its stream, expected 4"),
+    ([(b"t", 0), (b"s", 5)], "it says number 5 of its stream, expected 4"),
+    ([(b"s", 4), (b"t", 1)], "it says number 1 of its stream, expected 0"),
+    ([(b"s", 4), (b"t", 0), (b"s", 4)], "it says number 4 of its stream, expected 5"),
+    ([(b"t", 0), (b"s", 4), (b"t", 2)], "it says number 2 of its stream, expected 1"),
+])
+def test_a_pack_follows_in_each_of_its_streams_or_ends_the_log(tmp_path, events, why, caplog):
+    [path] = written(tmp_path, crash)
+    add(path, one_pack(salt_of(path), 4, *events))
+    with opened(tmp_path) as store:
+        assert everything(store) == EVENTS
+        assert store.epoch == 2
+    assert why in caplog.text
+    assert kept(tmp_path)
+
+
 # -- damage -------------------------------------------------------------------------
 
 def test_damage_anywhere_before_what_was_synced_is_refused(tmp_path):
@@ -398,7 +432,8 @@ def test_a_segment_that_does_not_begin_where_the_one_before_it_ends_is_refused(t
     paths = written(tmp_path, closed, segment_size=300)
     drop_index(tmp_path)
     reheaded(paths[1], 80, "<Q", 2)
-    refused(tmp_path, CorruptSegment, "it begins at position 2, the segment before it ends at 1")
+    error = refused(tmp_path, CorruptSegment, "it begins at position 2, the segment before it ends at 1")
+    assert (error.path, error.pos, error.position) == (str(paths[1]), 0, 1)
 
 
 # -- segments that are missing, strange or unfinished -------------------------------
