@@ -166,9 +166,6 @@ def _told(one):
     """What a connection has pending, a command or a run of them, as lists of arguments."""
     if isinstance(one, list):
         return [one]
-    if len(one) == 2:
-        head, lasts = one
-        return [[*head, last] for last in lasts]
     return [[b"publish", first, second, last] for first, second, lasts in one[0] for last in lasts]
 
 
