@@ -159,6 +159,7 @@ def _begin(server, connection, followers):
             continue
         feeds.add(follower, name, first)
         if connection.closed:       # `close` may have looked before it was there
+            connection.unfollow(follower.selector)
             feeds.remove(follower)
         elif not feeds.catch_up(follower, near=False):
             connection.catch_up(follower)

@@ -15,6 +15,7 @@ import weakref
 import pytest
 from conftest import SECONDS
 from serving import OK, Client, Serving, SlowDisk, event, eventually, publish, subscribed
+from usage import fill
 
 import resp
 from server.chunk import Form
@@ -172,7 +173,7 @@ def test_all_that_a_client_had_goes_with_it_and_waits_for_no_garbage_collector(s
     left = weakref.ref(serving.connection_of(client))
     gc.disable()
     try:
-        client.send(asked)
+        fill(client, asked)
         client.close()
         first.recv_nothing()
         eventually(lambda: left() is None, "the end of its connection")
