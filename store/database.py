@@ -38,6 +38,10 @@ MAX_EVENT = 512 << 20
 # Ids and metadata of one append, which may all be in one record; see record.MAX_BODY.
 MAX_DETAILS = 256 << 20
 
+# What the lock file has, in bytes, and which start of the machine an owner names that found a loss.
+_LOCK_SIZE = 80
+_LOSER = "lost"
+
 # What one turn of a long read takes from the log, in bytes.
 _READ = 256 * 1024
 
@@ -114,6 +118,8 @@ class Store:
             self._log = Log(self.path, self._files, self._clock, segment_size, compression,
                             fill_ahead=sync == ALWAYS)
             heads = self._log.open(lost)
+            if lost:
+                self._sign_loss_dealt_with()
         except BaseException:
             self._files.close(self._lock_fd)
             raise
@@ -129,24 +135,36 @@ class Store:
     def _own_folder(self):
         """Lock the folder; (descriptor, whether its last owner may have lost what it had acknowledged).
 
-        The file says who has the folder open, since which start of the machine
-        and under which policy.  A clean close leaves it empty.
+        The file says who has the folder open, since which start of the machine and under which policy.  A clean
+        close leaves it empty.  A crash while it is written over leaves the line from before, the new one or
+        nonsense, which counts as a loss.
         """
         path = os.path.join(self.path, "lock")
         try:
             fd = self._files.lock(path)
         except BlockingIOError:
             raise StoreLocked(self.path, _owner(path)) from None
-        boot = self._files.boot()
         try:
             words = self._files.read(fd, 200, 0).decode("ascii", "replace").split()
-            self._files.truncate(fd, 0)
-            self._files.write(fd, f"{os.getpid()} {boot} {self.sync_policy}\n".encode(), 0)
-            self._files.sync(fd)
+            lost = bool(words) and (len(words) != 3 or words[1] != self._files.boot() and words[2] != ALWAYS)
+            # Until recovery has dealt with the loss, whoever opens the folder next must hear of it too.
+            self._sign_lock(fd, f"{_LOSER} {NO}" if lost else f"{self._files.boot()} {self.sync_policy}")
         except BaseException:
             self._files.close(fd)
             raise
-        return fd, len(words) == 3 and words[1] != boot and words[2] != ALWAYS
+        return fd, lost
+
+    def _sign_lock(self, fd, words):
+        """Say in the lock file who has the folder; in one length, so that no earlier line shows behind it."""
+        self._files.write(fd, f"{os.getpid()} {words}".ljust(_LOCK_SIZE - 1).encode() + b"\n", 0)
+        self._files.sync(fd)
+
+    def _sign_loss_dealt_with(self):
+        try:
+            self._sign_lock(self._lock_fd, f"{self._files.boot()} {self.sync_policy}")
+        except BaseException:
+            self._log.close()
+            raise
 
     def _disown_folder(self):
         """Unlock the folder; its file is left empty if nothing was lost."""

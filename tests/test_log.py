@@ -737,7 +737,7 @@ def test_damage_in_the_middle_of_a_read_ends_it_and_the_next_one_says_so(open_st
 
 def test_opening_that_fails_leaves_no_file_open_and_the_folder_free(open_store, disk, folder):
     open_store(segment_size=300).close()
-    for verb, name in [("write", "lock"), ("truncate", "lock"), ("sync", ".segment"), ("sync_folder", "db")]:
+    for verb, name in [("write", "lock"), ("sync", "lock"), ("sync", ".segment"), ("sync_folder", "db")]:
         before = os.listdir("/proc/self/fd")
         disk.refuse(verb, errno.EIO, name=name)
         with pytest.raises(OSError):

@@ -669,13 +669,66 @@ def test_the_epoch_is_raised_where_acknowledged_events_may_be_missing(
     reopened(folder, [("s", i, data) for i, data in enumerate(DATAS)], epoch)
 
 
-def test_a_lock_file_of_which_nothing_is_left_raises_no_epoch(tmp_path, monkeypatch):
+class SecondSignatureFails(Disk):
+    def sync(self, fd):
+        super().sync(fd)
+        if self.count("sync", "lock") == 1:
+            self.refuse("sync", errno.EIO, "lock")
+
+
+@pytest.mark.parametrize("left", [b"\0\xff", b"17 first", b"17 second everysec more"])
+def test_a_lock_file_of_which_nothing_is_left_may_have_told_of_a_loss(tmp_path, monkeypatch, left):
     folder = tmp_path / "db"
     boot(monkeypatch, folder, "first")
     written(folder, crash, sync=NO)
-    (folder / "lock").write_bytes(b"\0\xff")
+    (folder / "lock").write_bytes(left)
     boot(monkeypatch, folder, "second")
-    reopened(folder, [("s", i, data) for i, data in enumerate(DATAS)], 1)
+    reopened(folder, [("s", i, data) for i, data in enumerate(DATAS)], 2)
+
+
+def test_a_loss_is_not_forgotten_by_a_crash_of_the_recovery_from_it(tmp_path, monkeypatch):
+    boot(monkeypatch, tmp_path / "db", "first")
+    written(tmp_path / "db", crash, sync=EVERYSEC)
+    boot(monkeypatch, tmp_path / "db", "second")
+    for changes, folder in zip(itertools.count(1), copies(tmp_path / "db")):
+        disk = Disk()
+        disk.die_in(changes)
+        try:
+            store = opened(folder, disk, sync=EVERYSEC)
+        except OSError:
+            store = None
+        if store:
+            crash(store, disk)
+            break
+        with opened(folder, sync=EVERYSEC) as store:
+            assert store.epoch in (2, 3)
+    assert changes > 8
+
+
+def test_a_loss_that_was_dealt_with_is_not_found_again(tmp_path, monkeypatch):
+    folder = tmp_path / "db"
+    boot(monkeypatch, folder, "first")
+    written(folder, crash, sync=EVERYSEC)
+    boot(monkeypatch, folder, "second")
+    for _ in range(2):
+        disk = Disk()
+        store = opened(folder, disk, sync=EVERYSEC)
+        assert store.epoch == 2
+        crash(store, disk)      # the process alone
+
+
+def test_a_disk_that_fails_when_a_loss_was_dealt_with_fails_the_opening(tmp_path, monkeypatch):
+    folder = tmp_path / "db"
+    boot(monkeypatch, folder, "first")
+    written(folder, crash, sync=EVERYSEC)
+    boot(monkeypatch, folder, "second")
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError):
+        opened(folder, SecondSignatureFails())
+    assert os.listdir("/proc/self/fd") == before
+    with opened(folder) as store:
+        assert store.epoch == 2
+        assert everything(store) == [("s", i, data) for i, data in enumerate(DATAS)]
 
 
 def test_a_system_that_does_not_name_its_starts_raises_no_epoch(tmp_path, monkeypatch):
