@@ -152,7 +152,7 @@ class Loss(NamedTuple):
             elif kept and (one.new is None or one.new in names):   # never without either name
                 names.pop(one.path, None)
         contents = {}
-        found = {path: None for path in sorted(folders)}
+        found = dict.fromkeys(sorted(folders))
         for path, inode in names.items():
             if os.path.dirname(path) not in folders:
                 continue
@@ -238,7 +238,7 @@ class Platter(Files):
 
     def kept(self):
         """{path: bytes}: what is there as long as the power is."""
-        return {**{path: None for path in sorted(self._folders)},
+        return {**dict.fromkeys(sorted(self._folders)),
                 **{path: bytes(self._inodes[inode].content) for path, inode in self._names.items()}}
 
     # -- folders -------------------------------------------------------------

@@ -89,14 +89,20 @@ def still(shelf, salt=0, room=record.MAX_FRAMES):
     room   bytes of frames in a record
     """
     draw = random.Random(salt)
+    with quiet(), mock.patch.object(database, "Keeper", IdleKeeper), \
+            mock.patch.object(sqlite3, "connect", shelf.connect), \
+            mock.patch.object(record, "MAX_FRAMES", room), \
+            mock.patch("os.urandom", draw.randbytes):
+        yield
+
+
+@contextlib.contextmanager
+def quiet():
+    """What stores have to say of faults is not shown."""
     logger = logging.getLogger("meilies")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
     try:
-        with mock.patch.object(database, "Keeper", IdleKeeper), \
-                mock.patch.object(sqlite3, "connect", shelf.connect), \
-                mock.patch.object(record, "MAX_FRAMES", room), \
-                mock.patch("os.urandom", draw.randbytes):
-            yield
+        yield
     finally:
         logger.setLevel(level)
