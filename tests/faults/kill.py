@@ -162,8 +162,7 @@ def work(folder, policy, seed, points, say):
     """
     draw = random.Random(seed)
     IndexWithPoints.points = points
-    with quiet(), mock.patch.object(record, "MAX_FRAMES", ROOM), \
-            mock.patch.object(sqlite3, "connect", functools.partial(sqlite3.connect, factory=IndexWithPoints)):
+    with quiet(), mock.patch.object(record, "MAX_FRAMES", ROOM), quick_index(IndexWithPoints):
         store = Store(folder, policy, 0, SEGMENT_SIZE, FilesWithPoints(points))
         points.phase = "append"
         stop = threading.Event()
@@ -200,6 +199,11 @@ def run_to_death(folder, policy, seed, name, nth):
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, f"exit code {os.WEXITSTATUS(status)}"
     return os.WIFSIGNALED(status), ledger
+
+
+def quick_index(factory=QuickConnection):
+    """The index doesn't wait for the disk."""
+    return mock.patch.object(sqlite3, "connect", functools.partial(sqlite3.connect, factory=factory))
 
 
 # -- scenes -------------------------------------------------------------------
@@ -283,7 +287,7 @@ class Scene:
         self._policy = policy
         self._seed = seed
         os.makedirs(os.path.dirname(self._template))
-        with quiet(), mock.patch.object(sqlite3, "connect", functools.partial(sqlite3.connect, factory=QuickConnection)):
+        with quiet(), quick_index():
             make(self._template)
             self._lay_out()
             self._before = Ledger.events_in(self._work)
@@ -305,7 +309,7 @@ class Scene:
         nth = turn % self.points[name]
         killed, ledger = run_to_death(self._work, self._policy, self._seed, name, nth)
         try:
-            with mock.patch.object(sqlite3, "connect", functools.partial(sqlite3.connect, factory=QuickConnection)):
+            with quick_index():
                 ledger.check(self._work, self._before)
         except Exception as error:
             raise AssertionError(f"{self._policy}, {self.name}, killed at {name!r}, call {nth}: {error}") from error
