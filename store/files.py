@@ -43,6 +43,18 @@ class Files:
             os.mkdir(path, FOLDER_MODE)
             self.sync_folder(os.path.dirname(path))
 
+    def sync_above(self, path):
+        """Return when the name of the folder `path` is on disk, and those of the folders above it.
+
+        Up to the root of its file system, or to a folder that may not be read: that is older than we are.
+        """
+        while not os.path.ismount(path):
+            path = os.path.dirname(path)
+            try:
+                self.sync_folder(path)
+            except PermissionError:
+                return
+
     def names(self, path):
         """The names in a folder, sorted."""
         return sorted(os.listdir(path))
@@ -108,6 +120,15 @@ class Files:
     def sync(self, fd):
         """Return when the file's bytes, and the size to find them, are on disk."""
         _fdatasync(fd)
+
+    def forget(self, fd, pos=0):
+        """Have what is read of a synced file from byte `pos` on come from the disk.
+
+        After a sync that failed, memory holds bytes that the disk doesn't, and takes them for written: until they
+        leave it, reading shows them, and another sync succeeds.
+        """
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, pos, 0, os.POSIX_FADV_DONTNEED)
 
     def sync_folder(self, path):
         """Return when the names in a folder are on disk."""

@@ -130,9 +130,10 @@ class Log:
         names = list(filter(is_segment, found))
         for i, name in enumerate(names):
             path = os.path.join(self.folder, name)
-            segment = Segment.open(self._files, path)
+            last = i + 1 == len(names)
+            segment = Segment.open(self._files, path, doubted=last)
             if segment is None:
-                if i + 1 < len(names) or self._holds_records(path):
+                if not last or self._holds_records(path):
                     raise CorruptSegment(path, 0, "its header doesn't match its checksum")
                 self._unfinished = path
                 break
@@ -142,6 +143,7 @@ class Log:
     def _begin(self):
         """Make the first segment of a new store."""
         self._drop_unfinished()
+        self._files.sync_above(self.folder)     # who made it may have died before its name was on disk
         uuid = self.index.uuid = os.urandom(16)
         self._create_segment(Header(uuid, os.urandom(16), NO_ID, 0, 1, 0, 0, 0, self._clock()))
 
@@ -212,12 +214,12 @@ class Log:
             raise LogTooShort(self.folder, self._segments[-1].header.first, through.durable)
         self.index.begin(through)
         self._adding_to = through.sequence
+        self._read_from_disk(through)
         scan = Scan(through.position, through.durable, heads, self._visit)
         end = scan.run(self._segments, through.sequence, through.byte)
         if end.position < end.synced:
             raise LogTooShort(self.folder, end.position, end.synced)
         self._drop_unfinished()
-        self._sync_what_was_found(through.sequence)
         self.next_position = self.synced = end.position
         # The byte behind a clean close is behind its mark.
         self._marked = max(scan.marked, through.position if through.byte > HEADER_SIZE else 0)
@@ -250,10 +252,14 @@ class Log:
         if found.count:
             self.index.add([found], byte)
 
-    def _sync_what_was_found(self, start):
-        """What is served must survive: it may have been read from memory, not from the disk."""
-        for segment in self._segments[start:]:
+    def _read_from_disk(self, through):
+        """Sync what is about to be read, and read it from the disk.
+
+        What is served must survive, and memory may hold what a failed sync didn't bring there.
+        """
+        for segment in self._segments[through.sequence:]:
             segment.sync()
+            self._files.forget(segment.fd, through.byte if segment.sequence == through.sequence else 0)
         self._files.sync_folder(self.folder)
 
     def _drop_preallocated(self, end):

@@ -171,10 +171,16 @@ class Segment:
         return cls(files, path, fd, header)
 
     @classmethod
-    def open(cls, files, path):
-        """Open the file; None if its header is not one."""
+    def open(cls, files, path, doubted=False):
+        """Open the file; None if its header is not one.
+
+        doubted   a sync of the header may have failed: it is read from the disk
+        """
         fd = files.open(path)
         try:
+            if doubted:
+                files.sync(fd)
+                files.forget(fd)
             header = decode_header(files.read(fd, HEADER_SIZE, 0), path)
         except BaseException:
             files.close(fd)

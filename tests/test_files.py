@@ -164,3 +164,36 @@ def test_a_lock_has_one_holder_until_it_is_closed(tmp_path):
         files.lock(path)
     files.close(held)
     files.close(files.lock(path))
+
+
+def test_the_names_of_a_folder_and_of_those_above_it_are_synced_up_to_the_root_of_the_file_system(
+        tmp_path, monkeypatch):
+    synced = []
+
+    class Watched(Files):
+        def sync_folder(self, path):
+            synced.append(path)
+
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == str(tmp_path))
+    Watched().sync_above(str(tmp_path / "a" / "b"))
+    assert synced == [str(tmp_path / "a"), str(tmp_path)]
+
+
+def test_a_folder_above_that_may_not_be_read_is_older_than_the_store(tmp_path):
+    class Forbidden(Files):
+        def sync_folder(self, path):
+            assert path == str(tmp_path)
+            raise PermissionError(path)
+
+    Forbidden().sync_above(str(tmp_path / "a"))
+
+
+def test_what_is_forgotten_is_read_from_the_disk(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda *arguments: asked.append(arguments), raising=False)
+    monkeypatch.setattr(os, "POSIX_FADV_DONTNEED", 4, raising=False)
+    files.forget(7, 128)
+    assert asked == [(7, 128, 0, 4)]
+    monkeypatch.delattr(os, "posix_fadvise")
+    files.forget(7, 128)        # a system without it
+    assert len(asked) == 1

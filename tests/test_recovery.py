@@ -4,6 +4,7 @@ acknowledged is lost."""
 import errno
 import itertools
 import os
+import random
 import shutil
 import struct
 import zlib
@@ -11,8 +12,10 @@ import zlib
 import pytest
 from disk import (Disk, add, contents, crash, cut, drop_index, everything, flip, kept, one_record,
                   quick_index, records_of, salt_of, segments)
+from faults.platter import Platter, exhaustive
+from faults.still import Shelf, still
 
-from store import (ALWAYS, EVERYSEC, NO, CorruptSegment, LogTooShort, NewEvent, Store, StoreError,
+from store import (ALWAYS, EVERYSEC, NO, CorruptSegment, LogTooShort, NewEvent, Store, StoreError, StoreFailed,
                    UnknownFormat, record, recovery)
 from store.segment import HEADER_SIZE, file_name
 
@@ -749,3 +752,61 @@ def test_what_only_the_index_knew_to_be_on_disk_is_marked_by_the_next_close(tmp_
     data[HEADER_SIZE + 70] ^= 1
     last.write_bytes(data)
     refused(folder, CorruptSegment)
+
+
+# -- answers of the disk, and then the power ----------------------------------------
+
+def refuse_once(platter, verb, name):
+    """The next `verb` on a file or folder whose path ends with `name` fails."""
+    def answer(called, path):
+        if called == verb and path.endswith(name):
+            platter.on_change = lambda verb, path: None
+            raise OSError(errno.EIO, "the disk says no")
+
+    platter.on_change = answer
+
+
+def expect_kept_in_every_state(platter, expected):
+    """Whatever a loss of power leaves, these events are there."""
+    for state in exhaustive(platter.loss()):
+        with Store("/db", files=Platter(state)) as store:
+            assert everything(store) == expected
+
+
+def test_what_a_failed_sync_left_in_memory_alone_is_not_served_after_a_restart():
+    for chance in range(20):
+        with still(Shelf()):
+            platter = Platter(draw=random.Random(chance))
+            store = Store("/db", files=platter)
+            store.append("s", "n", b"zero")
+            refuse_once(platter, "sync", ".segment")
+            with pytest.raises(StoreFailed):
+                store.append("s", "n", b"one")
+            platter = platter.restarted()
+            store = Store("/db", files=platter)
+            seen = everything(store)
+            assert ("s", 0, b"zero") in seen
+            expect_kept_in_every_state(platter, seen)
+
+
+def test_the_first_segment_whose_header_was_never_synced_is_made_anew():
+    for chance in range(20):
+        with still(Shelf()):
+            platter = Platter(draw=random.Random(chance))
+            refuse_once(platter, "sync", ".segment")
+            with pytest.raises(OSError):
+                Store("/db", files=platter)
+            store = Store("/db", files=platter)
+            store.append("s", "n", b"zero")
+            expect_kept_in_every_state(platter, [("s", 0, b"zero")])
+
+
+def test_a_folder_that_was_made_by_one_who_failed_is_synced_by_the_next():
+    with still(Shelf()):
+        platter = Platter()
+        refuse_once(platter, "sync_folder", "/")
+        with pytest.raises(OSError):
+            Store("/db", files=platter)
+        store = Store("/db", files=platter)
+        store.append("s", "n", b"zero")
+        expect_kept_in_every_state(platter, [("s", 0, b"zero")])
