@@ -19,6 +19,7 @@ sync writes them.
 import errno
 import itertools
 import os
+import random
 import zlib
 from typing import NamedTuple
 
@@ -69,6 +70,18 @@ class Cut(NamedTuple):
             resize(content, self.size)
 
 
+class Sure(NamedTuple):
+    """A change that was synced, over others that weren't."""
+
+    change: NamedTuple
+
+    def fates(self):
+        return (KEPT,)
+
+    def apply(self, content, fate):
+        self.change.apply(content, KEPT)
+
+
 class Link(NamedTuple):
     """A new name of a file.  `old` is the name that it takes the place of, None for a new file."""
 
@@ -114,6 +127,13 @@ class Inode:
         self.base = base
         self.pending = ()
         self.stuck = ()     # what failed syncs have left
+
+    def copy(self):
+        copy = Inode(self.base)
+        copy.content[:] = self.content
+        copy.pending = self.pending
+        copy.stuck = self.stuck
+        return copy
 
 
 class Loss(NamedTuple):
@@ -198,7 +218,7 @@ def sampled(loss, draw, times):
             fates = {what: draw.choice(of) for what, of in asked}
         else:
             usual = draw.choice((KEPT, KEPT, DROPPED))
-            fates = {what: usual for what, _ in asked}
+            fates = {what: usual if usual in of else of[0] for what, of in asked}
             for what, of in draw.sample(asked, min(len(asked), draw.randrange(3))):
                 fates[what] = draw.choice(of)
         yield loss.state(fates)
@@ -207,15 +227,18 @@ def sampled(loss, draw, times):
 class Platter(Files):
     """The disk; see the top.
 
+    draw       says what there is of the writes that a failed sync left, when the file is read anew
+
     state      {path: bytes, or None for a folder}: what is there to begin with
     on_change  called with (verb, path) before each change and each reading; may raise OSError
     on_done    called after each change
     """
 
-    def __init__(self, state=None, boot="1"):
+    def __init__(self, state=None, boot="1", draw=None):
         self.on_change = lambda verb, path: None
         self.on_done = lambda: None
         self._boot = boot
+        self._draw = draw or random.Random(0)
         self._inodes = {}
         self._names = {}
         self._folders = {"/"}
@@ -241,6 +264,17 @@ class Platter(Files):
         return {**dict.fromkeys(sorted(self._folders)),
                 **{path: bytes(self._inodes[inode].content) for path, inode in self._names.items()}}
 
+    def restarted(self):
+        """A copy, as the next process finds it; the power was on all the time."""
+        copy = Platter(boot=self._boot, draw=self._draw)
+        copy._inodes = {number: inode.copy() for number, inode in self._inodes.items()}
+        copy._names = dict(self._names)
+        copy._folders = set(self._folders)
+        copy._durable_names = dict(self._durable_names)
+        copy._durable_folders = set(self._durable_folders)
+        copy._unsynced = list(self._unsynced)
+        return copy
+
     # -- folders -------------------------------------------------------------
 
     def make_folder(self, path):
@@ -254,6 +288,11 @@ class Platter(Files):
             self._unsynced.append(one)
             self.on_done()
             self.sync_folder(os.path.dirname(one))
+
+    def sync_above(self, path):
+        while path != "/":
+            path = os.path.dirname(path)
+            self.sync_folder(path)
 
     def names(self, path):
         if path not in self._folders:
@@ -349,11 +388,21 @@ class Platter(Files):
             inode.pending = ()
             raise
         if inode.stuck:
-            inode.stuck += inode.pending        # in doubt as well: they lie over bytes that are
+            inode.stuck += tuple(map(Sure, inode.pending))
         else:
             inode.base = bytes(inode.content)
         inode.pending = ()
         self.on_done()
+
+    def forget(self, fd, pos=0):
+        """What failed syncs have left turns out one way or the other."""
+        inode = self._inode(fd)
+        if inode.stuck:
+            content = bytearray(inode.base)
+            for one in inode.stuck + inode.pending:
+                one.apply(content, self._draw.choice(one.fates()))
+            inode.content, inode.base = content, bytes(content)
+            inode.stuck = inode.pending = ()
 
     def truncate(self, fd, size):
         self.on_change("truncate", self._open[fd][1])

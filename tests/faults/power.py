@@ -11,6 +11,7 @@ Programs of up to LENGTH steps are numbered; every one is taken once in 2 * len(
 seed draws a long program and samples its states.
 """
 
+import errno
 import itertools
 import random
 import time
@@ -93,15 +94,33 @@ class Client:
         self._nexts = {}
         platter.on_done = self._remember
 
+    @property
+    def acknowledged(self):
+        """How many events were, by the policy's own measure."""
+        return self._must if self.policy == ALWAYS else self._told
+
+    def moment(self):
+        """How things stand."""
+        return Moment(self.platter.loss(), self._events, self._must, self._told, self._groups, self._epoch,
+                      len(self.shelf.versions))
+
     def _remember(self):
-        self.moments.append(Moment(self.platter.loss(), self._events, self._must, self._told, self._groups,
-                                   self._epoch, len(self.shelf.versions)))
+        self.moments.append(self.moment())
 
     def open(self):
         self.store = Store(FOLDER, self.policy, self._compression, SEGMENT_SIZE, self.platter, self._clock)
-        self._epoch = self.store.epoch
-        self._promise(self.store.position)
+        self._take_up()
         self._remember()
+
+    def _take_up(self):
+        """Go on with what the store has, which is what was promised."""
+        have = check(self.store, self.moment(), self.policy)
+        self._events = self._events[:have]
+        self._groups = tuple(one for one in self._groups if one[1] <= have)
+        self._nexts = {stream: number + 1 for stream, number, _ in self._events}
+        self._waiting = []
+        self._epoch = self.store.epoch
+        self._written = self._must = self._told = have
 
     def run(self, steps):
         for step in steps:
@@ -126,27 +145,30 @@ class Client:
         self._append([("g", b"group" * 30)] * 5)
 
     def _append(self, events):
-        self._plan(events, whole=True)
         stream = events[0][0]
-        refused = False
-        try:
-            self.store.append_many(stream, [("n", data) for _, data in events])
-        except StoreError:
-            if self.store.failed:
-                raise
-            refused = True
-        if refused:
-            self._give_up(len(events))
-        else:
-            self._wrote()
-            if self.policy == ALWAYS:
-                self._promise(self._written)
+        done = self._attempt(events, True, lambda: self.store.append_many(stream, [("n", data) for _, data in events]))
+        if done and self.policy == ALWAYS:
+            self._promise(self._written)
 
     def _write(self):
         runs = [(b"w", b"n", [b"one", b"two" * 50]), (b"v", b"n", [b"three"]), (b"w", b"n", [b"four" * 100])]
-        self._plan([(stream.decode(), data) for stream, _, datas in runs for data in datas], whole=False)
-        self._waiting.append(self.store.write(runs))
+        events = [(stream.decode(), data) for stream, _, datas in runs for data in datas]
+        batch = self._attempt(events, False, lambda: self.store.write(runs))
+        if batch:
+            self._waiting.append(batch)
+
+    def _attempt(self, events, whole, write):
+        """Write events, and return what `write` does; None if it was refused and may be tried again."""
+        self._plan(events, whole)
+        try:
+            done = write()
+        except StoreError:
+            if self.store.failed:
+                raise           # whether they are there is known after the next opening
+            self._give_up(len(events), whole)
+            return None
         self._wrote()
+        return done
 
     def _commit(self):
         while self._waiting:
@@ -158,7 +180,7 @@ class Client:
     def _tick(self):
         written = self._written
         tick(self.store)
-        if self.policy == EVERYSEC:
+        if self.policy == EVERYSEC and not self.store.failed:
             self._promise(written)
 
     def _sync(self):
@@ -175,15 +197,19 @@ class Client:
     def _full(self):
         """An append that the disk has no room for: half of the write, or a segment's file, can't be stored."""
         refused = []
+        usual = self.platter.on_change
 
         def refuse(verb, path):
+            usual(verb, path)
             if verb in ("write", "create") and path.endswith(".segment") and not refused:
                 refused.append(verb)
-                raise Short(28)
+                raise Short(errno.ENOSPC)
 
         self.platter.on_change = refuse
-        self._group()
-        self.platter.on_change = lambda verb, path: None
+        try:
+            self._group()
+        finally:
+            self.platter.on_change = usual
         self._short()
 
     _STEPS = {"a": _short, "b": _long, "g": _group, "w": _write, "c": _commit, "t": _tick, "s": _sync,
@@ -206,12 +232,13 @@ class Client:
         if self.policy != ALWAYS:
             self._told = self._written
 
-    def _give_up(self, count):
+    def _give_up(self, count, whole):
         """The last so many were refused."""
         for stream, number, _ in reversed(self._events[-count:]):
             self._nexts[stream] = number
         self._events = self._events[:-count]
-        self._groups = self._groups[:-1]
+        if whole:
+            self._groups = self._groups[:-1]
 
 
 def found_in(store):
@@ -240,6 +267,12 @@ def check(store, moment, policy):
         assert store.epoch > moment.epoch, f"{moment.told} events were visible, {len(found)} are there, no new epoch"
     assert store.epoch >= moment.epoch
     return len(found)
+
+
+def behind(moment, have, epoch):
+    """The Moment when a store with the first `have` of the events was opened."""
+    return moment._replace(events=moment.events[:have], must=have, told=have, epoch=epoch,
+                           groups=tuple(one for one in moment.groups if one[1] <= have))
 
 
 class Trial:
@@ -328,27 +361,33 @@ class Trial:
         crashes = []                    # (Moment, what was there, events that only a loss of power may take)
 
         def remember():
-            crashes.append((now._replace(loss=platter.loss()), platter.kept(), max(now.must, visible)))
+            crashes.append((now._replace(loss=platter.loss()), platter.restarted(), max(now.must, visible)))
 
         platter.on_done = remember
         with self._opened(platter, index) as store:
             have = check(store, moment, self._policy)
             last = store.last_number("s")
-            events = (*moment.events[:have], ("s", 0 if last is None else last + 1, b"after"))
             visible = have
-            now = moment._replace(events=events, must=have, told=have, epoch=store.epoch,
-                                  groups=tuple(one for one in moment.groups if one[1] <= have))
+            now = behind(moment, have, store.epoch)
+            now = now._replace(events=(*now.events, ("s", 0 if last is None else last + 1, b"after")))
             self._append(store, have)
             visible = have + 1
             now = now._replace(must=have + (self._policy == ALWAYS), told=visible)
-        for one, kept, must in self._draw.sample(crashes, min(len(crashes), 4)):
+        for one, disk, must in self._draw.sample(crashes, min(len(crashes), 4)):
             self.second += 1
             if self._draw.randrange(2):
-                [kept] = sampled(one.loss, self._draw, 1)
-                self.states.add(hash(tuple(kept.items())))
-                self._open(kept, one, self._draw.choice((index, None)), boot="third")
+                self._lose_power(disk, one, "third", index)
             else:
-                self._open(kept, one._replace(must=must), self._draw.choice((index, None)))
+                with self._opened(disk, self._draw.choice((index, None))) as store:
+                    have = check(store, one._replace(must=must), self._policy)
+                    one = behind(one, have, store.epoch)
+                self._lose_power(disk, one, "third", index)
+
+    def _lose_power(self, platter, moment, boot, index):
+        """The power goes; what a state of the disk then has is as promised at `moment`."""
+        [state] = sampled(platter.loss(), self._draw, 1)
+        self.states.add(hash(tuple(state.items())))
+        self._open(state, moment, self._draw.choice((index, None)), boot)
 
 
 def every_state(moment, draw):
