@@ -31,6 +31,10 @@ processes and threads.  `test_parts.py` needs no change for a new one.
 PARTS = (
     "power",
     "kill",
+    "answers",
+    "killed",
+    "stopped",
+    "owners",
     "exhaustion",
     "inputs",
     "network",
