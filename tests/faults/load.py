@@ -164,7 +164,8 @@ class Load:
         numbers = {}
         found = {}
         for stream, number, data in events:
-            assert number == numbers.get(stream, 0), f"event {number} of {stream} where {numbers.get(stream, 0)} belongs"
+            expected = numbers.get(stream, 0)
+            assert number == expected, f"event {number} of {stream} where {expected} belongs"
             numbers[stream] = number + 1
             name, index, _, _, size = data[:data.index(b":")].split(b".")
             name, index = name.decode(), int(index)
