@@ -28,7 +28,7 @@ NEEDS_ROOM = {"write", "create", "make_folder", "lock", "rename"}
 # What of a write that fails is stored: a fraction, or all but so many bytes.
 PARTS = (0, 0.5, -1)
 TIMES = ("once", "all of its kind", "for good")
-PROGRAMS = ("abgwct", "bbbbt", "gexab", "wwcsta", "xbxbgx")
+PROGRAMS = ("abgwct", "bbbbt", "gexab", "wwcsta", "xbxbgx", "mam", "amxg")
 
 KINDS = list(itertools.product(PROGRAMS, POLICIES, (errno.EIO, *ROOMLESS), PARTS, TIMES))
 # Crashes after each answer.

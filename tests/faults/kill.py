@@ -24,10 +24,10 @@ from unittest import mock
 from disk import Disk, QuickConnection, add, crash, drop_index, flip, records_of, segments
 from store import ALWAYS, EVERYSEC, NO, Store, record
 from store.files import Files
-from store.segment import HEADER_SIZE, is_segment
+from store.segment import HEADER_SIZE, is_segment, is_unfinished
 
 from .ledger import Ledger, Publisher, subscribe
-from .still import quiet
+from .still import eager_merges, quiet
 
 NAME = "kill"
 # In 20 rounds each point has had its 200.
@@ -73,6 +73,8 @@ def kind_of(path):
         return "cut" if is_segment(name[:20]) else "cut-folder"
     if is_segment(name):
         return "segment"
+    if is_unfinished(name):
+        return "merging"
     return name if name in ("lock", "db") else "parent"
 
 
@@ -162,7 +164,7 @@ def work(folder, policy, seed, points, say):
     """
     draw = random.Random(seed)
     IndexWithPoints.points = points
-    with quiet(), mock.patch.object(record, "MAX_FRAMES", ROOM), quick_index(IndexWithPoints):
+    with quiet(), eager_merges(), mock.patch.object(record, "MAX_FRAMES", ROOM), quick_index(IndexWithPoints):
         store = Store(folder, policy, 0, SEGMENT_SIZE, FilesWithPoints(points))
         points.phase = "append"
         stop = threading.Event()

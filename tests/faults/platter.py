@@ -161,6 +161,7 @@ class Loss(NamedTuple):
         """{path: bytes} after things went as `fates` says, {what: fate}; folders are None."""
         names = dict(self.names)
         folders = set(self.folders)
+        unnamed = {one.path for one in self.unsynced if isinstance(one, Link) and fates[one] != KEPT}
         for one in self.unsynced:
             kept = fates[one] == KEPT
             if isinstance(one, str):
@@ -169,7 +170,7 @@ class Loss(NamedTuple):
             elif isinstance(one, Link):
                 if kept:
                     names[one.path] = one.inode
-            elif kept and (one.new is None or one.new in names):   # never without either name
+            elif kept and one.new not in unnamed:       # never without either name
                 names.pop(one.path, None)
         contents = {}
         found = dict.fromkeys(sorted(folders))
@@ -439,6 +440,9 @@ class Platter(Files):
 
     def boot(self):
         return self._boot
+
+    def free(self, path):
+        return 1 << 40
 
 
 class Short(OSError):

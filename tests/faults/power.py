@@ -30,8 +30,8 @@ FOLDER = "/db"
 
 # What a client may do: append one short event, one that goes over several sectors, a group of several records; write
 # events of two streams without waiting, and wait for all of these; have the threads work; sync; close and open
-# again; append while the disk is full for a moment.
-STEPS = "abgwctsxe"
+# again; append while the disk is full for a moment; fill a segment with small records, and have them joined.
+STEPS = "abgwctsxem"
 LENGTH = 3
 POLICIES = (ALWAYS, EVERYSEC, NO)
 PROGRAMS = [(policy, "".join(steps)) for length in range(1, LENGTH + 1)
@@ -183,6 +183,12 @@ class Client:
         if self.policy == EVERYSEC and not self.store.failed:
             self._promise(written)
 
+    def _merge(self):
+        for _ in range(6):
+            self._append([("m", b"merge" * 90)])
+        self._sync()
+        self._tick()
+
     def _sync(self):
         self.store.sync()
         self._promise(self._written)
@@ -213,7 +219,7 @@ class Client:
         self._short()
 
     _STEPS = {"a": _short, "b": _long, "g": _group, "w": _write, "c": _commit, "t": _tick, "s": _sync,
-              "x": _reopen, "e": _full}
+              "x": _reopen, "e": _full, "m": _merge}
 
     # -- what is expected ----------------------------------------------------
 

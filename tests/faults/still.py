@@ -14,7 +14,7 @@ import random
 import sqlite3
 from unittest import mock
 
-from store import database, record
+from store import database, merge, record
 
 YEAR = 365 * 24 * 3600 * 1_000_000
 
@@ -89,11 +89,16 @@ def still(shelf, salt=0, room=record.MAX_FRAMES):
     room   bytes of frames in a record
     """
     draw = random.Random(salt)
-    with quiet(), mock.patch.object(database, "Keeper", IdleKeeper), \
+    with quiet(), eager_merges(), mock.patch.object(database, "Keeper", IdleKeeper), \
             mock.patch.object(sqlite3, "connect", shelf.connect), \
             mock.patch.object(record, "MAX_FRAMES", room), \
             mock.patch("os.urandom", draw.randbytes):
         yield
+
+
+def eager_merges():
+    """Few records are enough for a segment to be written anew, at once."""
+    return mock.patch.multiple(merge, _MANY=3, _SMALL=2000)
 
 
 @contextlib.contextmanager
