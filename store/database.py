@@ -113,13 +113,11 @@ class Store:
         self._attended = set()      # streams that somebody waits on
         self._keepers = []
         self._files.make_folder(self.path)
-        self._lock_fd, lost = self._own_folder()
+        self._lock_fd, lost, hasty = self._own_folder()
         try:
             self._log = Log(self.path, self._files, self._clock, segment_size, compression,
                             fill_ahead=sync == ALWAYS)
-            heads = self._log.open(lost)
-            if lost:
-                self._sign_loss_dealt_with()
+            heads = self._open_log(lost, hasty)
         except BaseException:
             self._files.close(self._lock_fd)
             raise
@@ -133,7 +131,10 @@ class Store:
             self._keepers.append(Keeper("meilies-sync", self._sync_quietly, interval=1.0))
 
     def _own_folder(self):
-        """Lock the folder; (descriptor, whether its last owner may have lost what it had acknowledged).
+        """Lock the folder; (descriptor, lost, hasty).
+
+        lost    its last owner may have lost what it had acknowledged
+        hasty   its last owner ended without closing it, and acknowledged what wasn't on disk
 
         The file says who has the folder open, since which start of the machine and under which policy.  A clean
         close leaves it empty.  A crash while it is written over leaves the line from before, the new one or
@@ -146,25 +147,49 @@ class Store:
             raise StoreLocked(self.path, _owner(path)) from None
         try:
             words = self._files.read(fd, 200, 0).decode("ascii", "replace").split()
-            lost = bool(words) and (len(words) != 3 or words[1] != self._files.boot() and words[2] != ALWAYS)
+            hasty = bool(words) and words[2:] != [ALWAYS]
+            lost = hasty and (len(words) != 3 or words[1] != self._files.boot())
             # Until recovery has dealt with the loss, whoever opens the folder next must hear of it too.
             self._sign_lock(fd, f"{_LOSER} {NO}" if lost else f"{self._files.boot()} {self.sync_policy}")
         except BaseException:
             self._files.close(fd)
             raise
-        return fd, lost
+        return fd, lost, hasty
 
     def _sign_lock(self, fd, words):
-        """Say in the lock file who has the folder; in one length, so that no earlier line shows behind it."""
-        self._files.write(fd, f"{os.getpid()} {words}".ljust(_LOCK_SIZE - 1).encode() + b"\n", 0)
+        """Say in the lock file who has the folder, durably."""
+        self._write_lock(fd, words)
         self._files.sync(fd)
 
-    def _sign_loss_dealt_with(self):
+    def _write_lock(self, fd, words):
+        """Write its line; in one length, so that no earlier one shows behind it."""
+        self._files.write(fd, f"{os.getpid()} {words}".ljust(_LOCK_SIZE - 1).encode() + b"\n", 0)
+
+    def _sign_loss(self):
+        """Have the next owner hear that events which were visible may be gone.
+
+        Without a sync, on a disk that fails: should the machine stop, its next start says the same.
+        """
         try:
-            self._sign_lock(self._lock_fd, f"{self._files.boot()} {self.sync_policy}")
-        except BaseException:
-            self._log.close()
+            self._write_lock(self._lock_fd, f"{_LOSER} {NO}")
+        except OSError as error:
+            logger.warning("%s: the lock file doesn't take that events may be lost (%s)", self.path, error)
+
+    def _open_log(self, lost, hasty):
+        """Open the log, and say in the lock file what became of a loss; {stream: next number}."""
+        try:
+            heads = self._log.open(lost)
+        except OSError:
+            if hasty:       # the sync that failed now may have been of what its last owner wrote
+                self._sign_loss()
             raise
+        if lost:
+            try:
+                self._sign_lock(self._lock_fd, f"{self._files.boot()} {self.sync_policy}")
+            except BaseException:
+                self._log.close()
+                raise
+        return heads
 
     def _disown_folder(self):
         """Unlock the folder; its file is left empty if nothing was lost."""
@@ -379,6 +404,8 @@ class Store:
     def _retreat(self):
         """After a failure: readers see what is on disk, no more.  Under the append lock."""
         self._pending.clear()
+        if self.sync_policy != ALWAYS:
+            self._sign_loss()
         for name, number in self._log.unsynced.items():
             stream = self._streams[name]
             stream.visible = min(stream.visible, number)

@@ -810,3 +810,38 @@ def test_a_folder_that_was_made_by_one_who_failed_is_synced_by_the_next():
         store = Store("/db", files=platter)
         store.append("s", "n", b"zero")
         expect_kept_in_every_state(platter, [("s", 0, b"zero")])
+
+
+def test_events_that_were_seen_and_not_synced_raise_the_epoch_of_the_next_start():
+    with still(Shelf()):
+        platter = Platter(draw=random.Random(0))
+        store = Store("/db", EVERYSEC, files=platter)
+        store.append("s", "n", b"zero")
+        refuse_once(platter, "sync", ".segment")
+        with pytest.raises(StoreFailed):
+            store.sync()
+        with Store("/db", EVERYSEC, files=platter.restarted()) as store:
+            assert store.epoch == 2
+
+
+def test_a_disk_that_takes_no_word_of_a_loss_is_warned_of(tmp_path, caplog):
+    disk = Disk()
+    store = opened(tmp_path, disk, sync=NO)
+    disk.refuse("write", errno.EIO, ".segment")
+    disk.refuse("write", errno.EIO, "lock")
+    with pytest.raises(StoreFailed):
+        store.append("s", "n", b"zero")
+    assert "the lock file doesn't take that events may be lost" in caplog.text
+    store.close()
+
+
+@pytest.mark.parametrize("policy, epoch", [(EVERYSEC, 2), (ALWAYS, 1)])
+def test_a_sync_that_fails_on_opening_may_have_been_of_what_was_seen_before_a_crash(tmp_path, policy, epoch):
+    folder = tmp_path / "db"
+    written(folder, crash, sync=policy)
+    disk = Disk()
+    disk.refuse("sync", errno.EIO, ".segment")
+    with pytest.raises(OSError):
+        opened(folder, disk)
+    with opened(folder) as store:
+        assert store.epoch == epoch
