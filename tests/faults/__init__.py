@@ -35,6 +35,7 @@ PARTS = (
     "killed",
     "stopped",
     "owners",
+    "real",
     "exhaustion",
     "inputs",
     "network",
