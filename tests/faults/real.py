@@ -21,7 +21,7 @@ import time
 from conftest import SECONDS, UNMEASURED, Server
 
 import resp
-from serving import OK, Client
+from serving import Client
 from store import Store, StoreError, StoreFull
 from store.segment import HEADER_SIZE
 
@@ -198,8 +198,8 @@ def overcommit_a_device(folder, draw):
         image = os.path.join(below, "image")
         with open(image, "wb") as file:
             file.truncate(64 << 20)
-        if not shutil.which("mkfs.ext4") or subprocess.run(
-                ["mkfs.ext4", "-q", "-m", "0", "-b", str(PAGE), "-O", "^has_journal", image], stderr=subprocess.DEVNULL).returncode:
+        make = ["mkfs.ext4", "-q", "-m", "0", "-b", str(PAGE), "-O", "^has_journal", image]
+        if not shutil.which(make[0]) or subprocess.run(make, stderr=subprocess.DEVNULL).returncode:
             raise Absent("mkfs.ext4")
         with mounted(str(folder / "device"), "-o", "loop", image) as disk, quiet():
             refuse_whole_pages(disk)
