@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import time
+import traceback
 import warnings
 
 from conftest import SECONDS, UNMEASURED, Server
@@ -24,7 +25,7 @@ GOALS = {"contests": 1000, "refused": 1000, "contests of servers": 20}
 
 CONTESTS = 25
 PROCESSES = 4
-OWNED, REFUSED, BROKEN = 0, 3, 4
+OWNED, REFUSED, FAILED, BROKEN = 0, 3, 4, 5
 
 
 def contend(folder, start, dies):
@@ -53,11 +54,12 @@ def fork(function, *arguments):
         warnings.simplefilter("ignore", DeprecationWarning)     # of threads beside a fork: they hold no lock of ours
         child = os.fork()
     if not child:
-        code = BROKEN
+        code = FAILED
         try:
             code = function(*arguments)
-        except OSError as error:
-            code = BROKEN if error.errno == errno.EEXIST else 1
+        except BaseException as error:
+            code = BROKEN if getattr(error, "errno", None) == errno.EEXIST else FAILED
+            traceback.print_exc()
         finally:
             os._exit(code)
     return child
