@@ -117,6 +117,7 @@ class Store:
             self._files.close(self._lock_fd)
             raise
         self._streams = {}
+        heads.pop(record.UNKNOWN, None)
         while heads:                # taken apart as it goes: there may be millions
             name, number = heads.popitem()
             self._streams[name] = Stream(name, number)

@@ -2,7 +2,7 @@
 
     StoreError
     |-- on opening     StoreLocked  UnknownFormat  LogTooShort
-    |-- on reading     CorruptSegment  CannotRead  IndexUnusable
+    |-- on reading     CorruptSegment  EventsLost  CannotRead  IndexUnusable
     |-- on appending   StoreFull  StoreFailed
     '-- at any time    StoreClosed
 
@@ -71,6 +71,24 @@ class CorruptSegment(StoreError):
         self.stream = stream
         self.number = number
         self.position = position
+
+
+class EventsLost(StoreError):
+    """Damage took these events; `repair` put a gap in their place, and kept what was there.
+
+    stream        whose events, or None where they are counted by position
+    first, stop   the first that is lost, and the one to read on from
+    """
+
+    def __init__(self, path, stream, first, stop):
+        of, unit = ("", "position") if stream is None else (f" of stream {stream!r}", "event")
+        what = f"{unit} {first}{of} is" if stop == first + 1 else f"{unit}s {first} to {stop - 1}{of} are"
+        super().__init__(f"{path}: {what} lost to damage; what was left of the bytes is kept in cut/, "
+                         f"read on from {unit} {stop}")
+        self.path = path
+        self.stream = stream
+        self.first = first
+        self.stop = stop
 
 
 class IndexUnusable(StoreError):

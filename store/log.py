@@ -25,8 +25,8 @@ import zlib
 from bisect import bisect_right
 
 from . import record
-from .errors import (CannotRead, CorruptSegment, IndexUnusable, LogTooShort, StoreClosed, StoreError,
-                     StoreFailed, StoreFull)
+from .errors import (CannotRead, CorruptSegment, EventsLost, IndexUnusable, LogTooShort, StoreClosed,
+                     StoreError, StoreFailed, StoreFull)
 from .index import Fresh, Index, IndexDamaged, Through
 from .record import BadRecord, Frames
 from .recovery import Scan
@@ -230,8 +230,8 @@ class Log:
                 before.sync()
             self._seal_index(segment, found.position)
             self._flush_index(found.position)       # bounds the memory of a long recovery
-        if found.count:
-            self.index.add([found], byte)
+        for one in _indexed(found):
+            self.index.add([one], byte)
 
     def _sync_what_was_found(self, start):
         """What is served must survive: it may have been read from memory, not from the disk."""
@@ -541,8 +541,8 @@ class Log:
         def visit(segment, byte, found):
             if segment.sequence != pending[0].sequence:
                 put(segment, HEADER_SIZE, found.position)
-            if found.count:
-                pending[0].add([found], byte)
+            for one in _indexed(found):
+                pending[0].add([one], byte)
 
         Scan(0, self.synced, {}, visit).run(self._segments[:stop.sequence + 1], 0, HEADER_SIZE, stop.byte)
         put(self._segments[stop.sequence], stop.byte, stop.position)
@@ -637,6 +637,10 @@ class Log:
                 for at, one in Reader(segment).records(byte):
                     byte = at + one.size
                     if one.position + one.count > position:
+                        if one.kind == record.GAP:
+                            if records:
+                                return records      # the next call says what is lost
+                            raise EventsLost(segment.path, None, position, one.position + one.count)
                         records.append(one)
                         position = one.position + one.count
                         size += one.size
@@ -715,6 +719,13 @@ def _encode(drafts, salt, clock, synced, level):
     return parts, whole
 
 
+def _indexed(found):
+    """What the index is told of a record: nothing of a mark, and of a gap each stream that lost events."""
+    if not found.count:
+        return []
+    return found.runs() if found.kind == record.GAP else [found]
+
+
 def _stretch(segment, stream, places, number, have_some):
     """Yield the records of `stream` in `segment` from `number` on, by their places.
 
@@ -733,14 +744,23 @@ def _stretch(segment, stream, places, number, have_some):
                 if have_some:
                     return      # the next call says what is wrong
                 raise segment.corrupt(byte, bad) from None
-            runs = [run for run in found.runs() if run.stream == stream] if found.count else []
-            if not runs or runs[0].number > number:
-                break
-            for one in runs:
-                if one.number <= number < one.stop:
-                    number = one.stop
-                    have_some = True
-                    yield one
+            if found.kind == record.GAP:
+                lost = next((one for one in found.runs() if one.stream == stream), None)
+                if lost is None or lost.number > number:
+                    break
+                if lost.stop > number:
+                    if have_some:
+                        return      # the next call says what is lost
+                    raise EventsLost(segment.path, stream.decode(), number, lost.stop)
+            else:
+                runs = [run for run in found.runs() if run.stream == stream] if found.count else []
+                if not runs or runs[0].number > number:
+                    break
+                for one in runs:
+                    if one.number <= number < one.stop:
+                        number = one.stop
+                        have_some = True
+                        yield one
             byte += found.size
             span = LONG_READ
             if following and number >= following[0]:
