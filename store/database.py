@@ -117,10 +117,10 @@ class Store:
             self._files.close(self._lock_fd)
             raise
         self._streams = {}
-        heads.pop(record.UNKNOWN, None)
         while heads:                # taken apart as it goes: there may be millions
             name, number = heads.popitem()
-            self._streams[name] = Stream(name, number)
+            if not name.startswith(record.UNKNOWN):
+                self._streams[name] = Stream(name, number)
         self.all = Stream(ALL, self._log.next_position)
         self._keepers.append(Keeper("meilies-index", self._log.flush_index, wanted=self._log.sealed))
         if sync == EVERYSEC:
@@ -136,7 +136,7 @@ class Store:
         try:
             fd = self._files.lock(path)
         except BlockingIOError:
-            raise StoreLocked(self.path, _owner(path)) from None
+            raise StoreLocked(self.path, owner_of(path)) from None
         boot = self._files.boot()
         try:
             words = self._files.read(fd, 200, 0).decode("ascii", "replace").split()
@@ -529,7 +529,7 @@ def _microseconds():
     return time.time_ns() // 1000
 
 
-def _owner(path):
+def owner_of(path):
     """The process that a lock file names, or None."""
     try:
         with open(path) as file:

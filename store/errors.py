@@ -4,6 +4,7 @@
     |-- on opening     StoreLocked  UnknownFormat  LogTooShort
     |-- on reading     CorruptSegment  EventsLost  CannotRead  IndexUnusable
     |-- on appending   StoreFull  StoreFailed
+    |-- on repair      CannotRepair
     '-- at any time    StoreClosed
 
 A wrong argument is a ValueError, as everywhere in Python.
@@ -105,6 +106,14 @@ class CannotRead(StoreError):
 
     def __init__(self, path, cause):
         super().__init__(f"{path}: reading failed ({cause}); nothing was changed")
+        self.path = path
+
+
+class CannotRepair(StoreError):
+    """What is wrong with a log isn't what damage does, or leaves no room to mend it."""
+
+    def __init__(self, path, why):
+        super().__init__(f"{path}: it can't be repaired: {why}.  Nothing was changed")
         self.path = path
 
 

@@ -25,6 +25,7 @@ import zlib
 from bisect import bisect_right
 
 from . import record
+from .cut import Cuts
 from .errors import (CannotRead, CorruptSegment, EventsLost, IndexUnusable, LogTooShort, StoreClosed,
                      StoreError, StoreFailed, StoreFull)
 from .index import Fresh, Index, IndexDamaged, Through
@@ -38,7 +39,6 @@ logger = logging.getLogger("meilies.log")
 
 NO_ID = bytes(16)
 INDEX_NAME = "index.sqlite3"
-CUT_NAME = "cut"
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -68,6 +68,7 @@ class Log:
         self.unsynced = {}          # {stream: the number of its first event that isn't on disk}
         self.sealed = threading.Event()     # set when there is something to flush
         self._files = files
+        self._cuts = Cuts(files, folder)
         self._clock = clock
         self._segment_size = min(segment_size, MAX_SIZE >> 1)
         self._level = level
@@ -100,6 +101,7 @@ class Log:
         """
         try:
             self._open_segments()
+            self._find_ends()
             through, heads = self._load_index()
             if not self._segments:
                 if through is not None:
@@ -123,6 +125,13 @@ class Log:
                 break
             self._adopt(segment)
             self._check_chain(name)
+
+    def _find_ends(self):
+        """Set where the records of each segment end, of the last one at most."""
+        for segment, following in zip(self._segments, self._segments[1:]):
+            segment.end = following.header.previous_end
+        for segment in self._segments[-1:]:
+            segment.end = segment.file_size()
 
     def _begin(self):
         """Make the first segment of a new store."""
@@ -175,9 +184,38 @@ class Log:
         return None, {}
 
     def _is_foreign(self, through):
-        """Whether the index was made from another log than this, which perhaps began like it."""
-        return not self._is_too_short(through) and \
-            through.print != self._print(self._segments[through.sequence], through.byte)
+        """Whether the index was made from another log than this, which perhaps began like it.
+
+        Raises    CorruptSegment, LogTooShort   it is the log that isn't what it was
+        """
+        if self._is_too_short(through):
+            return False
+        if through.print == self._print(self._segments[through.sequence], through.byte):
+            return False
+        if through.byte > HEADER_SIZE:
+            self._check_up_to(through)
+        return True
+
+    def _check_up_to(self, through):
+        """Raise unless the log is sound as far as an index that doesn't fit it goes.
+
+        What it was to fit may be the very bytes that are damaged.  To throw it
+        away would be to forget that what they held was on disk.
+        """
+        reached = False
+
+        def visit(segment, byte, found):
+            nonlocal reached
+            reached = reached or (segment.sequence, byte + found.size) >= through[:2]
+
+        try:
+            end = Scan(0, through.durable, {}, visit).run(self._segments, 0, HEADER_SIZE)
+        except CorruptSegment:
+            if not reached:
+                raise
+        else:
+            if not reached and end.position < through.durable:
+                raise LogTooShort(self.folder, end.position, through.durable)
 
     def _is_too_short(self, through):
         """Whether the log ends before what the index was made from."""
@@ -186,9 +224,6 @@ class Log:
             through.sequence == last and through.byte > self._segments[last].file_size()
 
     def _recover(self, through, heads, lost):
-        for segment, following in zip(self._segments, self._segments[1:]):
-            segment.end = following.header.previous_end
-        self._segments[-1].end = self._segments[-1].file_size()
         if through is None:
             through = self._through(self._segments[0], HEADER_SIZE, 0)
         if self._is_too_short(through):
@@ -220,7 +255,7 @@ class Log:
 
     def _drop_unfinished(self):
         if self._unfinished:
-            self._set_aside(self._unfinished)
+            self._cuts.set_aside(self._unfinished)
             self._unfinished = None
 
     def _visit(self, segment, byte, found):
@@ -251,9 +286,9 @@ class Log:
         """Cut the log at its end, keep what is cut, and raise the epoch."""
         torn = self._segments[end.segments - 1]
         epoch = self.epoch + 1
-        kept = self._keep_bytes(torn, end.byte)
+        kept = self._cuts.keep(torn, end.byte)
         for segment in reversed(self._segments[end.segments:]):     # never a hole between two
-            self._set_aside(segment.path)
+            self._cuts.set_aside(segment.path)
             segment.close()
         del self._segments[end.segments:]
         del self._firsts[end.segments:]
@@ -270,43 +305,6 @@ class Log:
         self._create_segment(Header(before.uuid, os.urandom(16), before.id, before.sequence + 1,
                                     epoch, end.position, end.byte, 0, self._clock()))
         self._seal_index(self._segments[-1], end.position)
-
-    def _keep_bytes(self, segment, byte):
-        """Copy what stands behind `byte` to the folder of cuts; return the copy's path."""
-        path = self._cut_path(f"{file_name(segment.sequence)}-{byte}")
-        fd = self._files.create(path)
-        try:
-            written = 0
-            size = segment.file_size() - byte
-            while written < size:
-                data = self._files.read(segment.fd, min(LONG_READ, size - written), byte + written)
-                self._files.write(fd, data, written)
-                written += len(data)
-            self._files.sync(fd)
-        except BaseException:
-            self._files.remove(path)    # half a copy is of no use, and takes room on a disk that may be full
-            raise
-        finally:
-            self._files.close(fd)
-        self._files.sync_folder(os.path.dirname(path))
-        return path
-
-    def _set_aside(self, path):
-        """Move a segment that isn't part of the log any more to the folder of cuts."""
-        kept = self._cut_path(os.path.basename(path))
-        self._files.rename(path, kept)
-        self._files.sync_folder(os.path.dirname(kept))
-        self._files.sync_folder(self.folder)
-
-    def _cut_path(self, name):
-        """A name in the folder of cuts that isn't taken."""
-        folder = os.path.join(self.folder, CUT_NAME)
-        self._files.make_folder(folder)
-        taken = set(self._files.names(folder))
-        tries = 0
-        while f"{name}.{tries}" in taken:
-            tries += 1
-        return os.path.join(folder, f"{name}.{tries}")
 
     # -- the segments --------------------------------------------------------
 

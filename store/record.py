@@ -49,8 +49,7 @@ table has for each stream that lost events:
 
     u16 bytes of its name, u64 number of the first one lost, u32 how many, name
 
-An empty name stands for lost events whose stream nobody knows any more; their
-numbers count on from gap to gap.
+A name that begins with a zero byte stands for events whose stream nobody knows.
 
 The salt is random, drawn for each segment, and never leaves the machine.
 So bytes of an old file, or a payload made to look like a record, don't pass.
@@ -108,8 +107,12 @@ HEADER_SIZE = _HEADER.size + _U32.size
 
 MAX_ID = 0xFFFF
 
-# In the table of a gap: no stream is called so.
-UNKNOWN = b""
+# How the name of an unknown stream begins, in the table of a gap; no stream's does.
+UNKNOWN = b"\0"
+
+# What a byte adds to a checksum, and which byte it is by the highest bits of that.
+_CRC_TABLE = [zlib.crc32(bytes([byte]), 0xFFFFFFFF) ^ 0xFFFFFFFF for byte in range(256)]
+_CRC_AT = {added >> 24: byte for byte, added in enumerate(_CRC_TABLE)}
 
 _STREAM_AT = len(b"*5\r\n+event\r\n+")
 _crc32 = zlib.crc32
@@ -402,6 +405,11 @@ def encode_gap(salt, position, clock, synced, lost, room):
     return b"%b%b%b" % (header, _U32.pack(_crc32(header, salt)), table)
 
 
+def unknown(position):
+    """In the table of the gap at `position`: events whose stream nobody knows."""
+    return b"%b%d" % (UNKNOWN, position)
+
+
 def _lost_in(table):
     """Yield (stream, number, count) for each entry in the table of a gap."""
     pos = 0
@@ -450,6 +458,18 @@ def synced_in(buffer, pos, salt):
         return _header(buffer, pos, salt)[11]
     except BadRecord:
         return None
+
+
+def salt_behind(buffer, pos):
+    """The salt with which the header at `pos` matches its checksum; it always finds one.
+
+    It is CRC-32 from back to front, for a file whose own header is gone.
+    """
+    state = _U32.unpack_from(buffer, pos + _HEADER.size)[0] ^ 0xFFFFFFFF
+    for byte in reversed(buffer[pos:pos + _HEADER.size]):
+        at = _CRC_AT[state >> 24]
+        state = (state ^ _CRC_TABLE[at]) << 8 & 0xFFFFFFFF | at ^ byte
+    return state ^ 0xFFFFFFFF
 
 
 def decode(buffer, pos, salt):
