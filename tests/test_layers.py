@@ -28,7 +28,7 @@ ALLOWED = {
 ORDER = {
     "store": ("errors", "files", "keeper", "names", "stream", "record", "draft", "index", "segment", "cut", "recovery",
               "replay", "log", "database", "chain", "walk", "check", "repair", "__init__"),
-    "server": ("__init__", "options", "systemd", "text", "vigil", "info", "workers", "outbox", "connection",
+    "server": ("__init__", "options", "systemd", "text", "upkeep", "vigil", "info", "workers", "outbox", "connection",
                "chunk", "feed", "committer", "commands", "poller"),
 }
 
