@@ -92,9 +92,9 @@ class own:
             self._fd = self._files.lock(path)
         except BlockingIOError:
             raise StoreLocked(self._folder, owner_of(path)) from None
-        except FileNotFoundError:
+        except FileNotFoundError as error:      # a copy of a store may have none
             if not os.path.isdir(self._folder):
-                raise
+                raise FileNotFoundError(error.errno, error.strerror, self._folder) from None
         return self
 
     def __exit__(self, *exc_info):
@@ -191,6 +191,8 @@ class _Survey:
         if not self._chain.slots:
             if self._known.durable:
                 self._problem(f"no segment is there, and {self._known.durable} events were on disk")
+            else:
+                self._note("no segment is there: this is a new store, or not one")
             return
         if self._chain.broken:
             self._problem(self._chain.broken)
