@@ -27,7 +27,7 @@ from .files import ReadOnly
 from .index import Index, IndexDamaged
 from .log import INDEX_NAME
 from .segment import HEADER_SIZE, LONG_READ
-from .walk import Walk
+from .walk import Walk, events_of
 
 
 class Findings:
@@ -317,7 +317,7 @@ class _Survey:
         findings.drop_index = findings.drop_index or bool(walk.holes)
         epoch = self._chain.slots[-1].segment.header.epoch
         unknown = [hole.slot for hole in walk.holes if any(_is_unknown(one[0]) for one in hole.lost)]
-        unknown += [slot for slot, _, gap in walk.gaps if any(_is_unknown(run.stream) for run in gap.runs)]
+        unknown += [slot for slot, _, gap in walk.gaps if any(_is_unknown(run.stream) for run in gap.runs())]
         findings.raise_epoch = any(slot.segment.header.epoch == epoch for slot in unknown)
         for slot, byte, gap in walk.gaps:
             if gap.count:
@@ -351,9 +351,9 @@ class _Places:
             return
         self._positions.append(one.position)
         self._bytes.append(byte)
-        for run in one.runs:
-            self._starts.setdefault(run.stream, []).append(run.number << 32 | byte)
-            self._stops[run.stream] = run.stop
+        for stream, number, count in events_of(one):
+            self._starts.setdefault(stream, []).append(number << 32 | byte)
+            self._stops[stream] = number + count
 
     def finish(self):
         """Why the index is wrong, or None."""

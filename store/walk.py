@@ -179,10 +179,16 @@ class Walk:
             return f"it says position {found.position}, expected {self.position}"
         if self._limit is not None and stop > self._limit:
             return f"it ends at position {stop}, the next segment begins at {self._limit}"
-        for run in found.runs:
-            due = self.heads.get(run.stream, 0)
-            if run.number != due and not 0 < run.number - due <= self._lost_since(run.stream, found.position):
-                return f"it says number {run.number} of its stream, expected {due}"
+        dues = {}
+        for stream, number, count in events_of(found):
+            due = dues.get(stream)
+            if due is None:
+                due = self.heads.get(stream, 0)
+                if number > due and number - due <= self._lost_since(stream, found.position):
+                    due = number
+            if number != due:
+                return f"it says number {number} of its stream, expected {due}"
+            dues[stream] = number + count
         return None
 
     def _lost_since(self, stream, position):
@@ -192,13 +198,13 @@ class Walk:
     def _take(self, slot, byte, found):
         if self._hole or found.position > self.position:
             self._close_hole(slot, byte, found.position)
-        for run in found.runs:
-            due = self.heads.get(run.stream, 0)
-            if run.number > due:
-                self.jumps.append(Jump(self._holes_at.get(run.stream, 0), len(self.holes), run.stream, due, run.number))
-            self.heads[run.stream] = run.stop
+        for stream, number, count in events_of(found):
+            due = self.heads.get(stream, 0)
+            if number > due:
+                self.jumps.append(Jump(self._holes_at.get(stream, 0), len(self.holes), stream, due, number))
+            self.heads[stream] = number + count
             if self.holes:
-                self._holes_at[run.stream] = len(self.holes)
+                self._holes_at[stream] = len(self.holes)
         if not found.more_follows:
             self._append = None
         elif not self._append:
@@ -298,20 +304,31 @@ def _likeness(segment, byte):
     return f"{'an event' if number is None else f'event {number}'} of stream {stream!r}"
 
 
+def events_of(found):
+    """[(stream, number, count), …]: whose events a record has, in order; nothing for a mark."""
+    if not found.count:
+        return []
+    if found.pack is not None:
+        return [(stream, number, 1) for stream, number in zip(*found.pack)]
+    return [(run.stream, run.number, run.count) for run in found.runs()]
+
+
 def _unsound(found):
-    """Why the events of a record aren't what a follower may get, though it matches its checksums; or None."""
-    if found.kind == record.GAP:
+    """Why a record isn't what its events make, though it matches its checksums; or None."""
+    if found.kind == record.GAP or not found.count:
         return None
-    for run in found.runs:
-        try:
-            stream = run.stream
+    try:
+        frames = []
+        for event in found.events():
+            stream, name = event.stream.encode(), event.name.encode()
             check_stream(stream)
-            for event in run.events():
-                name = event.name.encode()
-                check_name(name)
-                i = event.number - run.number
-                if run.frames(i, i + 1) != record.frames(stream, name, event.number, [event.data])[0]:
-                    return f"the frame of event {event.number} isn't one"
-        except (ValueError, LookupError, ArithmeticError, struct.error) as error:
-            return f"what is in it isn't events: {error}"
-    return None
+            check_name(name)
+            frames += record.frames(stream, name, event.number, [event.data])
+            if found.pack is None and stream != found.stream:
+                return f"an event of stream {event.stream!r} is in it"
+        pairs = found.details() if found.flags & record.DETAILS else None
+        again = record.encode(0, found.number, found.position, found.clock, found.synced, frames, pairs=pairs,
+                              pack=found.pack)
+    except (ValueError, LookupError, ArithmeticError, struct.error) as error:
+        return f"what is in it isn't events: {error}"
+    return None if record.decode(again, 0, 0).body == found.body else "what is in it isn't what its events make"
