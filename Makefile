@@ -5,6 +5,9 @@ DB_PATH ?= my-db
 # Seconds for the whole suite.  It takes a fraction of this; past it something hangs.
 LIMIT ?= 900
 
+# How long `make torture` goes on.
+MINUTES ?= 60
+
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 MODULES := $(wildcard resp.py meilies_*.py) server store
@@ -13,11 +16,11 @@ CORE := resp.py,store/*
 REST := meilies_*.py,server/*
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint pyz bench clean
+.PHONY: help run test torture lint pyz bench clean
 
 help: ## show this
 	@echo "make TARGET, where TARGET is one of"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-7s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "One test: make lint, then $(BIN)/python -m pytest tests/test_resp.py -k NAME"
 	@echo "Another Python: make test PYTHON=python3.9 VENV=.venv-3.9"
@@ -31,6 +34,9 @@ test: lint ## lint, run all tests, check that they cover enough
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='$(CORE)' --fail-under=100
 	$(BIN)/coverage report --include='$(REST)' --fail-under=95
+
+torture: $(INSTALLED) ## provoke faults for MINUTES=60; see tests/faults
+	$(BIN)/python -m tests.faults --minutes $(MINUTES)
 
 lint: $(INSTALLED) ## check style, and that nothing needs more than Python 3.9
 	$(BIN)/ruff check --quiet --output-format concise .
