@@ -13,7 +13,6 @@ import os
 import shutil
 import sqlite3
 import tempfile
-import zlib
 from array import array
 from bisect import bisect_left
 from urllib.parse import quote
@@ -25,8 +24,8 @@ from .database import owner_of
 from .errors import StoreLocked
 from .files import ReadOnly
 from .index import Index, IndexDamaged
-from .log import INDEX_NAME
-from .segment import HEADER_SIZE, LONG_READ
+from .log import INDEX_NAME, print_of
+from .segment import LONG_READ
 from .walk import Walk, events_of
 
 
@@ -276,13 +275,10 @@ class _Survey:
             return
         slot = self._chain.slots[through.sequence]
         hidden = any(hole.slot is slot and hole.byte < through.byte <= hole.stop for hole in walk.holes)
-        if hidden or not slot.known or through.byte > slot.segment.file_size():
+        short = slot is self._chain.slots[-1] and through.byte > slot.segment.file_size()
+        if hidden or short or not slot.known:
             return      # what it goes by is damaged itself
-        if through.byte == HEADER_SIZE:
-            found = slot.segment.header.encode()
-        else:
-            found = slot.segment.files.read(slot.segment.fd, record.HEADER_SIZE, through.byte - record.HEADER_SIZE)
-        if zlib.crc32(found) != through.print:
+        if print_of(slot.segment, through.byte) != through.print:
             self._known.forget("it is of another copy of this store")
 
     def _name_index(self, walk):
@@ -303,8 +299,7 @@ class _Survey:
 
     def _name_holes(self, walk):
         for hole in walk.holes:
-            for line in hole_text(hole):
-                self._problem(line)
+            self._problem(hole_text(hole))
 
     def _sum_up(self, walk):
         findings = self._findings
@@ -393,19 +388,30 @@ class _Places:
 
 
 def hole_text(hole):
-    """Lines about a hole: the bytes, and each stream's events."""
-    like = f"; it looks like {hole.like}" if hole.like else ""
-    if not hole.count:
-        lost = "no event is lost"
-    else:
-        lost = f"{_counted(hole.count, 'event')} lost, {_span('position', hole.position, hole.count)}"
-    lines = [f"{hole.slot.name}: bytes {hole.byte} to {hole.stop} are damaged ({hole.why}{like}): {lost}"]
+    """A hole in words: the bytes, and on a line each the events of each stream."""
+    lines = [f"{hole.slot.name}: {_place(hole)}: {_loss(hole)}"]
     for stream, first, count in hole.lost:
         if _is_unknown(stream):
-            lines[0] += f"\n    {_counted(count, 'event')} of which nobody knows the stream"
+            lines.append(f"    {_counted(count, 'event')} of which nobody knows the stream")
         else:
-            lines[0] += f"\n    {_span('event', first, count)} of stream {stream.decode()!r}"
-    return lines
+            lines.append(f"    {_span('event', first, count)} of stream {stream.decode()!r}")
+    return "\n".join(lines)
+
+
+def _place(hole):
+    if hole.slot.state == MISSING:
+        return "what was in it isn't there"
+    if hole.byte == hole.stop:
+        return f"at byte {hole.byte} something is missing ({hole.why})"
+    like = f"; it looks like {hole.like}" if hole.like else ""
+    return f"bytes {hole.byte} to {hole.stop} are damaged ({hole.why}{like})"
+
+
+def _loss(hole):
+    if not hole.count:
+        return "no event is lost"
+    verb = "is" if hole.count == 1 else "are"
+    return f"{_counted(hole.count, 'event')} {verb} lost, {_span('position', hole.position, hole.count)}"
 
 
 def _is_unknown(stream):

@@ -190,7 +190,7 @@ class Log:
         """
         if self._is_too_short(through):
             return False
-        if through.print == self._print(self._segments[through.sequence], through.byte):
+        if through.print == print_of(self._segments[through.sequence], through.byte):
             return False
         if through.byte > HEADER_SIZE:
             self._check_up_to(through)
@@ -489,13 +489,7 @@ class Log:
     # -- the index -----------------------------------------------------------
 
     def _through(self, segment, byte, position):
-        return Through(segment.sequence, byte, position, self._print(segment, byte), 0)
-
-    def _print(self, segment, byte):
-        """A checksum of what stands before `byte`: the header, or the mark of a clean close; each is unique."""
-        if byte == HEADER_SIZE:
-            return zlib.crc32(segment.header.encode())
-        return zlib.crc32(self._files.read(segment.fd, record.HEADER_SIZE, byte - record.HEADER_SIZE))
+        return Through(segment.sequence, byte, position, print_of(segment, byte), 0)
 
     def _seal_index(self, segment, position):
         """`segment` begins, at `position`: all before it may go to sqlite3."""
@@ -699,6 +693,16 @@ class Log:
             self.fail(tail.path, "syncing the closing mark", error)
             return False
         return True
+
+
+def print_of(segment, byte):
+    """A checksum of what stands before `byte`: the header, or the mark of a clean close; each is unique.
+
+    Their own checksums, at their end, are left out: with them it would always come to the same.
+    """
+    if byte == HEADER_SIZE:
+        return zlib.crc32(segment.header.encode()[:-4])
+    return zlib.crc32(segment.files.read(segment.fd, record.HEADER_SIZE - 4, byte - record.HEADER_SIZE))
 
 
 def _encode(drafts, salt, clock, synced, level):
