@@ -225,11 +225,11 @@ told what is lost.  All that is taken out or written over is kept in DIR/cut.
 It can be run again after a crash.""",
 }
 
-UPKEEP_EPILOG = """\
-exit status of check: 0 sound, 1 damaged, 2 it couldn't be checked
-exit status of repair: 0 the store is sound now, 1 it isn't, 2 nothing was tried
-With --dry-run: 0 nothing to repair, 1 something.
-"""
+UPKEEP_STATUS = {
+    "check": "exit status: 0 sound, 1 damaged, 2 it couldn't be checked",
+    "repair": "exit status: 0 the store is sound now, 1 it isn't, 2 nothing was tried;\n"
+              "with --dry-run 0 nothing to repair, 1 something",
+}
 
 
 # -- four places, one set of values -------------------------------------------
@@ -364,7 +364,7 @@ def _parser():
 
 def _upkeep_parser(command):
     parser = _Parser(prog=f"{PROGRAM} {command}", usage=f"python3 meilies_server.py {command} [OPTION]...",
-                     description=UPKEEP[command], epilog=UPKEEP_EPILOG, add_help=False, allow_abbrev=False,
+                     description=UPKEEP[command], epilog=UPKEEP_STATUS[command], add_help=False, allow_abbrev=False,
                      argument_default=argparse.SUPPRESS, formatter_class=_formatter)
     parser.add_argument("--db-path", metavar="DIR", help=f"directory of the events [{BY_NAME['db-path'].default}]")
     if command == "repair":
@@ -389,7 +389,7 @@ def _add(group, option):
 def _did_you_mean(name, form):
     """A hint to the option that `name` is nearest to, written as in `form`; "" if none is near."""
     near = difflib.get_close_matches(_option_name(name), BY_NAME, n=1)
-    return f"; did you mean {form.format(BY_NAME[near[0]])}?" if near else ""
+    return f"; did you mean {form.format(BY_NAME[near[0]])}?" if near and near[0] != name else ""
 
 
 # -- the environment ----------------------------------------------------------

@@ -91,10 +91,12 @@ class _Progress:
         self._shown = None
 
     def __call__(self, done, of):
-        percent = 100 * done // of if of else 100
-        if self._file is not None and percent != self._shown:
+        if self._file is None or not of:
+            return
+        percent = 100 * done // of
+        if percent != self._shown:
             self._shown = percent
-            self._file.write(f"\r{percent:3d}% of {options.shown_size(of)} bytes ")
+            self._file.write(f"\r{percent:3d}% of {options.shown_size(of)} ")
             self._file.flush()
 
     def end(self):

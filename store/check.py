@@ -310,10 +310,7 @@ class _Survey:
         findings.lost = sum(hole.count for hole in walk.holes)
         findings.streams = sum(1 for name in walk.heads if not name.startswith(record.UNKNOWN))
         findings.drop_index = findings.drop_index or bool(walk.holes)
-        epoch = self._chain.slots[-1].segment.header.epoch
-        unknown = [hole.slot for hole in walk.holes if any(_is_unknown(one[0]) for one in hole.lost)]
-        unknown += [slot for slot, _, gap in walk.gaps if any(_is_unknown(run.stream) for run in gap.runs())]
-        findings.raise_epoch = any(slot.segment.header.epoch == epoch for slot in unknown)
+        findings.raise_epoch = any(_is_unknown(stream) for hole in walk.holes for stream, _, _ in hole.lost)
         for slot, byte, gap in walk.gaps:
             if gap.count:
                 span = _span("position", gap.position, gap.count)

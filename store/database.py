@@ -392,6 +392,8 @@ class Store:
         [] means that there is none yet.
         Raises    ValueError       first < 0 or limit < 1
                   CorruptSegment   the log is damaged at or after `first`
+                  EventsLost       and so it was, and what it lost is known: read to its `first`,
+                                   then from its `stop` on
                   StoreClosed
         Source    `from` and `to` in subscribe name:from:to (MeiliES README).
         """
@@ -426,7 +428,7 @@ class Store:
         """The records that hold the events [first, stop) of a Stream, about `limit` bytes of them.
 
         The first and the last may hold more than that; for `all`, these are positions.
-        Raises    CorruptSegment, StoreClosed
+        Raises    CorruptSegment, EventsLost, StoreClosed
         """
         if stream is self.all:
             return self._log.read_all(first, stop, limit)
