@@ -148,14 +148,14 @@ def _frames(one, begin, end, form):
         for i in range(begin, end):
             yield i, kind + bytes(one.frames(i, i + 1))[1:]
         return
-    details = one.details()
+    details, clocks = one.details(), one.clocks
     head = b"%b9\r\n+recorded\r\n" % kind
     for i in range(begin, end):
         # *5 +event +STREAM :NUMBER +NAME $length DATA: from STREAM on it is kept.
         frame = bytes(one.frames(i, i + 1))
         id_, metadata = details[i]
         yield i, b"%b:%d\r\n%b$%d\r\n%b\r\n$%d\r\n%b\r\n:%d\r\n" % (
-            head, one.position + i, frame[_EVENT:], len(id_), id_, len(metadata), metadata, one.clock)
+            head, one.position + i, frame[_EVENT:], len(id_), id_, len(metadata), metadata, clocks[i])
 
 
 _EVENT = len(b"*5\r\n+event\r\n")

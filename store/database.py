@@ -122,7 +122,7 @@ class Store:
             if not name.startswith(record.UNKNOWN):
                 self._streams[name] = Stream(name, number)
         self.all = Stream(ALL, self._log.next_position)
-        self._keepers.append(Keeper("meilies-index", self._log.flush_index, wanted=self._log.sealed))
+        self._keepers.append(Keeper("meilies-tidy", self._log.tidy, wanted=self._log.sealed))
         if sync == EVERYSEC:
             self._keepers.append(Keeper("meilies-sync", self._sync_quietly, interval=1.0))
 
@@ -516,6 +516,7 @@ class Store:
             attended = list(self._attended)
         for stream in attended:
             stream.notify()
+        self._log.end_tidying()
         for keeper in self._keepers:
             keeper.stop()
         try:

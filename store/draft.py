@@ -13,8 +13,8 @@ from itertools import accumulate
 from . import record
 from .record import MAX_FRAMES, MAX_PACK
 
-# Frames of a run that isn't packed, in bytes.
-_LONG = 4 * 1024
+# Frames of a run that isn't packed take at least so many bytes.
+LONG = 4 * 1024
 
 
 class Draft:
@@ -103,7 +103,7 @@ def drafts_of(runs, streams, new_stream, position, nexts):
             continue
         some = record.frames(name, event_name, number, datas)
         more = sum(map(len, some))
-        if more < _LONG and size + more <= MAX_PACK:
+        if more < LONG and size + more <= MAX_PACK:
             size += more
             frames += some
             numbers += range(number, number + count)

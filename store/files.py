@@ -69,6 +69,11 @@ class Files:
         while written < len(data):
             written += os.pwrite(fd, memoryview(data)[written:], pos + written)
 
+    def free(self, path):
+        """Bytes that may still be written to the disk that a folder is on."""
+        room = os.statvfs(path)
+        return room.f_bavail * room.f_frsize
+
     def sync(self, fd):
         """Return when the file's bytes, and the size to find them, are on disk."""
         _fdatasync(fd)

@@ -63,6 +63,7 @@ class Through(NamedTuple):
 
     print      checksum of what stands before that byte, by which a stranger's index is known
     durable    the position up to which events were known to be on disk
+    generations   of the segments up to there, added up: one goes up when a segment is rewritten
     """
 
     sequence: int
@@ -70,6 +71,7 @@ class Through(NamedTuple):
     position: int
     print: int
     durable: int
+    generations: int = 0
 
 
 class Fresh:
@@ -86,6 +88,7 @@ class Fresh:
         self.lasts = {}         # stream -> the number of its last event
         self.marks = array("Q")     # position, byte, clock; and again
         self.through = None
+        self.records = 0        # that were added
         self._stream = None     # of the last record added
         self._end = 0           # and where it ended
         self._placed = 0        # and the byte of the last place
@@ -103,6 +106,7 @@ class Fresh:
                 self._add_pack(*one.pack, byte)
             byte += one.size
             self._end = byte
+        self.records += len(records)
 
     def _add_run(self, one, byte):
         stream = one.stream
@@ -255,30 +259,43 @@ class Index:
             self._fresh[-1].through = through
             self._fresh.append(Fresh(through))
 
-    def flush(self, durable):
+    def flush(self, durable, generations=lambda sequence: 0, prepare=lambda fresh: None):
         """Move what is sealed, and on disk up to position `durable`, from memory to sqlite3.
+
+        generations   gives what Through wants to know, for a segment's sequence
+        prepare       called with each Fresh before it is moved; may replace it
 
         One transaction for each Fresh, so that a crash leaves the one before;
         look-ups get in between its rows.  Returns whether any wait to be on disk.
         Raises    sqlite3.Error: nothing is lost, memory has it still
         """
         while True:
-            with self._fresh_lock:
-                fresh = self._fresh[0]
-                if fresh.through is None:
-                    return False
-                if fresh.through.position > durable:
-                    return True
-            self.put(fresh, durable)
+            fresh = self.oldest()
+            if fresh.through is None:
+                return False
+            if fresh.through.position > durable:
+                return True
+            prepare(fresh)
+            self.put(self.oldest(), durable, generations(fresh.through.sequence))
             with self._fresh_lock:
                 del self._fresh[0]
 
-    def put(self, fresh, durable):
+    def oldest(self):
+        """The Fresh that is to be moved next; not yet, if its `through` is None."""
+        with self._fresh_lock:
+            return self._fresh[0]
+
+    def replace_oldest(self, fresh):
+        """What the oldest Fresh knew stands elsewhere now."""
+        with self._fresh_lock:
+            self._fresh[0] = fresh
+
+    def put(self, fresh, durable, generations=0):
         """Write one Fresh, which is complete, to sqlite3.
 
         Raises    sqlite3.Error
         """
-        through = fresh.through._replace(durable=durable)
+        through = fresh.through._replace(durable=durable, generations=generations)
         try:
             self._execute("begin immediate")
             heads = ((name, last + 1, zlib.crc32(name, (last + 1) & _BYTE))

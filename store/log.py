@@ -24,7 +24,7 @@ import time
 import zlib
 from bisect import bisect_right
 
-from . import record
+from . import merge, record
 from .cut import Cuts
 from .errors import (CannotRead, CorruptSegment, EventsLost, IndexUnusable, LogTooShort, StoreClosed,
                      StoreError, StoreFailed, StoreFull)
@@ -32,8 +32,8 @@ from .index import Fresh, Index, IndexDamaged, Through
 from .record import BadRecord, Frames
 from .recovery import Scan
 from .replay import CLOSE, PLACES_AT_ONCE, Replays
-from .segment import (HEADER_SIZE, LONG_READ, MAX_SIZE, SHORT_READ, Header, Reader, Segment, file_name,
-                      is_segment)
+from .segment import (HEADER_SIZE, LONG_READ, MAX_SIZE, MERGING, SHORT_READ, Header, Reader, Segment, file_name,
+                      is_segment, is_unfinished)
 
 logger = logging.getLogger("meilies.log")
 
@@ -44,6 +44,13 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 # Under everysec, appends wait for a sync that has been running this long.
 SLOW_SYNC = 2.0
+
+# Seconds between two steps of a merge, each of which takes about half as long.
+_PAUSE = 0.004
+# So many segments may wait for their small records to be joined; more are left as they are.
+_BACKLOG = 8
+# The disk must have room for so many of a segment before it is rewritten: publishers come first.
+_ROOM = 4
 
 
 class Log:
@@ -72,7 +79,7 @@ class Log:
         self._clock = clock
         self._segment_size = min(segment_size, MAX_SIZE >> 1)
         self._level = level
-        self._segments = []         # only ever appended to, so that readers need no lock
+        self._segments = []         # appended to; one is replaced only while nobody reads
         self._firsts = []           # the position that each of them begins at
         self._unfinished = None     # path of one that was being made when the machine died; it holds nothing
         self._flush_waits = False   # there is something to flush that isn't on disk
@@ -83,7 +90,9 @@ class Log:
         self._sync_began = None     # time.monotonic() of the sync that is running
         self._reading = threading.Condition(threading.Lock())
         self._readers = 0           # reads that are going on
+        self._replacing = False     # a segment; they wait
         self._closed = False        # no more may begin
+        self._closing = threading.Event()   # long work in the background ends
         self.index = Index(os.path.join(folder, INDEX_NAME))
         self._replays = Replays(self.index, self._segments, self._firsts)
         self._index_writing = threading.Lock()      # one at a time moves rows or makes all of them anew
@@ -114,7 +123,10 @@ class Log:
             raise
 
     def _open_segments(self):
-        names = [name for name in self._files.names(self.folder) if is_segment(name)]
+        found = self._files.names(self.folder)
+        for name in filter(is_unfinished, found):
+            self._files.remove(os.path.join(self.folder, name))
+        names = list(filter(is_segment, found))
         for i, name in enumerate(names):
             path = os.path.join(self.folder, name)
             segment = Segment.open(self._files, path)
@@ -129,7 +141,7 @@ class Log:
     def _find_ends(self):
         """Set where the records of each segment end, of the last one at most."""
         for segment, following in zip(self._segments, self._segments[1:]):
-            segment.end = following.header.previous_end
+            segment.end = segment.header.end or following.header.previous_end
         for segment in self._segments[-1:]:
             segment.end = segment.file_size()
 
@@ -174,6 +186,9 @@ class Log:
             through = loaded[0]
             if self._segments and self._is_foreign(through):
                 raise IndexDamaged("it is of another copy of this store")
+            if not self._is_too_short(through) and through.generations != self._generations(through.sequence):
+                self._check_up_to(through)
+                raise IndexDamaged("it is of segments that were rewritten since")
             return loaded
         except IndexDamaged as damage:
             logger.warning("%s: %s; it is made anew from the log", self.index.path, damage)
@@ -206,7 +221,8 @@ class Log:
 
         def visit(segment, byte, found):
             nonlocal reached
-            reached = reached or (segment.sequence, byte + found.size) >= through[:2]
+            reached = reached or (segment.sequence, byte + found.size) >= through[:2] or \
+                found.position + found.count >= through.durable
 
         try:
             end = Scan(0, through.durable, {}, visit).run(self._segments, 0, HEADER_SIZE)
@@ -491,20 +507,90 @@ class Log:
     def _through(self, segment, byte, position):
         return Through(segment.sequence, byte, position, print_of(segment, byte), 0)
 
+    def _generations(self, sequence):
+        """How often the segments up to `sequence` were rewritten."""
+        return sum(segment.header.generation for segment in self._segments[:sequence + 1])
+
     def _seal_index(self, segment, position):
         """`segment` begins, at `position`: all before it may go to sqlite3."""
         self.index.seal(self._through(segment, HEADER_SIZE, position))
         self._adding_to = segment.sequence
         self.sealed.set()
 
-    def flush_index(self):
-        """Write what is sealed and on disk to sqlite3, in whatever thread has the time."""
-        self._flush_index(self.synced)
+    def tidy(self):
+        """Join the small records of what is sealed and on disk, and write its index to sqlite3.
 
-    def _flush_index(self, durable):
+        For a thread that has the time.
+        """
+        self._flush_index(self.synced, self._merge_small)
+
+    def _merge_small(self, fresh):
+        """Write the segment of `fresh` anew if its records are small."""
+        if self.failed or self._segments[-1].sequence - fresh.sequence > _BACKLOG:
+            return
+        segment = self._segments[fresh.sequence]
+        size = segment.end - fresh.begin.byte
+        if merge.is_worth_it(size, fresh.records) and self._files.free(self.folder) > _ROOM * segment.end:
+            try:
+                self._merge(segment, fresh)
+            except (BadRecord, OSError) as error:
+                logger.warning("%s: joining its small records failed (%s); it holds what it held", segment.path, error)
+
+    # A crash before the new file has the old one's name leaves the old one, and
+    # after it the new one; both hold the same.
+    def _merge(self, segment, fresh):
+        path = segment.path + MERGING
+        header = segment.header
+        merged = Fresh(self._through(segment, HEADER_SIZE, header.first))
+        merged.through = fresh.through
+        fd = self._files.create(path)
+        try:
+            end = merge.merge(segment, self._files, fd, fresh.through.position,
+                              lambda one, byte: merged.add([one], byte), self._pause)
+            if end is None:
+                self._abandon(fd, path)
+                return
+            header = header._replace(generation=header.generation + 1, end=end)
+            self._files.write(fd, header.encode(), 0)
+            self._files.sync(fd)
+            self._files.rename(path, segment.path)
+        except BaseException:
+            self._abandon(fd, path)
+            raise
+        new = Segment(self._files, segment.path, fd, header)
+        new.end = end
+        self._replace(segment, new, merged)
+        self._files.sync_folder(self.folder)
+
+    def end_tidying(self):
+        """A merge that is under way is given up; the log is about to be closed."""
+        self._closing.set()
+
+    def _pause(self):
+        """Leave the processor to those who are waited for; True if the log is being closed."""
+        return self._closing.wait(_PAUSE)
+
+    def _abandon(self, fd, path):
+        self._files.close(fd)
+        self._files.remove(path)
+
+    def _replace(self, old, new, fresh):
+        """From now on `new`, whose places are in `fresh`, is what is read."""
+        with self._reading:
+            self._replacing = True
+            while self._readers:
+                self._reading.wait()
+            self._segments[old.sequence] = new
+            self.index.replace_oldest(fresh)
+            self._replays.forget()
+            self._replacing = False
+            self._reading.notify_all()
+        old.close()
+
+    def _flush_index(self, durable, prepare=lambda fresh: None):
         try:
             with self._index_writing:
-                self._flush_waits = self.index.flush(durable)
+                self._flush_waits = self.index.flush(durable, self._generations, prepare)
         except sqlite3.Error as error:
             logger.warning("%s: writing it failed (%s); it stays in memory", self.index.path, error)
 
@@ -527,7 +613,7 @@ class Log:
 
         def put(segment, byte, position):
             pending[0].through = self._through(segment, byte, position)
-            self.index.put(pending[0], self.synced)
+            self.index.put(pending[0], self.synced, self._generations(segment.sequence))
             pending[0] = Fresh(pending[0].through)
 
         def visit(segment, byte, found):
@@ -582,6 +668,8 @@ class Log:
     def _while_open(self, read, *arguments):
         """Call `read`, while `close` waits for it."""
         with self._reading:
+            while self._replacing:
+                self._reading.wait()
             if self._closed:
                 raise StoreClosed()
             self._readers += 1
@@ -755,7 +843,7 @@ def _stretch(segment, stream, places, number, have_some):
                         return      # the next call says what is lost
                     raise EventsLost(segment.path, stream.decode(), number, lost.stop)
             else:
-                runs = [run for run in found.runs() if run.stream == stream] if found.count else []
+                runs = found.of(stream) if found.count else []
                 if not runs or runs[0].number > number:
                     break
                 for one in runs:

@@ -17,13 +17,14 @@ knows what is inside.
     flags       1 more follows: this record and the next are one append
                 2 the body is compressed (zlib)
                 4 the body has details
+                8 the body has a clock for each event
     stored      bytes of the body in the file
     count       events
     frames      bytes of frames in the body, before compression
     size        bytes of the body before compression
     number      of the first event in its stream
     position    of the first event in the store; the others follow it
-    clock       microseconds since 1970, UTC, as the clock said when it was written
+    clock       microseconds since 1970, UTC, as the clock said when its first event was written
     synced      every event before this position was on disk when it was written
     body crc    CRC-32 of the body as stored
     header crc  CRC-32 of the 60 bytes before it, begun from the segment's salt
@@ -35,6 +36,7 @@ All numbers are little-endian and unsigned.  The body:
     ends        for each event a u32: where its frame ends, from the first frame
     numbers     in a pack, for each event a u64: its number.  In a run they follow the first
     hashes      in a pack, for each event a u32: CRC-32 of its stream's name
+    clocks      if the flag says so, for each event a u64: its clock.  Without it all have the record's
     details     for each event u16 bytes of id, u16 bytes of tags, u32 bytes of
                 metadata; then for each event its id, tags and metadata
 
@@ -71,11 +73,13 @@ GAP = 4
 MORE = 1
 ZIPPED = 2
 DETAILS = 4
+CLOCKS = 8
 
 KINDS = {EVENTS, MARK, PACK, GAP}
 # Bytes that each event has in the columns of its record.
 _COLUMNS = {EVENTS: 4, MARK: 4, PACK: 16}
-FLAGS = MORE | ZIPPED | DETAILS
+_CLOCK = 8
+FLAGS = MORE | ZIPPED | DETAILS | CLOCKS
 
 # A record is closed when its frames reach this; only a single event is larger.
 MAX_FRAMES = 64 * 1024
@@ -85,7 +89,7 @@ MAX_PACK = 4 * 1024
 
 def _plain(kind):
     """How headers of a kind begin whose body isn't compressed."""
-    return {MAGIC + struct.pack("<BBH", kind, 0, flags) for flags in (0, MORE, DETAILS, MORE | DETAILS)}
+    return {MAGIC + struct.pack("<BBH", kind, 0, flags) for flags in range(FLAGS + 1) if not flags & ZIPPED}
 
 
 _PLAIN_RUN = _plain(EVENTS)
@@ -181,7 +185,7 @@ class Record:
     """
 
     __slots__ = ("kind", "flags", "size", "count", "number", "position", "clock", "synced",
-                 "body", "frames_size", "_ends", "_stream", "_pack", "_pairs")
+                 "body", "frames_size", "_ends", "_stream", "_pack", "_clocks", "_pairs")
 
     def __init__(self, kind, flags, size, count, number, position, clock, synced, body, frames_size):
         self.kind = kind
@@ -197,6 +201,7 @@ class Record:
         self._stream = None
         self._ends = None
         self._pack = None
+        self._clocks = None
         self._pairs = None
 
     @property
@@ -242,6 +247,21 @@ class Record:
         return [self._run(begin, stop, streams[begin], numbers[begin])
                 for begin, stop in zip(begins, (*begins[1:], self.count))]
 
+    def of(self, stream):
+        """Those of `runs` that are of one stream, without a look at the others."""
+        if self.kind != PACK:
+            return [self] if self.stream == stream else []
+        found = list(_indexes_of(self.body, 0, self.frames_size, self.count, wanted(stream)))
+        at = self.frames_size + 4 * self.count
+        numbers = [_U64.unpack_from(self.body, at + 8 * i)[0] for i in found]
+        runs = []
+        start = 0
+        for n in range(1, len(found) + 1):
+            if n == len(found) or found[n] != found[n - 1] + 1 or numbers[n] != numbers[n - 1] + 1:
+                runs.append(self._run(found[start], found[n - 1] + 1, stream, numbers[start]))
+                start = n
+        return runs
+
     def _run(self, begin, stop, stream, number):
         """The events [begin, stop) of a pack, which are of one stream."""
         base = self.ends[begin - 1] if begin else 0
@@ -250,8 +270,20 @@ class Record:
         run = Record(EVENTS, self.flags, len(body), stop - begin, number, self.position + begin, self.clock,
                      self.synced, body, ends[-1])
         run._stream = stream
+        run._clocks = self.clocks[begin:stop]
         run._pairs = self.details()[begin:stop]
         return run
+
+    @property
+    def clocks(self):
+        """The clock of each event."""
+        if self._clocks is None:
+            if self.flags & CLOCKS:
+                at = self.frames_size + _COLUMNS[self.kind] * self.count
+                self._clocks = _unpacked("Q", self.body[at:at + _CLOCK * self.count])
+            else:
+                self._clocks = [self.clock] * self.count
+        return self._clocks
 
     @property
     def more_follows(self):
@@ -291,7 +323,7 @@ class Record:
         for i in range(first, stop):
             stream, name, data = split_frame(bytes(self.frames(i, i + 1)))
             id_, metadata = details[i] if details else (b"", b"")
-            yield Event(stream.decode(), numbers[i], self.position + i, self.clock,
+            yield Event(stream.decode(), numbers[i], self.position + i, self.clocks[i],
                         name.decode(), data, id_, metadata)
 
     def details(self):
@@ -301,7 +333,7 @@ class Record:
         return self._pairs
 
     def _read_details(self):
-        table = self.frames_size + _COLUMNS[self.kind] * self.count
+        table = self.frames_size + _event_size(self.kind, self.flags) * self.count
         pos = table + _DETAIL.size * self.count
         details = []
         for i in range(self.count):
@@ -326,6 +358,11 @@ def frames(stream, name, number, datas):
             for n, data in enumerate(datas, number)]
 
 
+def _event_size(kind, flags):
+    """Bytes that the columns have for each event."""
+    return _COLUMNS[kind] + (_CLOCK if flags & CLOCKS else 0)
+
+
 def stream_of(frames, start=0):
     """The stream's name in the frame at byte `start`."""
     start += _STREAM_AT
@@ -344,7 +381,8 @@ def details(pairs):
     return b"".join(table) + b"".join([id_ + metadata for id_, metadata in pairs])
 
 
-def encode(salt, number, position, clock, synced, frame_list, more=False, pairs=None, level=0, pack=None):
+def encode(salt, number, position, clock, synced, frame_list, more=False, pairs=None, level=0, pack=None,
+           clocks=None):
     """The bytes of one record, whose first event has this number and position.
 
     frame_list   what `frames` made, at least one
@@ -352,6 +390,7 @@ def encode(salt, number, position, clock, synced, frame_list, more=False, pairs=
     pairs        [(id, metadata), …], one for each frame, or None
     level        zlib's, 1 to 9; 0 leaves the body as it is
     pack         (streams, numbers), one of each for each frame, if it isn't a run
+    clocks       of each event, if they differ; `clock` is the first one's
     """
     count = len(frame_list)
     if count == 1:
@@ -368,6 +407,9 @@ def encode(salt, number, position, clock, synced, frame_list, more=False, pairs=
         streams, numbers = pack
         body += _packed(array("Q", numbers)) + _packed(array("I", map(_crc32, streams)))
     flags = MORE if more else 0
+    if clocks is not None:
+        flags |= CLOCKS
+        body += _packed(array("Q", clocks))
     if pairs is not None:
         flags |= DETAILS
         body += details(pairs)
@@ -403,6 +445,11 @@ def encode_gap(salt, position, clock, synced, lost, room):
     header = _HEADER.pack(MAGIC, GAP, 0, flags, room - HEADER_SIZE, sum(count for _, _, count in lost), len(table),
                           size, 0, position, clock, synced, _crc32(table))
     return b"%b%b%b" % (header, _U32.pack(_crc32(header, salt)), table)
+
+
+def gap_size(lost):
+    """Bytes that a gap needs for what is lost there, uncompressed."""
+    return HEADER_SIZE + sum(_LOST.size + len(stream) for stream, _, _ in lost)
 
 
 def unknown(position):
@@ -445,7 +492,7 @@ def _sizes_agree(kind, flags, stored, count, frames_size, size):
     zipped = flags & ZIPPED
     if kind == GAP:
         return frames_size <= stored and (zipped or frames_size == size)
-    return frames_size + _COLUMNS[kind] * count <= size and (zipped or stored == size)
+    return frames_size + _event_size(kind, flags) * count <= size and (zipped or stored == size)
 
 
 def _header_checks(header, salt):
@@ -612,23 +659,32 @@ def gather(buffer, pos, base, salt, checked, wanted, key, stop, parts, tails):
 
 def _pick(buffer, start, frames_size, count, wanted, key, parts, tails):
     """Collect the frames of one stream from the body of a pack at byte `start`; return the next key."""
-    begins, hash_ = wanted
     ends = start + frames_size
     numbers = ends + 4 * count
-    hashes = numbers + 8 * count
+    for i in _indexes_of(buffer, start, frames_size, count, wanted):
+        if _U64.unpack_from(buffer, numbers + 8 * i)[0] == key:
+            begin = start + (_U32.unpack_from(buffer, ends + 4 * i - 4)[0] if i else 0)
+            end = start + _U32.unpack_from(buffer, ends + 4 * i)[0]
+            parts.append(buffer[begin:end])
+            tails.append((end - begin, None))
+            key += 1
+    return key
+
+
+def _indexes_of(buffer, start, frames_size, count, wanted):
+    """Yield which events of the pack whose body is at byte `start` are of one stream."""
+    begins, hash_ = wanted
+    ends = start + frames_size
+    hashes = ends + 12 * count
     behind = hashes + 4 * count
     at = buffer.find(hash_, hashes, behind)
     while at >= 0:
         i, odd = divmod(at - hashes, 4)
-        if not odd and _U64.unpack_from(buffer, numbers + 8 * i)[0] == key:
+        if not odd:
             begin = start + (_U32.unpack_from(buffer, ends + 4 * i - 4)[0] if i else 0)
             if buffer.startswith(begins, begin):
-                end = start + _U32.unpack_from(buffer, ends + 4 * i)[0]
-                parts.append(buffer[begin:end])
-                tails.append((end - begin, None))
-                key += 1
+                yield i
         at = buffer.find(hash_, at + 1, behind)
-    return key
 
 
 def _inflate(body, size):

@@ -104,17 +104,16 @@ class _Repair:
         """(the first bytes of the gap for a hole, the byte where it ends)."""
         segment = hole.slot.segment
         room = hole.stop - hole.byte
-        if hole.slot is self._chain.slots[-1]:      # behind the last record there is always room
-            room = max(room, self._least(hole)) if hole.stop >= self._findings.byte else room
+        last = hole.slot is self._chain.slots[-1]
+        if hole.stop == segment.end and (last or hole.slot.state == REBUILT):   # behind the last record is room
+            room = max(room, record.gap_size(hole.lost))
+            if not last:
+                segment.header = segment.header._replace(generation=1, end=hole.byte + room)
         try:
             data = record.encode_gap(segment.salt, hole.position, self._clock, hole.end, hole.lost, room)
         except ValueError as error:
             raise CannotRepair(segment.path, f"{error}, at byte {hole.byte}") from None
         return data, hole.byte + room
-
-    @staticmethod
-    def _least(hole):
-        return record.HEADER_SIZE + sum(14 + len(stream) for stream, _, _ in hole.lost)
 
     # -- files ---------------------------------------------------------------
 

@@ -25,7 +25,7 @@ class Replays:
     """Slices of replays; see the top of this file.
 
     index           the log's
-    segments        the log's, only ever appended to
+    segments        the log's
     firsts          the positions that they begin at
 
     Any thread may call it.  Where a slice ended is remembered for the next one;
@@ -59,6 +59,10 @@ class Replays:
             self._places.clear()
         self._places[stream, slice_.key] = segment, byte
         return Frames(slice_.first, slice_.key, slice_.parts, slice_.tails)
+
+    def forget(self):
+        """Where slices ended: a segment was replaced.  Called while nobody reads."""
+        self._places.clear()
 
     def _follow_stream(self, slice_, first, segment, byte):
         """Gather by the stream's places, of which each stretch of its records has one."""

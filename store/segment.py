@@ -4,10 +4,10 @@
     +-------+---------+------+------+----+----------+----------+-------+
     | magic | version | zero | uuid | id | previous | sequence | epoch |
     +-------+---------+------+------+----+----------+----------+-------+
-    80       88             96           104      112    124   128
-    +-------+--------------+------------+--------+------+-----+---------
-    | first | previous end | generation | clock  | zero | crc | records …
-    +-------+--------------+------------+--------+------+-----+---------
+    80       88             96           104     112   120    124   128
+    +-------+--------------+------------+-------+-----+------+-----+---------
+    | first | previous end | generation | clock | end | zero | crc | records …
+    +-------+--------------+------------+-------+-----+------+-----+---------
 
     magic         "MEILIES" and a zero byte
     version       of the layout of this header and of what may follow, 1
@@ -23,6 +23,8 @@
                   moment when this header is on disk, the bytes behind it are gone
     generation    goes up when the segment is rewritten
     clock         microseconds since 1970 when it was created
+    end           the byte where its records end, if it was rewritten: the next
+                  segment's header tells where they ended before.  0 otherwise
 
 The header is on disk, and the folder too, before the first record is written.
 So a last segment with a bad header never held anything.
@@ -39,7 +41,7 @@ from .errors import CorruptSegment, UnknownFormat
 
 MAGIC = b"MEILIES\0"
 VERSION = 1
-_HEADER = struct.Struct("<8sII16s16s16sQQQQQQ12x")
+_HEADER = struct.Struct("<8sII16s16s16sQQQQQQQ4x")
 _CRC = struct.Struct("<I")
 HEADER_SIZE = _HEADER.size + _CRC.size
 
@@ -51,6 +53,9 @@ MAX_SIZE = (1 << 32) - 1
 # fourth was read twice, and replays of batches took twice as long.
 LONG_READ = 288 * 1024
 SHORT_READ = 6 * 1024
+
+# What the name of a file ends with that is to replace a segment, until it does.
+MERGING = ".merging"
 
 _NAME = re.compile(r"[0-9]{12}\.segment\Z")
 
@@ -67,6 +72,7 @@ class Header(NamedTuple):
     previous_end: int
     generation: int
     clock: int
+    end: int = 0
 
     def encode(self):
         packed = _HEADER.pack(MAGIC, VERSION, 0, *self)
@@ -94,6 +100,11 @@ def file_name(sequence):
 
 def is_segment(name):
     return bool(_NAME.match(name))
+
+
+def is_unfinished(name):
+    """Whether it is a segment that was being rewritten."""
+    return name.endswith(MERGING) and is_segment(name[:-len(MERGING)])
 
 
 class Checked:

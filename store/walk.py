@@ -19,6 +19,7 @@ import struct
 from typing import NamedTuple
 
 from . import record
+from .chain import REBUILT
 from .names import check_name, check_stream
 from .record import BadRecord
 from .segment import HEADER_SIZE, SHORT_READ, Reader
@@ -114,13 +115,21 @@ class Walk:
         return self
 
     def _end_of(self, slot, following):
-        if following and following.known:
-            return following.segment.header.previous_end
-        return max(HEADER_SIZE, slot.segment.file_size())
+        """Where the records of a slot end, or ended."""
+        size = max(HEADER_SIZE, slot.segment.file_size())
+        if slot.known and slot.segment.header.end:
+            return slot.segment.header.end
+        if not following or not following.known:
+            return size
+        end = following.segment.header.previous_end
+        return min(end, size) if slot.state == REBUILT else end     # it may have been rewritten, and shorter
 
     def _enter(self, slot):
         """What stands before a segment's first record is settled by its header, or settles it."""
         header = slot.segment.header
+        before = self._slots[slot.segment.sequence - 1]
+        if slot.known and before.state == REBUILT and self.byte != header.previous_end:
+            before.segment.header = before.segment.header._replace(generation=1, end=self.byte)
         if slot.known:
             first = header.first
         elif self._hole is None:
@@ -128,7 +137,7 @@ class Walk:
         else:
             first = max(self.position, self._first_in(slot))
         if first > self.position or self._hole:
-            self._close_hole(self._slots[slot.segment.sequence - 1], self.byte, first)
+            self._close_hole(before, self.byte, first)
         if not slot.known:
             slot.segment.header = header._replace(first=first, previous_end=self.byte)
 
@@ -328,7 +337,7 @@ def _unsound(found):
                 return f"an event of stream {event.stream!r} is in it"
         pairs = found.details() if found.flags & record.DETAILS else None
         again = record.encode(0, found.number, found.position, found.clock, found.synced, frames, pairs=pairs,
-                              pack=found.pack)
+                              pack=found.pack, clocks=found.clocks if found.flags & record.CLOCKS else None)
     except (ValueError, LookupError, ArithmeticError, struct.error) as error:
         return f"what is in it isn't events: {error}"
     return None if record.decode(again, 0, 0).body == found.body else "what is in it isn't what its events make"

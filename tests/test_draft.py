@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from store import record
-from store.draft import _LONG, drafts_of
+from store.draft import LONG, drafts_of
 from store.stream import Stream
 
 RUNS = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.sampled_from([b"n", b"m"]),
@@ -67,7 +67,7 @@ def test_single_events_of_one_stream_are_a_run():
 
 
 def test_a_long_run_is_not_packed_and_goes_on_as_long_as_there_is_room():
-    datas = [b"x" * 100] * (_LONG // 100)
+    datas = [b"x" * 100] * (LONG // 100)
     drafts, _ = drafted([(b"t", b"n", [b"x"]), (b"s", b"n", datas), (b"s", b"m", datas), (b"t", b"n", [b"x"])])
     assert [(draft.stream, len(draft.frames)) for draft in drafts] == [(b"t", 1), (b"s", 2 * len(datas)), (b"t", 1)]
 

@@ -622,7 +622,7 @@ def test_a_move_that_fails_is_told_and_done_later(tmp_path, monkeypatch, caplog)
         failed = threading.Event()
         put = Index.put
 
-        def refuse(self, fresh, durable):
+        def refuse(self, fresh, durable, *more):
             failed.set()
             raise sqlite3.OperationalError("database or disk is full")
 
@@ -643,9 +643,9 @@ def test_opening_a_long_log_without_an_index_moves_segment_by_segment(copy, monk
     most = []
     flush = Index.flush
 
-    def watched(self, durable):
+    def watched(self, durable, *more):
         most.append(len(self._fresh))
-        return flush(self, durable)
+        return flush(self, durable, *more)
 
     monkeypatch.setattr(Index, "flush", watched)
     with reopened(folder) as store:

@@ -118,6 +118,11 @@ def test_what_is_packed_is_unpacked_in_runs_of_one_stream(events, position, deta
     assert [event for run in runs for event in run.events()] == expected
     assert [run.stream for run in runs for _ in range(run.count)] == streams
     assert all(run.pack is None and run.runs() == [run] for run in runs)
+    for stream in {*streams, b"none"}:
+        of_it = [(run.number, run.count, run.position) for run in found.of(stream)]
+        assert of_it == [(run.number, run.count, run.position) for run in runs if run.stream == stream]
+        assert [event for run in found.of(stream) for event in run.events()] == [
+            event for event in expected if event.stream == stream.decode()]
     assert b"".join([bytes(run.frames()) for run in runs]) == b"".join(frames)
     for before, after in zip(runs, runs[1:]):       # as few as can be
         assert before.position + before.count == after.position
@@ -215,7 +220,7 @@ def test_a_record_of_another_segment_does_not_decode(salt):
 @pytest.mark.parametrize("changes, why", [
     ({"magic": b"\xffEV\x02"}, "record version 2"),
     ({"kind": 5}, "record kind 5"),
-    ({"flags": 8}, "record flags 0x8"),
+    ({"flags": 16}, "record flags 0x10"),
     ({"zero": 1}, "record flags 0x10000"),
 ])
 def test_what_a_newer_version_wrote_is_refused_by_name(changes, why):
