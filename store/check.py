@@ -156,9 +156,8 @@ class _IndexAsItIs(Index):
     """An index that nobody writes to, this included."""
 
     def _connect(self):
-        if self._connection is None:
-            self._connection = sqlite3.connect(f"file:{quote(self.path)}?mode=ro&immutable=1", uri=True,
-                                               isolation_level=None, check_same_thread=False)
+        self._connection = sqlite3.connect(f"file:{quote(self.path)}?mode=ro&immutable=1", uri=True,
+                                           isolation_level=None, check_same_thread=False)
 
 
 def _opened(path, scratch):

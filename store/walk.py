@@ -229,10 +229,9 @@ class Walk:
     # -- holes ---------------------------------------------------------------
 
     def _open_hole(self, slot, byte, why):
-        if self._hole is None:
-            self._hole = Hole(slot, byte, self.position, why, _likeness(slot.segment, byte), self._append)
-            self.holes.append(self._hole)
-            self._append = None
+        self._hole = Hole(slot, byte, self.position, why, _likeness(slot.segment, byte), self._append)
+        self.holes.append(self._hole)
+        self._append = None
 
     def _close_hole(self, slot, byte, position):
         """The next event that is there is the one at `position`."""

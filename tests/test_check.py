@@ -326,6 +326,22 @@ def test_a_record_of_a_newer_version_is_not_called_damage(tmp_path):
         check(str(tmp_path))
 
 
+def test_events_of_one_stream_that_are_lost_in_two_places_are_named_in_both(tmp_path):
+    [path] = written(tmp_path, segment_size=1 << 20)
+    for byte in [records_of(path)[i][0] for i in (2, 4)]:
+        flip(path, byte + 90)
+    assert [hole.lost for hole in found(tmp_path).holes] == [[(b"a", 1, 1)], [(b"a", 2, 1)]]
+
+
+def test_records_that_miss_more_than_was_lost_are_not_damage_but_a_contradiction(tmp_path):
+    written(tmp_path, count=1, closed=False)
+    [path] = segments(tmp_path)
+    salt = salt_of(path)
+    add(path, one_record(salt, b"a", 2, 2, synced=2) + one_record(salt, b"b", 1, 3, synced=3) +
+        one_record(salt, b"b", 2, 4, synced=4))
+    assert found(tmp_path).problems[0] == "numbers and positions of its records contradict each other"
+
+
 # -- tears --------------------------------------------------------------------------
 
 def test_a_write_that_was_never_finished_is_no_damage(tmp_path):
@@ -470,7 +486,7 @@ def test_a_single_segment_without_a_header_is_read_with_the_salt_that_its_record
 
 
 def test_a_payload_that_looks_like_records_does_not_pass_for_the_salt(tmp_path):
-    fake = b"".join(one_record(99, b"s", i, i) for i in range(5))
+    fake = record.MAGIC + b"".join(one_record(99, b"s", i, i) for i in range(5))
     with opened(tmp_path, segment_size=1 << 20) as store:
         store.append("s", "n", fake)
         for i in range(20):
@@ -571,6 +587,20 @@ def test_an_index_that_contradicts_itself_or_the_log_is_named(tmp_path, statemen
     assert problem.startswith("index.sqlite3: ")
     assert why in problem
     assert problem.endswith("; it is of no use, and is made anew from the log")
+
+
+def test_an_index_of_an_empty_store_without_its_tables_is_named(tmp_path):
+    with opened(tmp_path):
+        pass
+    in_index(tmp_path, "drop table places")
+    assert "no such table: places" in found(tmp_path).problems[0]
+
+
+def test_an_index_that_lost_the_first_places_in_a_segment_is_named(tmp_path):
+    for _ in range(2):
+        written(tmp_path, count=2, segment_size=1 << 20)
+    in_index(tmp_path, "delete from places where first = 0 and stream = x'61'")
+    assert "events 0 to 0 of stream b'a' have no place" in found(tmp_path).problems[0]
 
 
 def test_an_index_of_another_store_is_named(tmp_path):

@@ -6,10 +6,11 @@ import os
 import shutil
 
 import pytest
-from disk import Disk, contents, crash, cut, drop_index, flip, kept, quick_index, records_of, segments
+from disk import (Disk, add, contents, crash, cut, drop_index, flip, kept, one_record, quick_index, records_of,
+                  salt_of, segments, until)
 from test_check import opened, overwrite, written
 
-from store import CorruptSegment, EventsLost, Store, StoreLocked, draft, record
+from store import CorruptSegment, EventsLost, StoreLocked, merge, record
 from store.check import check
 from store.errors import CannotRepair
 from store.repair import repair
@@ -265,6 +266,18 @@ def test_an_index_that_is_of_no_use_is_made_anew(tmp_path):
     assert readable(tmp_path) == (EVENTS, set())
 
 
+def test_a_mark_that_is_damaged_becomes_a_gap_that_lost_nothing(tmp_path):
+    written(tmp_path, count=2)
+    [path] = written(tmp_path, count=2, segment_size=1 << 20)
+    byte = next(byte for byte, one in records_of(path) if one.kind == record.MARK)
+    flip(path, byte + 30)
+    mended(tmp_path)
+    assert check(str(tmp_path)).notes == ["cut/: 1 file, kept when the log was cut or repaired"]
+    with opened(tmp_path) as store:
+        assert [event.position for event in store.read_all()] == [0, 1, 2, 3]
+        assert [event.number for event in store.read("a")] == [0, 1]
+
+
 def test_damage_to_a_gap_is_repaired_by_a_gap(tmp_path):
     path, byte, one = damaged(tmp_path)
     mended(tmp_path)
@@ -360,6 +373,15 @@ def test_segments_of_two_copies_of_a_store_are_not_mixed(tmp_path):
         written(tmp_path / name, count=12)
     shutil.copy(segments(tmp_path / "other")[2], segments(tmp_path / "db")[2])
     refused(tmp_path / "db", "one of the two is from another copy")
+
+
+def test_records_that_contradict_each_other_are_left_alone(tmp_path):
+    written(tmp_path, count=1, closed=False)
+    [path] = segments(tmp_path)
+    salt = salt_of(path)
+    add(path, one_record(salt, b"a", 2, 2, synced=2) + one_record(salt, b"b", 1, 3, synced=3) +
+        one_record(salt, b"b", 2, 4, synced=4))
+    refused(tmp_path, "numbers and positions of its records contradict each other")
 
 
 def test_bytes_that_are_missing_in_the_middle_leave_no_room_for_a_gap(tmp_path):
@@ -465,4 +487,55 @@ def test_the_files_of_the_disk_itself_are_used_when_none_are_given(tmp_path):
     _, _, one = damaged(tmp_path)
     repair(str(tmp_path))
     assert readable(tmp_path) == (without(one.position), at(one.position))
-    assert Store and draft
+
+
+# -- segments that are rewritten ------------------------------------------------------
+
+def test_a_gap_in_a_segment_that_is_rewritten_still_says_what_is_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(merge, "_MANY", 1)
+    paths = written(tmp_path, count=3)
+    byte, one = records_of(paths[0])[1]
+    flip(paths[0], byte + 90)
+    mended(tmp_path)
+    with opened(tmp_path) as store:
+        for _ in range(8):
+            store.append("a", "n", b"more")
+        until(lambda: store._log._segments[0].header.generation)
+        assert [(e.number, e.position) for e in store.read("a", 0, 1)] == [(0, 0)]
+        with pytest.raises(EventsLost, match="event 0 of stream 'b' is lost"):
+            store.read("b")
+        with pytest.raises(EventsLost, match="position 1 is lost"):
+            store.read_all()
+    [gap] = [one for _, one in records_of(paths[0]) if one.kind == record.GAP]
+    assert gap.size < one.size
+    assert check(str(tmp_path)).problems == []
+    drop_index(tmp_path)
+    there, lost = readable(tmp_path)
+    assert lost == {("b", 0)}
+    assert len(there) == 10
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda path: flip(path, 50),
+    lambda path: overwrite(path, 0, bytes(HEADER_SIZE)),
+    lambda path: flip(path, HEADER_SIZE + 90),
+    lambda path: cut(path, path.stat().st_size - 1),
+    lambda path: cut(path, HEADER_SIZE),
+    lambda path: (overwrite(path, 0, bytes(HEADER_SIZE)), cut(path, path.stat().st_size - 1)),
+    lambda path: path.unlink(),
+])
+def test_a_segment_that_was_rewritten_is_repaired(tmp_path, monkeypatch, spoil):
+    monkeypatch.setattr(merge, "_MANY", 1)
+    with opened(tmp_path) as store:
+        for i in range(12):
+            store.append("ab"[i % 2], "n", b"data %02d" % i)
+        until(lambda: store._log._segments[0].header.generation)
+    path, following = segments(tmp_path)[:2]
+    stop = records_of(following)[0][1].position
+    assert check(str(tmp_path)).problems == []
+    spoil(path)
+    mended(tmp_path)
+    there, lost = readable(tmp_path)
+    assert set(there) | lost == set(EVENTS)
+    assert there.items() <= EVENTS.items()
+    assert all(EVENTS[key][0] < stop for key in lost)

@@ -18,9 +18,9 @@ import time
 from contextlib import contextmanager
 from unittest import mock
 
-from disk import Disk, QuickConnection, contents, crash, cut, drop_index, flip, kept, records_of, segments
+from disk import Disk, QuickConnection, contents, crash, cut, drop_index, flip, kept, records_of, segments, until
 
-from store import CorruptSegment, EventsLost, NewEvent, Store, StoreError, draft, record
+from store import CorruptSegment, EventsLost, NewEvent, Store, StoreError, draft, merge, record
 from store.check import check
 from store.repair import repair
 from store.segment import HEADER_SIZE
@@ -38,17 +38,18 @@ SECTOR = 512
 
 
 class Kind:
-    """How a store is made: whether it was closed, has its index, and is compressed."""
+    """How a store is made: whether it was closed, has its index, is compressed, and its small records were joined."""
 
-    def __init__(self, name, closed, indexed, level=0):
+    def __init__(self, name, closed, indexed, level=0, joined=False):
         self.name = name
+        self.joined = joined
         self.closed = closed
         self.indexed = indexed
         self.level = level
 
 
 KINDS = (Kind("closed", True, True), Kind("crashed", False, True), Kind("without index", True, False),
-         Kind("compressed", True, True, 6))
+         Kind("compressed", True, True, 6), Kind("joined", True, True, joined=True))
 
 
 def run(seed, until, folder):
@@ -95,14 +96,8 @@ class Original:
         self.kind = kind
         disk = Disk()
         ticks = iter(range(10 ** 15, 10 ** 16))
-        store = Store(str(folder), compression=kind.level, segment_size=SEGMENT_SIZE, files=disk,
-                      clock=lambda: next(ticks))
-        _fill(store)
-        self.events = {event.position: event for event in store.read_all(limit=1 << 30)}
-        if kind.closed:
-            store.close()
-        else:
-            crash(store, disk)
+        with mock.patch.object(merge, "_MANY", 1 if kind.joined else 1 << 30):
+            self._make(kind, str(folder), disk, ticks)
         if not kind.indexed:
             drop_index(folder)
         self.names = [path.name for path in segments(folder)]
@@ -111,6 +106,18 @@ class Original:
                         for path in segments(folder) for byte, one in records_of(path)]
         self.streams = sorted({event.stream for event in self.events.values()})
         self.durable = _durable(folder) if kind.indexed else 0
+
+    def _make(self, kind, folder, disk, ticks):
+        store = Store(folder, compression=kind.level, segment_size=SEGMENT_SIZE, files=disk,
+                      clock=lambda: next(ticks))
+        _fill(store)
+        if kind.joined:
+            until(lambda: store._log._segments[0].header.generation)
+        self.events = {event.position: event for event in store.read_all(limit=1 << 30)}
+        if kind.closed:
+            store.close()
+        else:
+            crash(store, disk)
 
     def bits(self):
         return 8 * sum(self.sizes.values())
