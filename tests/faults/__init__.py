@@ -30,6 +30,7 @@ processes and threads.  `test_parts.py` needs no change for a new one.
 # Modules of this package, in the order in which they get their turns.
 PARTS = (
     "damage",
+    "planted",
 )
 
 
