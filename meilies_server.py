@@ -2,6 +2,7 @@
 """The server: options, a listening socket, a store, and what serves one with the other.
 
     python3 meilies_server.py --db-path my-db
+    python3 meilies_server.py check --db-path my-db       see server/upkeep.py
 
     options ──> Store ──> EventServer (socketserver) ──> Poller ──> until a signal
                                                            '──> Vigil, systemd
@@ -15,7 +16,7 @@ import socket
 import socketserver
 import sys
 
-from server import __version__, options
+from server import __version__, options, upkeep
 from server.poller import Poller
 from server.systemd import Notifier
 from server.vigil import Heartbeat
@@ -68,9 +69,12 @@ def keep_freed_memory():
 
 
 def main(argv=None, environ=os.environ):
-    """Run the server; return the exit code."""
+    """Run the server, or the command that comes first; return the exit code."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] in options.UPKEEP:
+        return upkeep.run(argv[0], argv[1:], environ)
     keep_freed_memory()
-    chosen = options.parse(sys.argv[1:] if argv is None else argv, environ)
+    chosen = options.parse(argv, environ)
     logging.basicConfig(stream=sys.stderr, level=chosen.log_level.upper(),
                         format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for warning in chosen.warnings:

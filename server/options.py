@@ -202,11 +202,34 @@ Each option can also be a variable of the environment, {BY_NAME["db-path"].varia
 
 The command line goes before the environment, and that before the file.
 
+Two more commands, for a store that no server has open; each has a --help:
+
+  python3 meilies_server.py check --db-path my-db
+  python3 meilies_server.py repair --db-path my-db --dry-run
+
 examples:
   python3 meilies_server.py --db-path my-db
   python3 meilies_server.py --db-path my-db --port 0 --sync everysec
   python3 meilies_server.py --config /etc/meilies.ini --log-level debug
 """
+
+
+UPKEEP = {
+    "check": """\
+Reads the whole store and names everything that is bad in it: which bytes, and
+which events of which streams are lost.  Changes nothing.""",
+    "repair": """\
+Makes a damaged store one that opens.  Events that can be read keep their number
+and position; a gap stands where others were, and readers that come to it are
+told what is lost.  All that is taken out or written over is kept in DIR/cut.
+It can be run again after a crash.""",
+}
+
+UPKEEP_STATUS = {
+    "check": "exit status: 0 sound, 1 damaged, 2 it couldn't be checked",
+    "repair": "exit status: 0 the store is sound now, 1 it isn't, 2 nothing was tried;\n"
+              "with --dry-run 0 nothing to repair, 1 something",
+}
 
 
 # -- four places, one set of values -------------------------------------------
@@ -224,6 +247,21 @@ def parse(argv, environ):
         raise SystemExit(2) from None
 
 
+def parse_upkeep(command, argv, environ):
+    """The Options of `check` or `repair`: db_path, and dry_run.
+
+    Raises    SystemExit   2 after one line on stderr for what can't be used;
+                           0 after --help
+    """
+    try:
+        arguments = _known_arguments(_upkeep_parser(command), argv)
+        dry_run = bool(arguments.pop("dry-run", False))
+        return Options(db_path=_value(BY_NAME["db-path"], *_found(arguments, environ)["db-path"]), dry_run=dry_run)
+    except OptionError as error:
+        print(f"{PROGRAM} {command}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
 def is_loopback(host):
     """Whether only this machine can reach a server that listens on `host`.
 
@@ -234,7 +272,17 @@ def is_loopback(host):
 
 
 def _options(argv, environ):
-    arguments = _command_line(argv)
+    found = _found(_known_arguments(_parser(), argv), environ)
+    options = Options(warnings=_unknown_variables(environ))
+    for name, (text, place) in found.items():
+        setattr(options, BY_NAME[name].attribute, _value(BY_NAME[name], text, place))
+    if not options.allow_anyone:
+        _refuse_strangers(*found["hostname"])
+    return options
+
+
+def _found(arguments, environ):
+    """{name: (text, place)} of every option: what is on the command line, or else in the other places."""
     config = arguments.pop("config", environ.get(CONFIG_VARIABLE))
     places = (
         {name: (text, f"--{name}") for name, text in arguments.items()},
@@ -243,14 +291,8 @@ def _options(argv, environ):
         {} if config is None else _config_file(config),
         {option.name: (option.default, f"default of --{option.name}") for option in OPTIONS},
     )
-    found = {option.name: next(place[option.name] for place in places if option.name in place)
-             for option in OPTIONS}
-    options = Options(warnings=_unknown_variables(environ))
-    for name, (text, place) in found.items():
-        setattr(options, BY_NAME[name].attribute, _value(BY_NAME[name], text, place))
-    if not options.allow_anyone:
-        _refuse_strangers(*found["hostname"])
-    return options
+    return {option.name: next(place[option.name] for place in places if option.name in place)
+            for option in OPTIONS}
 
 
 def _value(option, text, place):
@@ -294,9 +336,9 @@ class _Parser(argparse.ArgumentParser):
         raise OptionError(re.sub("^argument (-h/)?", "", message))
 
 
-def _command_line(argv):
+def _known_arguments(parser, argv):
     """{name: text} of what is on the command line; `config` may be among the names."""
-    given, strangers = _parser().parse_known_args(argv)
+    given, strangers = parser.parse_known_args(argv)
     if strangers:
         name = strangers[0].split("=", 1)[0]
         raise OptionError(f"{name}: no such option" + _did_you_mean(name.lstrip("-"), "--{0.name}"))
@@ -320,6 +362,18 @@ def _parser():
     return parser
 
 
+def _upkeep_parser(command):
+    parser = _Parser(prog=f"{PROGRAM} {command}", usage=f"python3 meilies_server.py {command} [OPTION]...",
+                     description=UPKEEP[command], epilog=UPKEEP_STATUS[command], add_help=False, allow_abbrev=False,
+                     argument_default=argparse.SUPPRESS, formatter_class=_formatter)
+    parser.add_argument("--db-path", metavar="DIR", help=f"directory of the events [{BY_NAME['db-path'].default}]")
+    if command == "repair":
+        parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument("--config", metavar="FILE", help="read the directory from FILE, as the server does")
+    parser.add_argument("--help", action="help", help="show this and exit")
+    return parser
+
+
 def _formatter(prog):
     return argparse.RawDescriptionHelpFormatter(prog, max_help_position=29, width=80)
 
@@ -335,7 +389,7 @@ def _add(group, option):
 def _did_you_mean(name, form):
     """A hint to the option that `name` is nearest to, written as in `form`; "" if none is near."""
     near = difflib.get_close_matches(_option_name(name), BY_NAME, n=1)
-    return f"; did you mean {form.format(BY_NAME[near[0]])}?" if near else ""
+    return f"; did you mean {form.format(BY_NAME[near[0]])}?" if near and near[0] != name else ""
 
 
 # -- the environment ----------------------------------------------------------

@@ -9,12 +9,12 @@
 """
 
 from .database import ALWAYS, EVERYSEC, NO, Appended, NewEvent, Store
-from .errors import (CannotRead, CorruptSegment, IndexUnusable, LogTooShort, StoreClosed, StoreError, StoreFailed,
-                     StoreFull, StoreLocked, UnknownFormat)
+from .errors import (CannotRead, CorruptSegment, EventsLost, IndexUnusable, LogTooShort, StoreClosed, StoreError,
+                     StoreFailed, StoreFull, StoreLocked, UnknownFormat)
 from .record import Event
 
 __all__ = [
-    "ALWAYS", "EVERYSEC", "NO", "Appended", "CannotRead", "CorruptSegment", "Event", "IndexUnusable", "LogTooShort",
-    "NewEvent", "Store", "StoreClosed", "StoreError", "StoreFailed", "StoreFull", "StoreLocked",
+    "ALWAYS", "EVERYSEC", "NO", "Appended", "CannotRead", "CorruptSegment", "Event", "EventsLost", "IndexUnusable",
+    "LogTooShort", "NewEvent", "Store", "StoreClosed", "StoreError", "StoreFailed", "StoreFull", "StoreLocked",
     "UnknownFormat",
 ]

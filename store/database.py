@@ -124,7 +124,8 @@ class Store:
         self._streams = {}
         while heads:                # taken apart as it goes: there may be millions
             name, number = heads.popitem()
-            self._streams[name] = Stream(name, number)
+            if not name.startswith(record.UNKNOWN):
+                self._streams[name] = Stream(name, number)
         self.all = Stream(ALL, self._log.next_position)
         self._keepers.append(Keeper("meilies-tidy", self._log.tidy, wanted=self._log.sealed))
         if sync == EVERYSEC:
@@ -144,7 +145,7 @@ class Store:
         try:
             fd = self._files.lock(path)
         except BlockingIOError:
-            raise StoreLocked(self.path, _owner(path)) from None
+            raise StoreLocked(self.path, owner_of(path)) from None
         try:
             words = self._files.read(fd, 200, 0).decode("ascii", "replace").split()
             hasty = bool(words) and words[2:] != [ALWAYS]
@@ -437,6 +438,8 @@ class Store:
         [] means that there is none yet.
         Raises    ValueError       first < 0 or limit < 1
                   CorruptSegment   the log is damaged at or after `first`
+                  EventsLost       and so it was, and what it lost is known: read to its `first`,
+                                   then from its `stop` on
                   StoreClosed
         Source    `from` and `to` in subscribe name:from:to (MeiliES README).
         """
@@ -471,7 +474,7 @@ class Store:
         """The records that hold the events [first, stop) of a Stream, about `limit` bytes of them.
 
         The first and the last may hold more than that; for `all`, these are positions.
-        Raises    CorruptSegment, StoreClosed
+        Raises    CorruptSegment, EventsLost, StoreClosed
         """
         if stream is self.all:
             return self._log.read_all(first, stop, limit)
@@ -575,7 +578,7 @@ def _microseconds():
     return time.time_ns() // 1000
 
 
-def _owner(path):
+def owner_of(path):
     """The process that a lock file names, or None."""
     try:
         with open(path) as file:

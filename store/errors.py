@@ -2,8 +2,9 @@
 
     StoreError
     |-- on opening     StoreLocked  UnknownFormat  LogTooShort
-    |-- on reading     CorruptSegment  CannotRead  IndexUnusable
+    |-- on reading     CorruptSegment  EventsLost  CannotRead  IndexUnusable
     |-- on appending   StoreFull  StoreFailed
+    |-- on repair      CannotRepair
     '-- at any time    StoreClosed
 
 A wrong argument is a ValueError, as everywhere in Python.
@@ -73,6 +74,24 @@ class CorruptSegment(StoreError):
         self.position = position
 
 
+class EventsLost(StoreError):
+    """Damage took these events; `repair` put a gap in their place, and kept what was there.
+
+    stream        whose events, or None where they are counted by position
+    first, stop   the first that is lost, and the one to read on from
+    """
+
+    def __init__(self, path, stream, first, stop):
+        of, unit = ("", "position") if stream is None else (f" of stream {stream!r}", "event")
+        what = f"{unit} {first}{of} is" if stop == first + 1 else f"{unit}s {first} to {stop - 1}{of} are"
+        super().__init__(f"{path}: {what} lost to damage; what was left of the bytes is kept in cut/, "
+                         f"read on from {unit} {stop}")
+        self.path = path
+        self.stream = stream
+        self.first = first
+        self.stop = stop
+
+
 class IndexUnusable(StoreError):
     """The index is damaged and can't be made anew; the log is untouched."""
 
@@ -87,6 +106,14 @@ class CannotRead(StoreError):
 
     def __init__(self, path, cause):
         super().__init__(f"{path}: reading failed ({cause}); nothing was changed")
+        self.path = path
+
+
+class CannotRepair(StoreError):
+    """What is wrong with a log isn't what damage does, or leaves no room to mend it."""
+
+    def __init__(self, path, why):
+        super().__init__(f"{path}: it can't be repaired: {why}.  Nothing was changed")
         self.path = path
 
 

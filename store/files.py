@@ -168,3 +168,21 @@ class Files:
             os.close(fd)
             raise
         return fd
+
+
+class ReadOnly(Files):
+    """The disk, for whoever only looks: it opens nothing to write."""
+
+    def open(self, path):
+        """Open a file that must exist to read."""
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+
+    def lock(self, path):
+        """Lock `path`, which must exist, or raise BlockingIOError."""
+        fd = self.open(path)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd

@@ -395,6 +395,58 @@ class Index:
         return self._row(read, "select packed, crc from marks where segment = ? and first <= ? "
                          "order by first desc limit 1", (sequence, min(position, _MAX_SQLITE)))
 
+    # -- checking ------------------------------------------------------------
+
+    def stretches(self, stream, first, stop):
+        """[(first number, last number, segment, [(number, byte), …])] of the rows that begin in [first, stop).
+
+        Raises    IndexDamaged
+        """
+        found = []
+        for low, last, segment, packed, crc in self._rows(
+                "select first, last, segment, packed, crc from places where stream = ? and first >= ? and first < ? "
+                "order by first", (stream, first, min(stop, _MAX_SQLITE))):
+            try:
+                if crc != _checksum(stream + packed, low, last, segment):
+                    raise IndexDamaged("a row of places doesn't match its checksum")
+                places = _unpack(packed)
+            except _NONSENSE as error:
+                raise IndexDamaged(f"{type(error).__name__}: {error}") from None
+            found.append((low, last, segment, [((p >> 32) + low, p & _BYTE) for p in places]))
+        return found
+
+    def marks_in(self, sequence):
+        """[(position, byte), …] of the marks of a segment.
+
+        Raises    IndexDamaged
+        """
+        found = []
+        for packed, crc in self._rows("select packed, crc from marks where segment = ? order by first", (sequence,)):
+            try:
+                if crc != _checksum(packed, sequence):
+                    raise IndexDamaged("a row of marks doesn't match its checksum")
+                marks = _unpack(packed)
+            except _NONSENSE as error:
+                raise IndexDamaged(f"{type(error).__name__}: {error}") from None
+            found += zip(marks[::3], marks[1::3])
+        return found
+
+    def says(self, key):
+        """What it says of itself under `key`, or None.  Raises IndexDamaged."""
+        rows = self._rows("select value from about where key = ?", (key,))
+        return rows[0][0] if rows else None
+
+    def stretch_count(self):
+        """How many rows of places there are.  Raises IndexDamaged."""
+        return self._rows("select count(*) from places", ())[0][0]
+
+    def _rows(self, statement, values):
+        try:
+            with self._lock:
+                return self._usable().execute(statement, values).fetchall()
+        except _NONSENSE as error:
+            raise IndexDamaged(f"{type(error).__name__}: {error}") from None
+
     def _row(self, read, statement, values):
         """What `read` makes of the row that is found, None if there is none."""
         try:

@@ -25,8 +25,9 @@ import zlib
 from bisect import bisect_right
 
 from . import merge, record
-from .errors import (CannotRead, CorruptSegment, IndexUnusable, LogTooShort, StoreClosed, StoreError,
-                     StoreFailed, StoreFull)
+from .cut import Cuts
+from .errors import (CannotRead, CorruptSegment, EventsLost, IndexUnusable, LogTooShort, StoreClosed,
+                     StoreError, StoreFailed, StoreFull)
 from .index import Fresh, Index, IndexDamaged, Through
 from .record import BadRecord, Frames
 from .recovery import Scan
@@ -38,7 +39,6 @@ logger = logging.getLogger("meilies.log")
 
 NO_ID = bytes(16)
 INDEX_NAME = "index.sqlite3"
-CUT_NAME = "cut"
 
 # On the disk, or among the open files: nothing is wrong with it, and there may be some later.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE}
@@ -77,6 +77,7 @@ class Log:
         self.unsynced = {}          # {stream: the number of its first event that isn't on disk}
         self.sealed = threading.Event()     # set when there is something to flush
         self._files = files
+        self._cuts = Cuts(files, folder)
         self._clock = clock
         self._segment_size = min(segment_size, MAX_SIZE >> 1)
         self._level = level
@@ -112,6 +113,7 @@ class Log:
         """
         try:
             self._open_segments()
+            self._find_ends()
             through, heads = self._load_index()
             if not self._segments:
                 if through is not None:
@@ -139,6 +141,13 @@ class Log:
                 break
             self._adopt(segment)
             self._check_chain(name)
+
+    def _find_ends(self):
+        """Set where the records of each segment end, of the last one at most."""
+        for segment, following in zip(self._segments, self._segments[1:]):
+            segment.end = segment.header.end or following.header.previous_end
+        for segment in self._segments[-1:]:
+            segment.end = segment.file_size()
 
     def _begin(self):
         """Make the first segment of a new store."""
@@ -182,7 +191,8 @@ class Log:
             through = loaded[0]
             if self._segments and self._is_foreign(through):
                 raise IndexDamaged("it is of another copy of this store")
-            if through.generations != self._generations(through.sequence):
+            if not self._is_too_short(through) and through.generations != self._generations(through.sequence):
+                self._check_up_to(through)
                 raise IndexDamaged("it is of segments that were rewritten since")
             return loaded
         except IndexDamaged as damage:
@@ -194,9 +204,39 @@ class Log:
         return None, {}
 
     def _is_foreign(self, through):
-        """Whether the index was made from another log than this, which perhaps began like it."""
-        return not self._is_too_short(through) and \
-            through.print != self._print(self._segments[through.sequence], through.byte)
+        """Whether the index was made from another log than this, which perhaps began like it.
+
+        Raises    CorruptSegment, LogTooShort   it is the log that isn't what it was
+        """
+        if self._is_too_short(through):
+            return False
+        if through.print == print_of(self._segments[through.sequence], through.byte):
+            return False
+        if through.byte > HEADER_SIZE:
+            self._check_up_to(through)
+        return True
+
+    def _check_up_to(self, through):
+        """Raise unless the log is sound as far as an index that doesn't fit it goes.
+
+        What it was to fit may be the very bytes that are damaged.  To throw it
+        away would be to forget that what they held was on disk.
+        """
+        reached = False
+
+        def visit(segment, byte, found):
+            nonlocal reached
+            reached = reached or (segment.sequence, byte + found.size) >= through[:2] or \
+                found.position + found.count >= through.durable
+
+        try:
+            end = Scan(0, through.durable, {}, visit).run(self._segments, 0, HEADER_SIZE)
+        except CorruptSegment:
+            if not reached:
+                raise
+        else:
+            if not reached and end.position < through.durable:
+                raise LogTooShort(self.folder, end.position, through.durable)
 
     def _is_too_short(self, through):
         """Whether the log ends before what the index was made from."""
@@ -205,9 +245,6 @@ class Log:
             through.sequence == last and through.byte > self._segments[last].file_size()
 
     def _recover(self, through, heads, lost):
-        for segment, following in zip(self._segments, self._segments[1:]):
-            segment.end = segment.header.end or following.header.previous_end
-        self._segments[-1].end = self._segments[-1].file_size()
         if through is None:
             through = self._through(self._segments[0], HEADER_SIZE, 0)
         if self._is_too_short(through):
@@ -239,7 +276,7 @@ class Log:
 
     def _drop_unfinished(self):
         if self._unfinished:
-            self._set_aside(self._unfinished)
+            self._cuts.set_aside(self._unfinished)
             self._unfinished = None
 
     def _visit(self, segment, byte, found):
@@ -249,8 +286,8 @@ class Log:
                 before.sync()
             self._seal_index(segment, found.position)
             self._flush_index(found.position)       # bounds the memory of a long recovery
-        if found.count:
-            self.index.add([found], byte)
+        for one in _indexed(found):
+            self.index.add([one], byte)
 
     def _read_from_disk(self, through):
         """Sync what is about to be read, and read it from the disk.
@@ -274,9 +311,9 @@ class Log:
         """Cut the log at its end, keep what is cut, and raise the epoch."""
         torn = self._segments[end.segments - 1]
         epoch = self.epoch + 1
-        kept = self._keep_bytes(torn, end.byte)
+        kept = self._cuts.keep(torn, end.byte)
         for segment in reversed(self._segments[end.segments:]):     # never a hole between two
-            self._set_aside(segment.path)
+            self._cuts.set_aside(segment.path)
             segment.close()
         del self._segments[end.segments:]
         del self._firsts[end.segments:]
@@ -293,43 +330,6 @@ class Log:
         self._create_segment(Header(before.uuid, os.urandom(16), before.id, before.sequence + 1,
                                     epoch, end.position, end.byte, 0, self._clock()))
         self._seal_index(self._segments[-1], end.position)
-
-    def _keep_bytes(self, segment, byte):
-        """Copy what stands behind `byte` to the folder of cuts; return the copy's path."""
-        path = self._cut_path(f"{file_name(segment.sequence)}-{byte}")
-        fd = self._files.create(path)
-        try:
-            written = 0
-            size = segment.file_size() - byte
-            while written < size:
-                data = self._files.read(segment.fd, min(LONG_READ, size - written), byte + written)
-                self._files.write(fd, data, written)
-                written += len(data)
-            self._files.sync(fd)
-        except BaseException:
-            self._files.remove(path)    # half a copy is of no use, and takes room on a disk that may be full
-            raise
-        finally:
-            self._files.close(fd)
-        self._files.sync_folder(os.path.dirname(path))
-        return path
-
-    def _set_aside(self, path):
-        """Move a segment that isn't part of the log any more to the folder of cuts."""
-        kept = self._cut_path(os.path.basename(path))
-        self._files.rename(path, kept)
-        self._files.sync_folder(os.path.dirname(kept))
-        self._files.sync_folder(self.folder)
-
-    def _cut_path(self, name):
-        """A name in the folder of cuts that isn't taken."""
-        folder = os.path.join(self.folder, CUT_NAME)
-        self._files.make_folder(folder)
-        taken = set(self._files.names(folder))
-        tries = 0
-        while f"{name}.{tries}" in taken:
-            tries += 1
-        return os.path.join(folder, f"{name}.{tries}")
 
     # -- the segments --------------------------------------------------------
 
@@ -520,17 +520,11 @@ class Log:
     # -- the index -----------------------------------------------------------
 
     def _through(self, segment, byte, position):
-        return Through(segment.sequence, byte, position, self._print(segment, byte), 0)
+        return Through(segment.sequence, byte, position, print_of(segment, byte), 0)
 
     def _generations(self, sequence):
         """How often the segments up to `sequence` were rewritten."""
         return sum(segment.header.generation for segment in self._segments[:sequence + 1])
-
-    def _print(self, segment, byte):
-        """A checksum of what stands before `byte`: the header, or the mark of a clean close; each is unique."""
-        if byte == HEADER_SIZE:
-            return zlib.crc32(segment.header.encode())
-        return zlib.crc32(self._files.read(segment.fd, record.HEADER_SIZE, byte - record.HEADER_SIZE))
 
     def _seal_index(self, segment, position):
         """`segment` begins, at `position`: all before it may go to sqlite3."""
@@ -640,8 +634,8 @@ class Log:
         def visit(segment, byte, found):
             if segment.sequence != pending[0].sequence:
                 put(segment, HEADER_SIZE, found.position)
-            if found.count:
-                pending[0].add([found], byte)
+            for one in _indexed(found):
+                pending[0].add([one], byte)
 
         Scan(0, self.synced, {}, visit).run(self._segments[:stop.sequence + 1], 0, HEADER_SIZE, stop.byte)
         put(self._segments[stop.sequence], stop.byte, stop.position)
@@ -738,6 +732,10 @@ class Log:
                 for at, one in Reader(segment).records(byte):
                     byte = at + one.size
                     if one.position + one.count > position:
+                        if one.kind == record.GAP:
+                            if records:
+                                return records      # the next call says what is lost
+                            raise EventsLost(segment.path, None, position, one.position + one.count)
                         records.append(one)
                         position = one.position + one.count
                         size += one.size
@@ -802,6 +800,16 @@ class Log:
         return True
 
 
+def print_of(segment, byte):
+    """A checksum of what stands before `byte`: the header, or the mark of a clean close; each is unique.
+
+    Their own checksums, at their end, are left out: with them it would always come to the same.
+    """
+    if byte == HEADER_SIZE:
+        return zlib.crc32(segment.header.encode()[:-4])
+    return zlib.crc32(segment.files.read(segment.fd, record.HEADER_SIZE - 4, byte - record.HEADER_SIZE))
+
+
 def _encode(drafts, salt, clock, synced, level):
     """(bytes of the record of each draft, bytes in all)."""
     parts = []
@@ -816,6 +824,13 @@ def _encode(drafts, salt, clock, synced, level):
         draft.clock = clock
         whole += size
     return parts, whole
+
+
+def _indexed(found):
+    """What the index is told of a record: nothing of a mark, and of a gap each stream that lost events."""
+    if not found.count:
+        return []
+    return found.runs() if found.kind == record.GAP else [found]
 
 
 def _stretch(segment, stream, places, number, have_some):
@@ -836,14 +851,23 @@ def _stretch(segment, stream, places, number, have_some):
                 if have_some:
                     return      # the next call says what is wrong
                 raise segment.corrupt(byte, bad) from None
-            runs = found.of(stream) if found.count else []
-            if not runs or runs[0].number > number:
-                break
-            for one in runs:
-                if one.number <= number < one.stop:
-                    number = one.stop
-                    have_some = True
-                    yield one
+            if found.kind == record.GAP:
+                lost = next((one for one in found.runs() if one.stream == stream), None)
+                if lost is None or lost.number > number:
+                    break
+                if lost.stop > number:
+                    if have_some:
+                        return      # the next call says what is lost
+                    raise EventsLost(segment.path, stream.decode(), number, lost.stop)
+            else:
+                runs = found.of(stream) if found.count else []
+                if not runs or runs[0].number > number:
+                    break
+                for one in runs:
+                    if one.number <= number < one.stop:
+                        number = one.stop
+                        have_some = True
+                        yield one
             byte += found.size
             span = LONG_READ
             if following and number >= following[0]:

@@ -41,12 +41,13 @@ def merge(segment, files, fd, synced, note, pause):
     end = HEADER_SIZE
     parts, size = [], 0
     paused = 0
-    for read, one, data in _joined(segment, synced):
+    for read, ones, data in _joined(segment, synced):
         if read - paused >= _STEP:
             paused = read
             if pause():
                 return None
-        note(one, end + size)
+        for one in ones:
+            note(one, end + size)
         parts.append(data)
         size += len(data)
         if size >= _WRITE:
@@ -58,7 +59,7 @@ def merge(segment, files, fd, synced, note, pause):
 
 
 def _joined(segment, synced):
-    """Yield (byte up to which the segment was read, record, its bytes)."""
+    """Yield (byte up to which the segment was read, what to note of a record, its bytes)."""
     gathered = _Gathered(segment.salt, synced)
     among_more = False
     for byte, one in Reader(segment).records(HEADER_SIZE):
@@ -66,15 +67,25 @@ def _joined(segment, synced):
         among_more = one.more_follows
         if not one.count:       # a mark: the whole segment is on disk
             continue
+        if one.kind == record.GAP:
+            yield from gathered.take(byte)
+            yield byte, one.runs(), _without_padding(segment, one)
+            continue
         if keep:
             yield from gathered.take(byte)
-            yield byte, one, segment.files.read(segment.fd, one.size, byte)
+            yield byte, [one], segment.files.read(segment.fd, one.size, byte)
             continue
         for run in one.runs():
             if not gathered.has_room(run):
                 yield from gathered.take(byte)
             gathered.add(run)
     yield from gathered.take(segment.end)
+
+
+def _without_padding(segment, gap):
+    """The bytes of a gap as short as it can be: nothing has to stay where it is."""
+    lost = [(run.stream, run.number, run.count) for run in gap.runs()]
+    return record.encode_gap(segment.salt, gap.position, gap.clock, gap.synced, lost, record.gap_size(lost))
 
 
 class _Gathered:
@@ -104,7 +115,7 @@ class _Gathered:
         self._size += run.frames_size
 
     def take(self, read):
-        """[(read, Draft, bytes)] of what was gathered, or []; it begins anew."""
+        """[(read, [Draft], bytes)] of what was gathered, or []; it begins anew."""
         runs = self._runs
         if not runs:
             return []
@@ -125,7 +136,7 @@ class _Gathered:
         draft = Draft(first.stream, first.number, first.position, frames, pack)
         draft.count, draft.size, draft.clock = len(frames), len(data), first.clock
         self._clear()
-        return [(read, draft, data)]
+        return [(read, [draft], data)]
 
 
 def _split(run):

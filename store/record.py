@@ -13,7 +13,7 @@ knows what is inside.
 
     magic       ff 45 56 01: the last byte is the version of this layout
     kind        1 a run: events of one stream; 2 a mark, which has no event and no body;
-                3 a pack: events of several streams
+                3 a pack: events of several streams; 4 a gap, where events are lost
     flags       1 more follows: this record and the next are one append
                 2 the body is compressed (zlib)
                 4 the body has details
@@ -43,6 +43,15 @@ All numbers are little-endian and unsigned.  The body:
 A pack is what a pipeline of publishes to many streams leaves: one header and
 one checksum serve all of them, and `$all` is read without a look at each.  By
 its hashes the few events of one stream are found without a look at the others.
+A gap is as long as what it stands for, so that nothing behind it moves: `count`
+events are lost, of which `position` is the first.  Its body is a table, `frames`
+bytes long in the file and `size` before compression; what is left of the
+`stored` bytes is padding that nobody reads, and may be a hole in the file.  The
+table has for each stream that lost events:
+
+    u16 bytes of its name, u64 number of the first one lost, u32 how many, name
+
+A name that begins with a zero byte stands for events whose stream nobody knows.
 
 The salt is random, drawn for each segment, and never leaves the machine.
 So bytes of an old file, or a payload made to look like a record, don't pass.
@@ -60,12 +69,13 @@ MAGIC = b"\xffEV\x01"
 EVENTS = 1
 MARK = 2
 PACK = 3
+GAP = 4
 MORE = 1
 ZIPPED = 2
 DETAILS = 4
 CLOCKS = 8
 
-KINDS = {EVENTS, MARK, PACK}
+KINDS = {EVENTS, MARK, PACK, GAP}
 # Bytes that each event has in the columns of its record.
 _COLUMNS = {EVENTS: 4, MARK: 4, PACK: 16}
 _CLOCK = 8
@@ -96,11 +106,19 @@ _U64 = struct.Struct("<Q")
 # Of a header: stored, count, frames, number, position and the two checksums.
 _LEAN = struct.Struct("<8xIII4xQQ16xII")
 _DETAIL = struct.Struct("<HHI")
+_LOST = struct.Struct("<HQI")
 HEADER_SIZE = _HEADER.size + _U32.size
 
 MAX_ID = 0xFFFF
 
 _CRLF = b"\r\n"
+
+# How the name of an unknown stream begins, in the table of a gap; no stream's does.
+UNKNOWN = b"\0"
+
+# What a byte adds to a checksum, and which byte it is by the highest bits of that.
+_CRC_TABLE = [zlib.crc32(bytes([byte]), 0xFFFFFFFF) ^ 0xFFFFFFFF for byte in range(256)]
+_CRC_AT = {added >> 24: byte for byte, added in enumerate(_CRC_TABLE)}
 
 _STREAM_AT = len(b"*5\r\n+event\r\n+")
 _crc32 = zlib.crc32
@@ -142,6 +160,23 @@ class ShortRecord(BadRecord):
     def __init__(self, found, size):
         super().__init__(f"{found} bytes where the record takes {size}")
         self.size = size
+
+
+class Lost(NamedTuple):
+    """Events of one stream that a gap stands for: to the index, a record of theirs."""
+
+    stream: bytes
+    number: int
+    count: int
+    position: int
+    clock: int
+    size: int
+    pack = None
+
+    @property
+    def stop(self):
+        """The number after the last one."""
+        return self.number + self.count
 
 
 class Record:
@@ -200,7 +235,12 @@ class Record:
         return self._pack
 
     def runs(self):
-        """Records of one stream each with the events of this one, in order: itself, unless it is a pack."""
+        """Records of one stream each with the events of this one, in order: itself, unless it is a pack.
+
+        Of a gap, a Lost for each stream.
+        """
+        if self.kind == GAP:
+            return self._lost()
         if self.kind != PACK:
             return [self]
         streams, numbers = self.pack
@@ -255,6 +295,14 @@ class Record:
     def stop(self):
         """The number after the last one of a run."""
         return self.number + self.count
+
+    def _lost(self):
+        runs = []
+        position = self.position
+        for stream, number, count in _lost_in(self.body):
+            runs.append(Lost(stream, number, count, position, self.clock, self.size))
+            position += count
+        return runs
 
     def frames(self, first=0, stop=None):
         """The frames of the events [first, stop) of this record, counted from its own first."""
@@ -474,6 +522,42 @@ def encode_mark(salt, position, clock):
     return header + _U32.pack(_crc32(header, salt))
 
 
+def encode_gap(salt, position, clock, synced, lost, room):
+    """The first bytes of a gap that takes `room` bytes in the file; zeros go behind them.
+
+    lost      [(stream, number, count), …]: whose events they were, in any order
+    Raises    ValueError    they take more room
+    """
+    table = b"".join([_LOST.pack(len(stream), number, count) + stream for stream, number, count in lost])
+    flags, size = 0, len(table)
+    if len(table) > room - HEADER_SIZE:
+        flags, table = ZIPPED, zlib.compress(table)
+    if len(table) > room - HEADER_SIZE:
+        raise ValueError(f"a gap of {HEADER_SIZE + len(table)} bytes, expected no more than {room}")
+    header = _HEADER.pack(MAGIC, GAP, 0, flags, room - HEADER_SIZE, sum(count for _, _, count in lost), len(table),
+                          size, 0, position, clock, synced, _crc32(table))
+    return b"%b%b%b" % (header, _U32.pack(_crc32(header, salt)), table)
+
+
+def gap_size(lost):
+    """Bytes that a gap needs for what is lost there, uncompressed."""
+    return HEADER_SIZE + sum(_LOST.size + len(stream) for stream, _, _ in lost)
+
+
+def unknown(position):
+    """In the table of the gap at `position`: events whose stream nobody knows."""
+    return b"%b%d" % (UNKNOWN, position)
+
+
+def _lost_in(table):
+    """Yield (stream, number, count) for each entry in the table of a gap."""
+    pos = 0
+    while pos < len(table):
+        name_size, number, count = _LOST.unpack_from(table, pos)
+        pos += _LOST.size + name_size
+        yield bytes(table[pos - name_size:pos]), number, count
+
+
 def _header(buffer, pos, salt):
     """Check the header at `pos` and return its fields."""
     header = buffer[pos:pos + HEADER_SIZE]
@@ -491,10 +575,16 @@ def _header(buffer, pos, salt):
         raise BadRecord(f"record kind {kind}", unknown=True)
     if zero or flags & ~FLAGS:
         raise BadRecord(f"record flags {flags | zero << 16:#x}", unknown=True)
-    if size > MAX_BODY or frames_size + _event_size(kind, flags) * count > size \
-            or (not flags & ZIPPED and stored != size):
+    if size > MAX_BODY or not _sizes_agree(kind, flags, stored, count, frames_size, size):
         raise BadRecord("the sizes in its header contradict each other")
     return fields
+
+
+def _sizes_agree(kind, flags, stored, count, frames_size, size):
+    zipped = flags & ZIPPED
+    if kind == GAP:
+        return frames_size <= stored and (zipped or frames_size == size)
+    return frames_size + _event_size(kind, flags) * count <= size and (zipped or stored == size)
 
 
 def _header_checks(header, salt):
@@ -509,6 +599,18 @@ def synced_in(buffer, pos, salt):
         return None
 
 
+def salt_behind(buffer, pos):
+    """The salt with which the header at `pos` matches its checksum; it always finds one.
+
+    It is CRC-32 from back to front, for a file whose own header is gone.
+    """
+    state = _U32.unpack_from(buffer, pos + _HEADER.size)[0] ^ 0xFFFFFFFF
+    for byte in reversed(buffer[pos:pos + _HEADER.size]):
+        at = _CRC_AT[state >> 24]
+        state = (state ^ _CRC_TABLE[at]) << 8 & 0xFFFFFFFF | at ^ byte
+    return state ^ 0xFFFFFFFF
+
+
 def decode(buffer, pos, salt):
     """The record at byte `pos` of `buffer` (bytes).
 
@@ -518,9 +620,10 @@ def decode(buffer, pos, salt):
     _, kind, _, flags, stored, count, frames_size, size, number, position, clock, synced, crc = \
         _header(buffer, pos, salt)
     start = pos + HEADER_SIZE
-    body = buffer[start:start + stored]
-    if len(body) < stored:
-        raise ShortRecord(HEADER_SIZE + len(body), HEADER_SIZE + stored)
+    taken = frames_size if kind == GAP else stored
+    body = buffer[start:start + taken]
+    if len(body) < taken:
+        raise ShortRecord(HEADER_SIZE + len(body), HEADER_SIZE + taken)
     if _crc32(body) != crc:
         raise BadRecord("its body doesn't match its checksum")
     if flags & ZIPPED:

@@ -117,7 +117,10 @@ class Scan:
             raise BadRecord(f"it says position {found.position}, expected {position}")
         if not found.count:
             return
-        if found.pack is None:
+        if found.kind == record.GAP:
+            for lost in found.runs():
+                self._check_number(lost.stream, lost.number, lost.count)
+        elif found.pack is None:
             self._check_number(found.stream, found.number, found.count)
         else:
             for stream, number in zip(*found.pack):

@@ -184,3 +184,5 @@ class _Window:
         span = max(0, min(span, self._end - byte))
         self.bytes = self.segment.files.read(self.segment.fd, span, byte)
         self.base = byte
+        if len(self.bytes) < span:      # the file lost its end: there is no more to wait for
+            self._end = byte + len(self.bytes)

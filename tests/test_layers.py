@@ -26,9 +26,9 @@ ALLOWED = {
 
 # Inside a package, each module may import those before it.
 ORDER = {
-    "store": ("errors", "files", "keeper", "names", "stream", "record", "draft", "index", "segment", "merge",
-              "recovery", "replay", "log", "database", "__init__"),
-    "server": ("__init__", "options", "systemd", "text", "vigil", "info", "workers", "outbox", "connection",
+    "store": ("errors", "files", "keeper", "names", "stream", "record", "draft", "index", "segment", "cut", "merge",
+              "recovery", "replay", "log", "database", "chain", "walk", "check", "repair", "__init__"),
+    "server": ("__init__", "options", "systemd", "text", "upkeep", "vigil", "info", "workers", "outbox", "connection",
                "chunk", "feed", "committer", "commands", "poller"),
 }
 

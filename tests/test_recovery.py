@@ -845,3 +845,54 @@ def test_a_sync_that_fails_on_opening_may_have_been_of_what_was_seen_before_a_cr
         opened(folder, disk)
     with opened(folder) as store:
         assert store.epoch == epoch
+@pytest.mark.parametrize("datas", [DATAS[:1], DATAS])
+def test_an_index_of_a_copy_that_went_another_way_is_not_believed(tmp_path, datas):
+    written(tmp_path / "db", closed, datas=[b"zero"])
+    shutil.copytree(tmp_path / "db", tmp_path / "other")
+    for name, stream in (("db", "s"), ("other", "t")):
+        with opened(tmp_path / name) as store:
+            for data in datas:
+                store.append(stream, "n", data)
+    shutil.copy(tmp_path / "other" / "index.sqlite3", tmp_path / "db" / "index.sqlite3")
+    with opened(tmp_path / "db") as store:
+        assert store.stream_names() == ["s"]
+        assert store.append("s", "n", b"new").number == 1 + len(datas)
+
+
+def spoilt_end(folder, byte, data):
+    """A closed store whose last mark and what stands before it from `byte` on are overwritten."""
+    [path] = written(folder, closed)
+    at = records_of(path)[byte][0]
+    with open(path, "r+b") as file:
+        file.seek(at)
+        file.write(data(path.stat().st_size - at))
+    return at
+
+
+@pytest.mark.parametrize("data", [bytes, lambda size: b"x" * size])
+def test_damage_that_hides_what_the_index_goes_by_is_not_taken_for_a_tear(tmp_path, data):
+    at = spoilt_end(tmp_path, 2, data)
+    if data(1) == b"x":
+        assert refused(tmp_path, CorruptSegment).pos == at
+    else:
+        refused(tmp_path, LogTooShort, "ends at position 2, but 4 events were on disk")
+
+
+def test_a_mark_alone_that_is_damaged_is_cut_as_a_tear(tmp_path):
+    spoilt_end(tmp_path, -1, lambda size: b"x" * size)
+    reopened(tmp_path, EVENTS, epoch=2)
+
+
+def test_a_strange_index_does_not_keep_damage_behind_it_from_being_named(tmp_path):
+    written(tmp_path / "db", closed, datas=[b"zero"])
+    shutil.copytree(tmp_path / "db", tmp_path / "other")
+    for name in ("db", "other"):
+        with opened(tmp_path / name) as store:
+            store.append("s", "n", b"one")
+    with opened(tmp_path / "db") as store:
+        store.append("s", "n", b"two")
+    shutil.copy(tmp_path / "other" / "index.sqlite3", tmp_path / "db" / "index.sqlite3")
+    [path] = segments(tmp_path / "db")
+    byte, _ = records_of(path)[-2]
+    flip(path, byte + DATA_AT)
+    assert refused(tmp_path / "db", CorruptSegment).pos == byte

@@ -40,6 +40,8 @@ PARTS = (
     "inputs",
     "network",
     "outages",
+    "damage",
+    "planted",
 )
 
 

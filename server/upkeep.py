@@ -1,0 +1,105 @@
+"""The server's other commands: check a store, and repair it.
+
+    python3 meilies_server.py check --db-path DIR        exit 0 sound, 1 damaged, 2 it couldn't be done
+    python3 meilies_server.py repair --db-path DIR       exit 0 sound now, 1 it still isn't, 2 it couldn't be done
+
+Neither touches a store that a server has open.
+"""
+
+import logging
+import sys
+
+from store import StoreError
+from store.check import check
+from store.errors import CannotRepair
+from store.repair import repair
+
+from . import options
+from .text import printable
+
+
+def run(command, argv, environ):
+    """Run `check` or `repair` with the options in `argv`; return the exit code."""
+    chosen = options.parse_upkeep(command, argv, environ)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    progress = _Progress(sys.stderr)
+    try:
+        if command == "check":
+            return _check(chosen, progress)
+        return _repair(chosen, progress)
+    except CannotRepair as error:
+        progress.end()
+        _complain(command, error)
+        return 1
+    except (StoreError, OSError) as error:
+        progress.end()
+        _complain(command, error)
+        return 2
+
+
+def _check(chosen, progress):
+    findings = check(chosen.db_path, progress)
+    progress.end()
+    _show(findings)
+    print(f"{printable(chosen.db_path)}: {_summary(findings)}")
+    return 0 if findings.sound else 1
+
+
+def _repair(chosen, progress):
+    outcome = repair(chosen.db_path, chosen.dry_run, progress=progress)
+    progress.end()
+    _show(outcome.findings)
+    for step in outcome.steps:
+        print(f"{'would be done' if chosen.dry_run else 'done'}: {step}")
+    if not outcome.steps:
+        print(f"{printable(chosen.db_path)}: there is nothing to repair")
+    elif not chosen.dry_run:
+        print(f"{printable(chosen.db_path)}: repaired, {_counted(outcome.findings.events, 'event')} saved, "
+              f"{outcome.findings.lost} lost; what was taken out is in cut/")
+    return 1 if chosen.dry_run and not outcome.findings.sound else 0
+
+
+def _show(findings):
+    for problem in findings.problems:
+        print(problem)
+    for note in findings.notes:
+        print(f"note: {note}")
+
+
+def _summary(findings):
+    there = f"{_counted(findings.events, 'event')} in {_counted(findings.streams, 'stream')}"
+    if findings.sound:
+        return f"sound, {there}"
+    lost = f", {_counted(findings.lost, 'event')} lost" if findings.lost else ""
+    return f"damaged, {there}{lost}; 'repair --dry-run' says what can be done"
+
+
+def _counted(count, what):
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
+
+
+def _complain(command, error):
+    text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+    print(f"{options.PROGRAM} {command}: {text}", file=sys.stderr)
+
+
+class _Progress:
+    """How far it is, on a line of a terminal; nothing in a pipe."""
+
+    def __init__(self, file):
+        self._file = file if file.isatty() else None
+        self._shown = None
+
+    def __call__(self, done, of):
+        if self._file is None or not of:
+            return
+        percent = 100 * done // of
+        if percent != self._shown:
+            self._shown = percent
+            self._file.write(f"\r{percent:3d}% of {options.shown_size(of)} ")
+            self._file.flush()
+
+    def end(self):
+        if self._shown is not None:
+            self._file.write("\r\033[K")
+            self._shown = None

@@ -1,0 +1,255 @@
+"""Planted faults: the store is broken on purpose, in a copy, and the check that is to notice has to.
+
+    a copy of the sources ──old text, new text──> a fault ──> the test that it is caught by fails
+
+A fault that nothing catches says that a check is missing, or doesn't check.  PLANTED is the list of them, and of who
+catches each; a round plants one.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+NAME = "planted"
+ROOT = Path(__file__).resolve().parent.parent.parent
+COPIED = ("store", "server", "tests", "resp.py", "meilies_server.py", "meilies_client.py", "meilies_cli.py",
+          "setup.cfg", "pyproject.toml")
+# Seconds for one test, with the start of an interpreter on a machine that has other work.
+LIMIT = 120
+
+
+class Fault(NamedTuple):
+    """What is planted, where, in place of what, and the test that catches it."""
+
+    name: str
+    path: str
+    old: str
+    new: str
+    caught_by: str
+
+
+PLANTED = (
+    Fault("a batch is visible before it is on disk", "store/database.py",
+          "            if self.sync_policy == ALWAYS:\n"
+          "                self._pending.append(batch)\n",
+          "            if False:\n"
+          "                self._pending.append(batch)\n",
+          "tests/test_database.py::test_a_batch_of_many_streams_keeps_its_order_in_all"),
+    Fault("an append returns without a sync", "store/database.py",
+          "        if self.sync_policy == ALWAYS:\n"
+          "            self._sync(batch.position)\n",
+          "        if self.sync_policy == ALWAYS:\n"
+          "            pass\n",
+          "tests/test_database.py::test_an_event_is_read_as_it_was_appended"),
+    Fault("a sync syncs nothing", "store/log.py",
+          "            for segment in dirty:       # oldest first: the end on disk only ever moves forward\n"
+          "                segment.sync()\n",
+          "            for segment in dirty:\n"
+          "                pass\n",
+          "tests/test_log.py::test_a_new_segment_is_on_disk_before_anything_is_written_to_it"),
+    Fault("a sync counts what came after it began", "store/log.py",
+          "            self.synced = end\n",
+          "            self.synced = self.next_position\n",
+          "tests/test_log.py::test_a_failed_sync_takes_back_what_readers_saw_before_it"),
+    Fault("a failed sync is forgotten", "store/log.py",
+          "        if self.failed is None:\n"
+          "            self.failed = StoreFailed(path, what, cause)\n",
+          "        if self.failed is None:\n"
+          "            return StoreFailed(path, what, cause)\n",
+          "tests/test_log.py::test_a_write_that_cannot_be_taken_back_is_the_last"),
+    Fault("readers keep what a failed sync lost", "store/database.py",
+          "        self.all.visible = min(self.all.visible, self._log.synced)\n",
+          "        pass\n",
+          "tests/test_log.py::test_after_a_failed_write_readers_see_what_is_on_disk_and_no_more"),
+    Fault("a new segment's name isn't synced", "store/segment.py",
+          "            files.sync_folder(folder)\n",
+          "            pass\n",
+          "tests/test_segment.py::test_the_header_and_the_name_are_on_disk_before_the_segment_is_there"),
+    Fault("a new segment's header isn't synced", "store/segment.py",
+          "            files.sync(fd)\n"
+          "            files.sync_folder(folder)\n",
+          "            files.sync_folder(folder)\n",
+          "tests/test_segment.py::test_the_header_and_the_name_are_on_disk_before_the_segment_is_there"),
+    Fault("what a write without room left stays", "store/log.py",
+          "                self._files.truncate(tail.fd, tail.end)\n"
+          "                tail.sync()\n",
+          "                tail.sync()\n",
+          "tests/test_log.py::test_a_write_without_room_is_taken_back_and_appending_goes_on_later"),
+    Fault("a header says more is on disk than is", "store/log.py",
+          "clock, synced, level = self._clock(), self.synced, self._level",
+          "clock, synced, level = self._clock(), self.next_position, self._level",
+          "tests/test_recovery.py::test_good_records_behind_a_tear_are_not_resurrected"),
+    Fault("no mark at a clean close", "store/log.py",
+          "        if self._marked < self.next_position and not self._write_mark(tail):\n",
+          "        if False:\n",
+          "tests/test_recovery.py::test_a_tail_torn_at_any_byte_is_cut_and_kept_and_raises_the_epoch"),
+    Fault("damage is taken for a tear", "store/recovery.py",
+          "                if bad.unknown or self.position < self.synced:\n",
+          "                if bad.unknown:\n",
+          "tests/test_recovery.py::test_damage_inside_an_append_is_named_by_its_own_record"),
+    Fault("a tear is taken for damage", "store/recovery.py",
+          "                if bad.unknown or self.position < self.synced:\n",
+          "                if bad.unknown or self.position <= self.synced:\n",
+          "tests/test_recovery.py::test_a_tail_torn_at_any_byte_is_cut_and_kept_and_raises_the_epoch"),
+    Fault("half an append is kept", "store/recovery.py",
+          "            begin = self._group[0][0] if self._group else byte      # of the append that isn't whole\n",
+          "            begin = byte\n",
+          "tests/test_recovery.py::test_an_append_is_there_as_a_whole_or_not_at_all"),
+    Fault("garbage behind zeros is taken for room", "store/recovery.py",
+          "        if data.count(0) != len(data):\n"
+          "            return False\n",
+          "        if data.count(0) != len(data):\n"
+          "            return True\n",
+          "tests/test_recovery.py::test_a_tail_torn_at_any_byte_is_cut_and_kept_and_raises_the_epoch"),
+    Fault("headers behind a bad record aren't asked", "store/recovery.py",
+          "                self.synced = max(self.synced, _highest_synced(segments[i:], begin))\n",
+          "",
+          "tests/test_recovery.py::test_damage_inside_an_append_is_named_by_its_own_record"),
+    Fault("numbers of a stream may jump", "store/recovery.py",
+          "        if number != expected:\n"
+          "            raise BadRecord",
+          "        if number < expected:\n"
+          "            raise BadRecord",
+          "tests/test_recovery.py::test_a_record_that_does_not_follow_the_one_before_it_is_damage"),
+    Fault("what is cut isn't kept", "store/log.py",
+          "        kept = self._cuts.keep(torn, end.byte)\n",
+          "        kept = None\n",
+          "tests/test_recovery.py::test_a_tail_torn_at_any_byte_is_cut_and_kept_and_raises_the_epoch"),
+    Fault("a cut doesn't raise the epoch", "store/log.py",
+          "        epoch = self.epoch + 1\n"
+          "        kept",
+          "        epoch = self.epoch\n"
+          "        kept",
+          "tests/test_recovery.py::test_a_tail_torn_at_any_byte_is_cut_and_kept_and_raises_the_epoch"),
+    Fault("a cut isn't final", "store/log.py",
+          "        self._files.truncate(torn.fd, end.byte)\n"
+          "        torn.sync()\n",
+          "        torn.sync()\n",
+          "tests/test_recovery.py::test_a_tail_torn_at_any_byte_is_cut_and_kept_and_raises_the_epoch"),
+    Fault("what was found isn't synced before it is served", "store/log.py",
+          "        self._sync_what_was_found(through.sequence)\n",
+          "",
+          "tests/test_recovery.py::test_opening_syncs_what_it_serves"),
+    Fault("an index of another copy is trusted", "store/log.py",
+          "            if self._segments and self._is_foreign(through):\n",
+          "            if False:\n",
+          "tests/test_recovery.py::test_an_index_of_a_copy_that_went_another_way_is_not_believed"),
+    Fault("an index that hides damage is thrown away", "store/log.py",
+          "        if through.byte > HEADER_SIZE:\n"
+          "            self._check_up_to(through)\n",
+          "",
+          "tests/test_recovery.py::test_damage_that_hides_what_the_index_goes_by_is_not_taken_for_a_tear"),
+    Fault("rows of the index aren't compared with their checksum", "store/index.py",
+          "            if crc != _checksum(stream + packed, first, last, segment):\n",
+          "            if False:\n",
+          "tests/test_index.py::test_an_altered_row_gives_no_wrong_place"),
+    Fault("the index may count other events than the log", "store/index.py",
+          "        if total != position:\n",
+          "        if False:\n",
+          "tests/test_index.py::test_an_index_that_contradicts_itself_is_not_loaded"),
+    Fault("a body isn't compared with its checksum", "store/record.py",
+          "    if _crc32(body) != crc:\n",
+          "    if False:\n",
+          "tests/test_record.py::test_no_single_flipped_bit_decodes"),
+    Fault("a replay doesn't compare bodies", "store/record.py",
+          "            if _crc32(buffer[start:end]) != body_crc:\n",
+          "            if False:\n",
+          "tests/test_replay.py::test_damage_ends_a_slice_and_is_named_by_the_next"),
+    Fault("a header isn't compared with its checksum", "store/record.py",
+          "    if not _header_checks(header, salt):\n"
+          "        raise",
+          "    if False:\n"
+          "        raise",
+          "tests/test_record.py::test_no_single_flipped_bit_decodes"),
+    Fault("two owners get in", "store/files.py",
+          "            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+          "        except BaseException:\n"
+          "            os.close(fd)\n"
+          "            raise\n"
+          "        return fd\n"
+          "\n"
+          "\n"
+          "class",
+          "            pass\n"
+          "        except BaseException:\n"
+          "            os.close(fd)\n"
+          "            raise\n"
+          "        return fd\n"
+          "\n"
+          "\n"
+          "class",
+          "tests/test_database.py::test_a_second_process_is_refused_and_told_who_has_the_store"),
+    Fault("nobody is woken", "store/stream.py",
+          "                condition.notify_all()\n",
+          "                pass\n",
+          "tests/test_stream.py::test_notify_wakes_all_who_wait"),
+    Fault("catch-up begins live one event early", "server/feed.py",
+          "            if follower.next < min(self.sent, self.stream.visible):",
+          "            if follower.next + 1 < min(self.sent, self.stream.visible):",
+          "tests/test_feed.py::test_a_follower_that_is_refused_goes_on_at_the_very_event"),
+    Fault("a step leaves its first event out", "server/feed.py",
+          "                self._serve(followers, a, b)\n",
+          "                self._serve(followers, a + 1, b)\n",
+          "tests/test_feed.py::test_a_follower_gets_what_there_is_and_then_what_comes"),
+    Fault("a chunk ends one event early", "server/chunk.py",
+          "        end = _count_below(self._keys, stop)\n",
+          "        end = _count_below(self._keys, stop - 1)\n",
+          "tests/test_chunk.py::test_a_part_is_what_a_chunk_of_that_range_is"),
+    Fault("what is lost is passed over in silence", "store/log.py",
+          "                    raise EventsLost(segment.path, stream.decode(), number, lost.stop)\n",
+          "                    number = lost.stop\n",
+          "tests/test_repair.py::test_events_around_a_damaged_one_keep_their_numbers_and_positions"),
+    Fault("repair keeps nothing", "store/repair.py",
+          "            self._cuts.keep(segment, hole.byte, hole.stop)\n",
+          "            pass\n",
+          "tests/test_repair.py::test_events_around_a_damaged_one_keep_their_numbers_and_positions"),
+    Fault("repair gives numbers out again under the same epoch", "store/repair.py",
+          "        if not self._findings.raise_epoch or self._findings.tear:",
+          "        if True:",
+          "tests/test_repair.py::test_events_of_nobody_knows_which_stream_raise_the_epoch"),
+    Fault("check believes an old record", "store/walk.py",
+          "        if found.position < self.position:\n"
+          "            return",
+          "        if False:\n"
+          "            return",
+          "tests/test_check.py::test_an_old_record_of_the_same_file_is_not_taken_for_a_new_one"),
+)
+
+GOALS = {"caught": len(PLANTED)}
+
+
+def run(seed, until, folder):
+    fault = PLANTED[seed % len(PLANTED)]
+    plant(fault, folder)
+    done = check(folder, fault.caught_by)
+    assert done.returncode == 1, f"{fault.name}: {fault.caught_by} ended with {done.returncode}\n{done.stdout[-2000:]}"
+    return {"caught": {hash(fault.name)}}
+
+
+def plant(fault, folder):
+    """Copy the sources to a folder, with the fault in them."""
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.json"))
+        elif source.exists():
+            shutil.copy(source, folder / name)
+    path = folder / fault.path
+    path.write_text(planted(fault, path.read_text()))
+
+
+def planted(fault, text):
+    """The source with the fault.  Raises AssertionError where its old text isn't there, or is twice."""
+    assert text.count(fault.old) == 1, f"{fault.name}: {text.count(fault.old)} times in {fault.path}: {fault.old!r}"
+    return text.replace(fault.old, fault.new)
+
+
+def check(folder, tests):
+    """Run tests (a pytest argument) on the sources in a folder."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", tests], cwd=folder,
+        env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT, check=False)
