@@ -568,6 +568,10 @@ class Known(dict):
         return string
 
 
+# What the arguments of a command come as.
+_STRINGS = {bytes, memoryview}
+
+
 class Requests(Parser):
     """The server's parser: commands, and runs of the one that comes in pipelines.
 
@@ -636,19 +640,18 @@ class Requests(Parser):
             return BadRequest("a request is an array of strings")
         if not value:
             return BadRequest("a request without a command")
-        for argument in value:
-            if not isinstance(argument, (bytes, memoryview)):
-                return BadRequest("the arguments of a command are strings")
-        *head, last = value
-        command = [*map(bytes, head), last]
-        if self._is_for_runs(command):
-            return [(command[1], command[2], [last])], 1, self._dropped + self._pos - self._started
-        command[-1] = bytes(last)
-        return command
+        kinds = set(map(type, value))
+        if not kinds <= _STRINGS:
+            return BadRequest("the arguments of a command are strings")
+        if memoryview in kinds:
+            value[:-1] = map(bytes, value[:-1])
+        if self._is_for_runs(value):
+            return [(value[1], value[2], value[3:])], 1, self._dropped + self._pos - self._started
+        value[-1] = bytes(value[-1])
+        return value
 
     def _value_of(self, view):
         return bytes(view) if len(view) < LONG else view.toreadonly()
-
 
     def _is_for_runs(self, command):
         if len(command) != 4 or command[0].lower() != self._name or len(command[3]) > self._max_last:

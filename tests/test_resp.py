@@ -864,11 +864,19 @@ def test_a_long_argument_is_not_copied_once_it_is_received():
 
 
 @pytest.mark.parametrize("parts", [
-    (b"a", bytes(1 << 18), b"b"), (bytes(1 << 18), b"b", b"c", bytes(1 << 18)), (bytes(1 << 18),)])
-def test_only_the_last_argument_of_a_run_comes_as_a_view(parts):
+    (b"a", bytes(1 << 18), b"b"), (b"get", b"b", b"c", bytes(1 << 18)), (bytes(1 << 18),),
+    (b"set", b"bad", b"c", bytes(1 << 18)), (b"set", bytes(1 << 18), b"b", b"c", bytes(1 << 18))])
+def test_a_command_that_does_not_come_in_runs_holds_no_view(parts):
     taken = receive_all(Requests(), resp.command(*parts), [1 << 16])
     assert taken == [parts]
     assert {type(one) for one in taken[0]} == {bytes}
+
+
+def test_a_command_that_comes_in_runs_holds_a_view_in_its_last_place_alone():
+    parts = [bytes(1 << 18), b"b" * (1 << 18), b"c" * (1 << 18)]
+    (taken,) = receive_all(Requests(), resp.command("set", *parts), [1 << 16])
+    assert taken == ("run", *parts)
+    assert [type(one) for one in taken[1:]] == [bytes, bytes, memoryview]
 
 
 @pytest.mark.parametrize("kind, value", [
