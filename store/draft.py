@@ -78,6 +78,8 @@ def drafts_of(runs, streams, new_stream, position, nexts):
     new_stream   makes the Stream of a name that isn't there
     nexts        is told {Stream: the number that it would have given before}
     """
+    if len(runs) == 1:
+        return _drafts_of_one(runs[0], streams, new_stream, position, nexts)
     drafts = _Drafts(position)
     names, numbers, frames = [], [], []         # of the short runs that are being gathered
     size = 0
@@ -117,6 +119,20 @@ def drafts_of(runs, streams, new_stream, position, nexts):
             size = 0
             drafts.add_run(name, number, some, more)
     drafts.add_gathered(names, numbers, frames)
+    return drafts
+
+
+def _drafts_of_one(run, streams, new_stream, position, nexts):
+    """The drafts of a single run: what one publish makes, or a pipeline of like ones."""
+    name, event_name, datas = run
+    stream = streams.get(name) or new_stream(name)
+    number = nexts[stream] = stream.next
+    stream.next = number + len(datas)
+    frames = record.frames(name, event_name, number, datas)
+    if len(frames) == 1:
+        return [Draft(name, number, position, frames)]
+    drafts = _Drafts(position)
+    drafts.add_run(name, number, frames, sum(map(len, frames)))
     return drafts
 
 

@@ -382,7 +382,7 @@ def live_through(folder, seed):
             else:
                 # Packed with others, or long enough for a record of its own.
                 runs = [(draw.choice([b"a", b"b", b"c"]), b"x",
-                         [b"." * draw.choice([0, 9, 9, 9, 5000])] * draw.choice([1, 1, 3]))
+                         [b"." * draw.choice([0, 9, 9, 9, 5000, 70_000])] * draw.choice([1, 1, 3]))
                         for _ in range(draw.choice([1, 1, 4]))]
                 batch = store.write(runs)
                 store.commit(batch)
