@@ -40,7 +40,11 @@ class Files:
             missing.append(path)
             path = os.path.dirname(path)
         for path in reversed(missing):
-            os.mkdir(path, FOLDER_MODE)
+            try:
+                os.mkdir(path, FOLDER_MODE)
+            except FileExistsError:     # another process was faster; one of us gets the lock
+                if not os.path.isdir(path):
+                    raise
             self.sync_folder(os.path.dirname(path))
 
     def sync_above(self, path):

@@ -197,3 +197,22 @@ def test_what_is_forgotten_is_read_from_the_disk(tmp_path, monkeypatch):
     monkeypatch.delattr(os, "posix_fadvise")
     files.forget(7, 128)        # a system without it
     assert len(asked) == 1
+
+
+def test_two_who_make_a_folder_at_once_both_have_it(tmp_path, monkeypatch):
+    path = tmp_path / "db"
+    mkdir = os.mkdir
+
+    def too_late(*arguments):
+        mkdir(*arguments)
+        mkdir(*arguments)
+
+    monkeypatch.setattr(os, "mkdir", too_late)
+    files.make_folder(str(path))
+    assert path.is_dir()
+
+
+def test_a_file_where_a_folder_is_to_be_made_is_an_error(tmp_path):
+    (tmp_path / "db").touch()
+    with pytest.raises(FileExistsError):
+        files.make_folder(str(tmp_path / "db"))
