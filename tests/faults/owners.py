@@ -5,7 +5,6 @@
     2 servers   ──at once──> one listens, the other says who has the folder and ends
 """
 
-import errno
 import os
 import random
 import signal
@@ -39,7 +38,10 @@ def contend(folder, start, dies):
     except StoreLocked:
         return REFUSED
     mine = os.path.join(folder, "owner")
-    os.close(os.open(mine, os.O_CREAT | os.O_EXCL))
+    try:
+        os.close(os.open(mine, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return BROKEN
     store.append("s", "n", b"%d" % os.getpid())
     os.unlink(mine)
     if dies:
@@ -57,8 +59,7 @@ def fork(function, *arguments):
         code = FAILED
         try:
             code = function(*arguments)
-        except BaseException as error:
-            code = BROKEN if getattr(error, "errno", None) == errno.EEXIST else FAILED
+        except BaseException:
             traceback.print_exc()
         finally:
             os._exit(code)
