@@ -115,6 +115,9 @@ class FilesWithPoints(Files):
         super().write(fd, data[half:], pos + half)
         self._points.at(f"after write {what} {kind_of(path)}")
 
+    def write_parts(self, fd, parts, pos):
+        self.write(fd, b"".join(parts), pos)
+
     def sync(self, fd):
         self._change("sync", self._paths[fd], lambda: None)
 

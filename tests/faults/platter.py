@@ -376,6 +376,9 @@ class Platter(Files):
         self._put(inode, pos, data)
         self.on_done()
 
+    def write_parts(self, fd, parts, pos):
+        self.write(fd, b"".join(parts), pos)
+
     def _put(self, inode, pos, data):
         put(inode.content, pos, data)
         inode.pending += (Write(pos, data),)
