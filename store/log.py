@@ -212,8 +212,7 @@ class Log:
             return False
         if through.print == print_of(self._segments[through.sequence], through.byte):
             return False
-        if through.byte > HEADER_SIZE:
-            self._check_up_to(through)
+        self._check_up_to(through)
         return True
 
     def _check_up_to(self, through):

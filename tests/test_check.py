@@ -333,12 +333,13 @@ def test_events_of_one_stream_that_are_lost_in_two_places_are_named_in_both(tmp_
     assert [hole.lost for hole in found(tmp_path).holes] == [[(b"a", 1, 1)], [(b"a", 2, 1)]]
 
 
-def test_records_that_miss_more_than_was_lost_are_not_damage_but_a_contradiction(tmp_path):
+@pytest.mark.parametrize("position", [4, 9])
+def test_records_that_miss_more_than_was_lost_are_not_damage_but_a_contradiction(tmp_path, position):
     written(tmp_path, count=1, closed=False)
     [path] = segments(tmp_path)
     salt = salt_of(path)
     add(path, one_record(salt, b"a", 2, 2, synced=2) + one_record(salt, b"b", 1, 3, synced=3) +
-        one_record(salt, b"b", 2, 4, synced=4))
+        one_record(salt, b"b", 2, position, synced=position))
     assert found(tmp_path).problems[0] == "numbers and positions of its records contradict each other"
 
 

@@ -112,6 +112,35 @@ def test_a_read_that_comes_to_what_is_lost_says_what_that_is_and_where_to_read_o
         assert store.read_all(one.position + 1)[0].position == one.position + 1
 
 
+def test_a_replay_of_a_segment_that_lost_its_end_says_so(tmp_path):
+    paths = written(tmp_path)
+    byte, one = records_of(paths[1])[-1]
+    cut(paths[1], byte + 20)
+    with opened(tmp_path) as store:
+        stream = store.find(one.stream)
+        with pytest.raises(CorruptSegment, match=f"at byte {byte}"):
+            store.frames(stream, one.number, stream.visible, 1 << 20)
+
+
+def test_what_follows_a_gap_of_its_own_stream_is_read(tmp_path):
+    [path] = written(tmp_path, streams="a", segment_size=1 << 20)
+    flip(path, records_of(path)[1][0] + 90)
+    mended(tmp_path)
+    with opened(tmp_path) as store:
+        assert [event.number for event in store.read("a", 2)] == list(range(2, 12))
+        assert store.frames(store.find(b"a"), 2, 12, 1 << 20).first == 2
+
+
+def test_what_precedes_a_gap_of_another_stream_is_read(tmp_path):
+    paths = written(tmp_path)
+    byte, one = records_of(paths[0])[-1]
+    flip(paths[0], byte + 90)
+    mended(tmp_path)
+    other = "b" if one.stream == b"a" else "a"
+    with opened(tmp_path) as store:
+        assert [event.number for event in store.read(other)] == list(range(6))
+
+
 def test_replays_end_before_what_is_lost_and_say_so(tmp_path):
     _, _, one = damaged(tmp_path)
     mended(tmp_path)

@@ -101,9 +101,11 @@ class Original:
         if not kind.indexed:
             drop_index(folder)
         self.names = [path.name for path in segments(folder)]
-        self.sizes = {path.name: path.stat().st_size for path in segments(folder)}
         self.records = [(path.name, byte, byte + one.size, one.position, one.position + one.count, one.synced)
                         for path in segments(folder) for byte, one in records_of(path)]
+        # Without the zeros that a crashed store has behind its last record.
+        self.sizes = {name: max([HEADER_SIZE] + [one[2] for one in self.records if one[0] == name])
+                      for name in self.names}
         self.streams = sorted({event.stream for event in self.events.values()})
         self.durable = _durable(folder) if kind.indexed else 0
 
