@@ -18,7 +18,7 @@ import time
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from store import ALWAYS, EVERYSEC, NO, LogTooShort, Store, StoreError
+from store import ALWAYS, EVERYSEC, NO, CorruptSegment, LogTooShort, Store, StoreError
 
 from .platter import Loss, Platter, Short, count, exhaustive, sampled
 from .still import Clock, Shelf, still, tick
@@ -318,19 +318,23 @@ class Trial:
             version = self._draw.randrange(-1, moment.versions)         # it is stale
         index = self._shelf.versions[version] if version >= 0 else None
         if luck == 8:
-            self._with_wrong_index(state, moment, self._foreign)
+            self._with_wrong_index(state, moment, self._foreign, LogTooShort)
         elif luck == 24 and moment.versions < len(self._shelf.versions):
-            self._with_wrong_index(state, moment, self._shelf.versions[-1])     # of the future
+            future = self._shelf.versions[-1]
+            self._with_wrong_index(state, moment, future, (LogTooShort, CorruptSegment))
         if luck % 16 == 0:
             self._crash_again(state, moment, index)
         else:
             self._open(state, moment, index, and_again=luck % 16 == 5)
 
-    def _with_wrong_index(self, state, moment, index):
-        """An index that no loss of power leaves there: somebody put it there, or an older log beside it."""
+    def _with_wrong_index(self, state, moment, index, refusals):
+        """An index that no loss of power leaves there: somebody put it there, or an older log beside it.
+
+        By what it says was on disk, the log is too short, or its tear is damage.
+        """
         try:
             self._open(state, moment, index)
-        except LogTooShort:
+        except refusals:
             self.refusals += 1
 
     def _open(self, state, moment, index, boot="second", and_again=False):

@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 from conftest import SECONDS, UNMEASURED, Server
 
@@ -156,7 +157,7 @@ def refuse_calls(folder, draw):
             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
         try:
             until = time.monotonic() + SECONDS
-            while "TracerPid:\t0\n" in open(f"/proc/{server.process.pid}/status").read():
+            while "TracerPid:\t0\n" in Path(f"/proc/{server.process.pid}/status").read_text():
                 if tracer.poll() is not None or time.monotonic() > until:
                     raise Absent("strace of another process")
                 time.sleep(0.01)
