@@ -166,6 +166,17 @@ def test_whatever_was_written_is_read_as_before(tmp_path_factory, monkeypatch, w
         store.close()
 
 
+def test_a_long_segment_is_written_piece_by_piece(open_store, disk, monkeypatch):
+    monkeypatch.setattr(merge, "_WRITE", 10_000)
+    store = open_store()
+    fill(store, 400, streams=("s", "t"), size=300)
+    before = found(store)
+    seal(store)
+    assert generations(store) == [1, 0]
+    assert found(store) == before
+    assert disk.count("write", MERGING) > 10
+
+
 @pytest.mark.parametrize("count, size", [(20, 10), (FEW, 3000)])
 def test_few_records_or_long_ones_are_left_as_they_are(open_store, count, size):
     store = open_store()

@@ -130,6 +130,16 @@ def test_what_is_packed_is_unpacked_in_runs_of_one_stream(events, position, deta
         assert (before.stream, before.stop) != (after.stream, after.number)
 
 
+def test_gathering_takes_nothing_of_a_pack_that_has_other_numbers():
+    frames = record.frames(b"s", b"n", 3, [b"x"]) + record.frames(b"t", b"n", 0, [b"x"])
+    data = record.encode(SALT, 3, 0, 1, 0, frames, pack=([b"s", b"t"], [3, 0]))
+    for key, taken in ((2, []), (3, frames[:1]), (4, [])):
+        parts, tails = [], []
+        pos, following = record.gather(data, 0, 0, SALT, set(), record.wanted(b"s"), key, 9, parts, tails)
+        assert (parts, following) == (taken, key + len(taken))
+        assert pos == (len(data) if taken else 0)
+
+
 def test_a_pack_that_has_no_room_for_its_columns_is_no_record():
     frames = record.frames(b"s", b"n", 0, [b"x"]) + record.frames(b"t", b"n", 0, [b"x"])
     data = record.encode(SALT, 0, 0, 1, 0, frames, pack=([b"s", b"t"], [0, 0]))
