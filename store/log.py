@@ -536,7 +536,12 @@ class Log:
 
         For a thread that has the time.
         """
-        self._flush_index(self.synced, self._merge_small)
+        while True:
+            durable = self.synced
+            self._flush_index(durable, self._merge_small)
+            # A sync that ended meanwhile saw nobody who waited for it.
+            if not self._flush_waits or self.synced == durable:
+                return
 
     def _merge_small(self, fresh):
         """Write the segment of `fresh` anew if its records are small."""

@@ -253,7 +253,7 @@ class Record:
         """Those of `runs` that are of one stream, without a look at the others."""
         if self.kind != PACK:
             return [self] if self.stream == stream else []
-        found = list(_indexes_of(self.body, 0, self.frames_size, self.count, wanted(stream)))
+        found = _indexes_of(self.body, 0, self.frames_size, self.count, wanted(stream))
         at = self.frames_size + 4 * self.count
         numbers = [_U64.unpack_from(self.body, at + 8 * i)[0] for i in found]
         runs = []
@@ -764,19 +764,21 @@ def _pick(buffer, start, frames_size, count, wanted, key, parts, tails):
 
 
 def _indexes_of(buffer, start, frames_size, count, wanted):
-    """Yield which events of the pack whose body is at byte `start` are of one stream."""
+    """Which events of the pack whose body is at byte `start` are of one stream."""
     begins, hash_ = wanted
     ends = start + frames_size
     hashes = ends + 12 * count
     behind = hashes + 4 * count
+    found = []
     at = buffer.find(hash_, hashes, behind)
     while at >= 0:
         i, odd = divmod(at - hashes, 4)
         if not odd:
             begin = start + (_U32.unpack_from(buffer, ends + 4 * i - 4)[0] if i else 0)
             if buffer.startswith(begins, begin):
-                yield i
+                found.append(i)
         at = buffer.find(hash_, at + 1, behind)
+    return found
 
 
 def _inflate(body, size):

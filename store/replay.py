@@ -55,9 +55,10 @@ class Replays:
             segment, byte = follow(slice_, first, segment, byte)
         if slice_.key is None or slice_.key <= first:
             return None
-        if len(self._places) >= _MAX_PLACES:
-            self._places.clear()
-        self._places[stream, slice_.key] = segment, byte
+        if byte is not None:
+            if len(self._places) >= _MAX_PLACES:
+                self._places.clear()
+            self._places[stream, slice_.key] = segment, byte
         return Frames(slice_.first, slice_.key, slice_.parts, slice_.tails)
 
     def forget(self):
@@ -83,8 +84,10 @@ class Replays:
                 until, following = places[i + 1] if i + 1 < len(places) else (slice_.stop, None)
                 if following is None or following - place < CLOSE:
                     byte = slice_.gather(window, place, SHORT_READ if following is None else LONG_READ, until)
+                elif slice_.gather_one(segment, place):
+                    byte = None         # what stands there is of others
                 else:
-                    byte = slice_.gather_one(segment, place) or slice_.gather(window, place, SHORT_READ, until)
+                    byte = slice_.gather(window, place, SHORT_READ, until)
             if slice_.key == number:
                 break
         return segment, byte
@@ -129,15 +132,15 @@ class _Slice:
         self.first = self.key = key
 
     def gather_one(self, segment, byte):
-        """Take the record at `byte`, behind which others' stand; the byte after it, or None if it isn't plain."""
+        """Take the events in the record at `byte`, behind which others' stand; False if it isn't plain."""
         buffer = segment.files.read(segment.fd, min(SHORT_READ, segment.end - byte), byte)
-        at, key = record.gather(buffer, 0, byte, segment.salt, segment.checked, self._wanted,
-                                self.key, self.key + 1, self.parts, self.tails)
-        if key == self.key:
-            return None
-        self._room -= at
-        self.key = key
-        return byte + at
+        key = self.key
+        _, self.key = record.gather(buffer, 0, byte, segment.salt, segment.checked, self._wanted,
+                                    key, key + 1, self.parts, self.tails)
+        if self.key == key:
+            return False
+        self._room -= self.tails[-1][0] * (self.key - key)
+        return True
 
     def gather(self, window, byte, span, until):
         """Take records from `byte` on as far as they follow, to the key `until`; the byte after them."""

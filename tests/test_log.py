@@ -770,3 +770,22 @@ def test_a_header_says_how_far_the_disk_was_when_it_was_written(open_store, fold
             store.sync()
     assert [one.synced for _, one in records_of(segments(folder)[0])] == [0, 0, 2, 2]
     assert records_of(segments(folder)[0])[0][0] == HEADER_SIZE
+
+
+def test_a_sync_that_ends_while_the_index_is_looked_at_is_not_missed(open_store, monkeypatch):
+    store = open_store(sync=NO)
+    monkeypatch.setattr(store._log, "sealed", threading.Event())       # its thread is told nothing more
+    store.append("s", "n", b"x")
+    with store._log.lock:
+        store._log._roll()
+    flush = store._log.index.flush
+
+    def late(durable, *more):
+        waits = flush(durable, *more)
+        if durable == 0:
+            store.sync()        # between the look and the answer
+        return waits
+
+    monkeypatch.setattr(store._log.index, "flush", late)
+    store._log.tidy()
+    assert len(store._log.index._fresh) == 1

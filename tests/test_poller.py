@@ -8,6 +8,7 @@ import random
 import select
 import socket
 import struct
+import sysconfig
 import threading
 import time
 import weakref
@@ -163,6 +164,8 @@ def test_who_closes_is_forgotten_at_once_with_all_subscriptions(serving):
     resp.command("subscribe", "s", "t:0", "$all"), resp.command("hello", "3") + resp.command("subscribe", "s:0"),
     resp.command("echo", "x" * 100_000) * 100,
 ], ids=["nothing", "a ping", "half a request", "rubbish", "a slow command", "to follow", "a replay", "what isn't read"])
+@pytest.mark.skipif(sysconfig.get_config_var("Py_GIL_DISABLED"),
+                    reason="without the interpreter lock, what several threads knew waits for the collector")
 def test_all_that_a_client_had_goes_with_it_and_waits_for_no_garbage_collector(serving, asked):
     """It may be 64 MiB for each, and the collector counts objects, not bytes."""
     first = serving.connect()

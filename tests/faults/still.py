@@ -70,12 +70,17 @@ class Shelf:
 
 
 class _Remembering(sqlite3.Connection):
+    """A store that is crashed closes nothing; its connection is closed when it is forgotten."""
+
     shelf = None
+
+    def __del__(self):
+        self.close()
 
     def execute(self, statement, *values):
         done = super().execute(statement, *values)
         if statement == "commit" and self.shelf.keeping:
-            copy = sqlite3.Connection(":memory:", check_same_thread=False)
+            copy = _Remembering(":memory:", check_same_thread=False)
             self.backup(copy)
             self.shelf.versions.append(copy)
         return done
