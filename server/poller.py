@@ -40,6 +40,9 @@ log = logging.getLogger("meilies.server")
 READ, WRITE, GONE = 1, 4, 8 | 16        # the bits are those of epoll and of poll
 
 RECEIVE = 256 * 1024
+# ... but no more than this from each of so many that are ready: others wait while it is parsed.
+_CROWD = 16
+_RECEIVE_IN_CROWD = 16 * 1024
 # ... and this much to where it stays, if it is of a long string.
 RECEIVE_LONG = 1 << 20
 # A turn ends after receiving this much, and a batch that the committer isn't
@@ -111,6 +114,7 @@ class Poller:
         self._committer = Committer(store, self.feeds, self._on_committed)
         # One buffer for all: `recv` would make one of this size for each request.
         self._input = memoryview(bytearray(min(RECEIVE, limits.max_pending_input)))
+        self._short_input = self._input[:_RECEIVE_IN_CROWD]
         self._at_once = min(RECEIVE_LONG, limits.max_pending_input)
         self._batch = Batch()
         self._ready = []                # connections with something to execute
@@ -122,6 +126,7 @@ class Poller:
         self._accept_again = 0.0        # time.monotonic() after a back-off
         self._next_tick = 0.0 if tick else math.inf
         self._start = 0                 # where the next turn begins among the ready
+        self._passed_over = {}          # descriptors that a turn had no time for, as keys, longest first
         self._epoll = select.epoll() if hasattr(select, "epoll") else _Poll(self._wake)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -191,9 +196,8 @@ class Poller:
         accept = False
         received = 0
         until = time.monotonic() + _READING
-        if len(events) > 1:     # nobody is always the first
-            self._start = (self._start + 1) % len(events)
-            events = events[self._start:] + events[:self._start]
+        events = self._in_order(events)
+        view = self._input if len(events) <= _CROWD else self._short_input
         for fd, mask in events:
             connection = self.connections.get(fd)
             if connection is None:
@@ -207,12 +211,26 @@ class Poller:
                 self._go_on(connection)
             if mask & ~WRITE and not connection.closed:
                 if not received or (received < TURN and time.monotonic() < until):
-                    received += self._receive(connection, mask)
+                    received += self._receive(connection, mask, view)
+                    if self._passed_over:
+                        self._passed_over.pop(fd, None)
+                else:
+                    self._passed_over[fd] = None
         self.received += received
         self._call_those_due()
         self._execute_ready()
         if accept:              # last: a descriptor of this turn's events may be used again
             self._accept()
+
+    def _in_order(self, events):
+        """Those whom the turn before had no time for come first; nobody else is always the first."""
+        if self._passed_over:
+            rank = {fd: i for i, fd in enumerate(self._passed_over)}
+            return sorted(events, key=lambda event: rank.get(event[0], len(rank)))
+        if len(events) > 1:
+            self._start = (self._start + 1) % len(events)
+            return events[self._start:] + events[:self._start]
+        return events
 
     def _drain_wake(self):
         try:
@@ -274,12 +292,12 @@ class Poller:
         connection.mask = READ
         self._epoll.register(fd, connection.mask)
 
-    def _receive(self, connection, mask):
-        """Take what a socket has; return how many bytes that was."""
+    def _receive(self, connection, mask, view):
+        """Take what a socket has, as much as `view` holds; return how many bytes that was."""
         if mask & READ and connection.wants_input:
             room = connection.room()
             try:
-                size = connection.socket.recv_into(self._input if room is None else room[:self._at_once])
+                size = connection.socket.recv_into(view if room is None else room[:self._at_once])
             except BlockingIOError:
                 return 0
             except OSError as error:
@@ -288,7 +306,7 @@ class Poller:
                 return 0
             if size:
                 if room is None:
-                    connection.receive(bytes(self._input[:size]))
+                    connection.receive(bytes(view[:size]))
                 else:
                     connection.received(size)
                 if connection.pending:
@@ -335,6 +353,7 @@ class Poller:
             return
         sock = connection.socket
         del self.connections[sock.fileno()]
+        self._passed_over.pop(sock.fileno(), None)
         with connection.outbox.lock:        # sends happen under it, so nobody is in one
             connection.closed = True
             self._epoll.unregister(sock.fileno())

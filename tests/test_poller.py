@@ -584,3 +584,25 @@ def test_what_a_client_sends_is_logged_at_debug_when_it_resets(serving, caplog, 
     client.close()
     eventually(lambda: not serving.poller.connections)
     assert any("client 1 at 127.0.0.1:" in r.getMessage() and "reset" in r.getMessage() for r in caplog.records)
+
+
+def test_among_many_that_send_much_everybody_has_a_turn_before_anybody_has_two(tmp_path, monkeypatch):
+    monkeypatch.setattr("server.poller._READING", 0)        # a turn has time for one
+    received = []
+    receive = Poller._receive
+    monkeypatch.setattr(Poller, "_receive", lambda poller, connection, *rest: (
+        received.append(connection.id), receive(poller, connection, *rest))[1])
+    with Serving(tmp_path / "db") as serving:
+        clients = [serving.connect() for _ in range(30)]
+        for client in clients:
+            assert client.ask("ping") == b"PONG"
+        all_sent = threading.Event()
+        serving.poller.call_soon(lambda: all_sent.wait(SECONDS))
+        for client in clients:
+            client.send(resp.command("ping") * 3000)
+        received.clear()
+        all_sent.set()
+        for client in clients:
+            client.recv_exactly(b"+PONG\r\n" * 3000)
+    assert len(set(received[:len(clients)])) == len(clients)
+    assert len(received) > 2 * len(clients)
