@@ -25,7 +25,6 @@ from .errors import StoreLocked
 from .files import ReadOnly
 from .index import Index, IndexDamaged
 from .log import INDEX_NAME, print_of
-from .segment import LONG_READ
 from .walk import Walk, events_of
 
 
@@ -252,7 +251,7 @@ class _Survey:
         tear = next((hole for hole in walk.holes if hole.unfinished[1] >= synced), None)
         if tear is not None:
             byte, position = tear.unfinished
-            if tear.end is not None or not _only_zeros(tear.slot.segment, byte):
+            if tear.end is not None or not tear.slot.segment.has_only_zeros(byte):
                 self._findings.tear = tear
                 self._note(f"{tear.slot.name}: the write at byte {byte} was never finished ({tear.why}); nobody was "
                            f"told that it was stored.  The next start cuts the log there, at position {position}, "
@@ -420,13 +419,3 @@ def _counted(count, what):
 
 def _span(what, first, count):
     return f"{what} {first}" if count == 1 else f"{what}s {first} to {first + count - 1}"
-
-
-def _only_zeros(segment, byte):
-    size = segment.file_size()
-    while byte < size:
-        data = segment.files.read(segment.fd, min(LONG_READ, size - byte), byte)
-        if data.count(0) != len(data):
-            return False
-        byte += len(data)
-    return True

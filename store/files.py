@@ -165,13 +165,16 @@ class Files:
         flock, not lockf: the latter is lost when any descriptor of the file is
         closed.  The file is never unlinked: that would let a second owner in.
         """
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, FILE_MODE)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
+        return _locked(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, FILE_MODE))
+
+
+def _locked(fd):
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 class ReadOnly(Files):
@@ -183,10 +186,4 @@ class ReadOnly(Files):
 
     def lock(self, path):
         """Lock `path`, which must exist, or raise BlockingIOError."""
-        fd = self.open(path)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
+        return _locked(self.open(path))

@@ -77,7 +77,7 @@ class Scan:
             bad, byte = self._read(segment, byte, stop if last else None)
             begin = self._group[0][0] if self._group else byte      # of the append that isn't whole
             # Zeros are what was preallocated, and not used yet.
-            if bad is not None and not (last and _only_zeros(segment, begin)):
+            if bad is not None and not (last and segment.has_only_zeros(begin)):
                 self.synced = max(self.synced, _highest_synced(segments[i:], begin))
                 if bad.unknown or self.position < self.synced:
                     raise segment.corrupt(byte, bad, self._next_position())
@@ -152,16 +152,6 @@ class Scan:
         self._group = []            # (byte, record) of an append whose last record is still to come
         self._group_heads = {}      # {stream: next number} behind it
         self._group_position = 0
-
-
-def _only_zeros(segment, byte):
-    size = segment.file_size()
-    while byte < size:
-        data = segment.files.read(segment.fd, min(_SEARCH, size - byte), byte)
-        if data.count(0) != len(data):
-            return False
-        byte += len(data)
-    return True
 
 
 def _highest_synced(segments, byte):

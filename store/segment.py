@@ -193,6 +193,16 @@ class Segment:
     def file_size(self):
         return self.files.size(self.fd)
 
+    def has_only_zeros(self, byte):
+        """Whether nothing else stands from `byte` to the end of the file."""
+        size = self.file_size()
+        while byte < size:
+            data = self.files.read(self.fd, min(LONG_READ, size - byte), byte)
+            if data.count(0) != len(data):
+                return False
+            byte += len(data)
+        return True
+
     def fill_ahead(self, size, limit):
         """Write zeros, up to byte `limit`, where the records after an append of `size` bytes will go,
         if that is worth it and none are there.
