@@ -119,10 +119,9 @@ class Walk:
         size = max(HEADER_SIZE, slot.segment.file_size())
         if slot.known and slot.segment.header.end:
             return slot.segment.header.end
-        if not following or not following.known:
+        if not following or not following.known or slot.state == REBUILT:   # which may have been rewritten
             return size
-        end = following.segment.header.previous_end
-        return min(end, size) if slot.state == REBUILT else end     # it may have been rewritten, and shorter
+        return following.segment.header.previous_end
 
     def _enter(self, slot):
         """What stands before a segment's first record is settled by its header, or settles it."""
