@@ -11,7 +11,7 @@ from bisect import bisect_right
 from itertools import accumulate
 
 from . import record
-from .record import MAX_FRAMES, MAX_PACK
+from .record import FRAME, MAX_FRAMES, MAX_PACK
 
 # Frames of a run that isn't packed take at least so many bytes.
 LONG = 4 * 1024
@@ -95,8 +95,7 @@ def drafts_of(runs, streams, new_stream, position, nexts):
             if len(data) > MAX_FRAMES:
                 frame, = record.frames(name, event_name, number, datas)
             else:
-                frame = b"*5\r\n+event\r\n+%b\r\n:%d\r\n+%b\r\n$%d\r\n%b\r\n" % (
-                    name, number, event_name, len(data), data)
+                frame = FRAME % (name, number, event_name, len(data), data)
             size += len(frame)
             if size > MAX_PACK:
                 drafts.add_gathered(names, numbers, frames)

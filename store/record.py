@@ -113,6 +113,9 @@ MAX_ID = 0xFFFF
 
 _CRLF = b"\r\n"
 
+# An event as subscribers get it, made of stream, number, name, bytes of data, data.
+FRAME = b"*5\r\n+event\r\n+%b\r\n:%d\r\n+%b\r\n$%d\r\n%b\r\n"
+
 # How the name of an unknown stream begins, in the table of a gap; no stream's does.
 UNKNOWN = b"\0"
 
@@ -399,8 +402,7 @@ def frames(stream, name, number, datas):
         return [_frame(stream, name, n, data) for n, data in enumerate(datas, number)]
     if len(datas) == 1:
         data = datas[0]
-        return [b"*5\r\n+event\r\n+%b\r\n:%d\r\n+%b\r\n$%d\r\n%b\r\n" % (
-            stream, number, name, len(data), data)]
+        return [FRAME % (stream, number, name, len(data), data)]
     head = b"*5\r\n+event\r\n+%b\r\n:" % stream
     tail = b"\r\n+%b\r\n$" % name
     return [b"%b%d%b%d\r\n%b\r\n" % (head, n, tail, len(data), data)
@@ -408,8 +410,9 @@ def frames(stream, name, number, datas):
 
 
 def _frame(stream, name, number, data):
-    head = b"*5\r\n+event\r\n+%b\r\n:%d\r\n+%b\r\n$%d\r\n" % (stream, number, name, len(data))
-    return LongFrame(head, data) if len(data) > MAX_FRAMES else b"%b%b\r\n" % (head, data)
+    if len(data) <= MAX_FRAMES:
+        return FRAME % (stream, number, name, len(data), data)
+    return LongFrame(FRAME[:-len(b"%b\r\n")] % (stream, number, name, len(data)), data)
 
 
 def _event_size(kind, flags):
