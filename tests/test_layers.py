@@ -29,7 +29,7 @@ ORDER = {
     "store": ("errors", "files", "keeper", "names", "stream", "record", "draft", "index", "segment", "cut", "merge",
               "recovery", "replay", "log", "database", "chain", "walk", "check", "repair", "__init__"),
     "server": ("__init__", "options", "systemd", "text", "upkeep", "vigil", "info", "workers", "outbox", "connection",
-               "chunk", "feed", "committer", "commands", "poller"),
+               "chunk", "feed", "committer", "table", "streams", "following", "clients", "about", "commands", "poller"),
 }
 
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}

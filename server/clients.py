@@ -1,0 +1,171 @@
+"""The commands about the connection itself, and about others: HELLO, CLIENT, QUIT and the like."""
+
+import re
+
+import resp
+
+from . import __version__
+from .info import client_line
+from .table import OK, CommandError, command
+from .text import printable
+
+
+@command("ping", -1, "[TEXT]", "Answers PONG, or TEXT")
+def ping(server, connection, arguments):
+    if len(arguments) > 2:
+        raise CommandError("ERR wrong number of arguments for 'ping' command; usage: ping [TEXT]")
+    return resp.bulk(arguments[1]) if len(arguments) == 2 else b"+PONG\r\n"
+
+
+@command("echo", 2, "TEXT", "Answers TEXT")
+def echo(server, connection, arguments):
+    return resp.bulk(arguments[1])
+
+
+@command("quit", -1, "", "Answers OK and closes")
+def quit(server, connection, arguments):
+    connection.refuse_input()
+    for follower in connection.unfollow_all():
+        server.feeds.remove(follower)
+    return OK
+
+
+@command("hello", -1, "[2|3 [SETNAME NAME]]", "Choose RESP2 or RESP3; says what this server and its store are")
+def hello(server, connection, arguments):
+    protocol, name = connection.protocol, connection.name
+    if len(arguments) > 1:
+        if arguments[1] not in (b"2", b"3"):
+            raise CommandError("NOPROTO unsupported protocol version, expected 2 or 3")
+        protocol = int(arguments[1])
+        name = _parse_hello(arguments[2:], name)
+    connection.name = name
+    store = server.store
+    fields = [
+        ("server", resp.bulk(b"meilies")),
+        ("version", resp.bulk(__version__.encode())),
+        ("proto", resp.integer(protocol)),
+        ("id", resp.integer(connection.id)),
+        ("mode", resp.bulk(b"standalone")),
+        ("role", resp.bulk(b"master")),
+        ("modules", resp.array([])),
+        ("store", resp.bulk(store.uuid.encode())),
+        ("epoch", resp.integer(store.epoch)),
+    ]
+    connection.speak(protocol, resp.mapping([(resp.bulk(key.encode()), value) for key, value in fields], protocol))
+    return b""
+
+
+def _parse_hello(options, name):
+    while options:
+        option = options[0].upper()
+        if option == b"SETNAME" and len(options) > 1:
+            name = _client_name(options[1])
+            options = options[2:]
+        elif option == b"AUTH" and len(options) > 2:
+            raise CommandError("ERR AUTH called without any password configured; this server asks for none")
+        else:
+            raise CommandError(f"ERR syntax error in HELLO option '{printable(options[0])}'")
+    return name
+
+
+@command("reset", 1, "", "Back to what a new connection is: RESP2, no name, no subscription")
+def reset(server, connection, arguments):
+    for follower in connection.unfollow_all():
+        server.feeds.remove(follower)
+    connection.name = b""
+    connection.protocol = 2
+    return b"+RESET\r\n"
+
+
+@command("select", 2, "0", "There is one database, 0")
+def select(server, connection, arguments):
+    if arguments[1] != b"0":
+        raise CommandError("ERR DB index is out of range; there is one database, 0")
+    return OK
+
+
+@command("client", -2, "ID | SETNAME NAME | GETNAME | SETINFO FIELD VALUE | INFO | LIST | KILL ...",
+         "About this connection and the others", slow=False)
+def client(server, connection, arguments):
+    word = arguments[1].lower()
+    handler, count = _CLIENT.get(word, (None, 0))
+    if handler is None:
+        raise CommandError(f"ERR unknown subcommand '{printable(arguments[1])}'; expected one of "
+                           f"{', '.join(sorted(word.decode().upper() for word in _CLIENT))}")
+    if len(arguments) < count or (word not in (b"kill", b"list") and len(arguments) != count):
+        raise CommandError(f"ERR wrong number of arguments for 'client|{word.decode()}' command")
+    return handler(server, connection, arguments[2:])
+
+
+def _client_id(server, connection, arguments):
+    return resp.integer(connection.id)
+
+
+def _client_setname(server, connection, arguments):
+    connection.name = _client_name(arguments[0])
+    return OK
+
+
+def _client_getname(server, connection, arguments):
+    return resp.bulk(connection.name) if connection.name else resp.null(connection.protocol)
+
+
+def _client_setinfo(server, connection, arguments):
+    field = arguments[0].lower()
+    if field not in (b"lib-name", b"lib-ver"):
+        raise CommandError(f"ERR unrecognized option '{printable(arguments[0])}', expected LIB-NAME or LIB-VER")
+    connection.library[field.decode()] = _client_name(arguments[1])
+    return OK
+
+
+def _client_info(server, connection, arguments):
+    return resp.bulk(client_line(connection))
+
+
+def _client_list(server, connection, arguments):
+    everyone = sorted(server.connections.values(), key=lambda one: one.id)
+    return resp.bulk(b"".join(map(client_line, everyone)))
+
+
+def _client_kill(server, connection, arguments):
+    """CLIENT KILL address, or CLIENT KILL ID n | ADDR address."""
+    if len(arguments) == 1:
+        arguments = [b"addr", *arguments]
+        old_form = True
+    else:
+        old_form = False
+    what = arguments[0].lower()
+    if len(arguments) != 2 or what not in (b"id", b"addr"):
+        raise CommandError("ERR syntax error, expected: CLIENT KILL ID n, or CLIENT KILL ADDR host:port")
+    wanted = arguments[1].decode("utf-8", "replace")
+    victims = [one for one in list(server.connections.values())
+               if wanted == (str(one.id) if what == b"id" else one.peer)]
+    for victim in victims:
+        if victim is connection:
+            victim.refuse_input()       # after the reply
+            for follower in victim.unfollow_all():
+                server.feeds.remove(follower)
+        else:
+            server.close(victim)
+    if not old_form:
+        return resp.integer(len(victims))
+    if not victims:
+        raise CommandError("ERR No such client")
+    return OK
+
+
+_CLIENT = {     # subcommand -> (handler, how many arguments there are, CLIENT included)
+    b"id": (_client_id, 2),
+    b"setname": (_client_setname, 3),
+    b"getname": (_client_getname, 2),
+    b"setinfo": (_client_setinfo, 4),
+    b"info": (_client_info, 2),
+    b"list": (_client_list, 2),
+    b"kill": (_client_kill, 3),
+}
+
+
+def _client_name(name):
+    if len(name) > 1024 or not re.match(rb"[!-~]*\Z", name):
+        raise CommandError("ERR Client names cannot contain spaces, newlines or special characters")
+    return name
