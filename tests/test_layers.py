@@ -26,8 +26,8 @@ ALLOWED = {
 
 # Inside a package, each module may import those before it.
 ORDER = {
-    "store": ("errors", "files", "keeper", "names", "stream", "record", "draft", "index", "segment", "cut", "merge",
-              "recovery", "replay", "log", "database", "chain", "walk", "check", "repair", "__init__"),
+    "store": ("errors", "files", "keeper", "names", "stream", "record", "draft", "index", "lookup", "segment", "cut",
+              "merge", "recovery", "replay", "log", "database", "chain", "walk", "check", "repair", "__init__"),
     "server": ("__init__", "options", "systemd", "text", "upkeep", "vigil", "info", "workers", "outbox", "connection",
                "chunk", "feed", "committer", "table", "streams", "following", "clients", "about", "commands", "poller"),
 }

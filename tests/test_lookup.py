@@ -1,0 +1,389 @@
+"""store/lookup.py: which events have a key; and that no harm to its file goes unnoticed."""
+
+import os
+import random
+import shutil
+import sqlite3
+import sys
+import tempfile
+import threading
+
+import pytest
+from disk import SECONDS, quick_index
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from store import lookup
+from store.index import Through
+from store.lookup import MAX_HASH, MIN_HASH, Cursor, Lookup, LookupDamaged
+
+__all__ = ["quick_index"]
+
+UUID = b"u" * 16
+
+
+def through(position):
+    return Through(0, 128, position, 77, 0)
+
+
+def opened(path, full=lookup.FULL):
+    made = Lookup(str(path), full)
+    made.uuid = UUID
+    made.load()
+    made.begin()
+    return made
+
+
+@pytest.fixture
+def new(tmp_path):
+    made = opened(tmp_path / "lookup.sqlite3")
+    yield made
+    made.close()
+
+
+def keep(known, entries):
+    """Have `entries` in the file."""
+    known.add(entries)
+    last = max([position for _, position in entries], default=-1)
+    known.seal(through(last + 1))
+    assert known.flush(last + 1) is None
+
+
+def spoil(known, statement, *values):
+    """Change rows behind its back, and open it again."""
+    known.close()
+    connection = sqlite3.connect(known.path)
+    with connection:
+        connection.execute(statement, values)
+    connection.close()
+    again = Lookup(known.path)
+    again.uuid = UUID
+    return again
+
+
+# -- found ---------------------------------------------------------------------------
+
+def test_an_entry_is_found_in_memory_and_in_the_file(new):
+    new.add([(5, 0), (-5, 1), (5, 2)])
+    assert (new.find(5), new.find(-5), new.find(4)) == ([0, 2], [1], [])
+    keep(new, [(5, 3)])
+    new.add([(5, 4)])
+    assert (new.find(5), new.find(-5), new.find(4)) == ([0, 2, 3, 4], [1], [])
+
+
+def test_the_highest_and_the_lowest_hash_are_found(new):
+    keep(new, [(MIN_HASH, 0), (MAX_HASH, 1), (0, 2), (-1, 3)])
+    assert [new.find(hash_) for hash_ in (MIN_HASH, MAX_HASH, 0, -1)] == [[0], [1], [2], [3]]
+
+
+def test_what_was_in_the_file_is_found_after_it_was_opened_again(new):
+    keep(new, [(i * 7919, i) for i in range(1000)])
+    new.close()
+    again = opened(new.path)
+    assert all(again.find(i * 7919) == [i] for i in range(1000))
+    assert again.find(1) == []
+    again.close()
+    again = Lookup(new.path)
+    again.uuid = UUID
+    assert again.load() == through(1000)
+    again.close()
+
+
+def test_a_hash_with_more_entries_than_a_leaf_takes_is_found_whole(new):
+    keep(new, [(1, i) for i in range(500)] + [(2, 500)])
+    keep(new, [(1, i) for i in range(501, 1000)])
+    assert new.find(1) == [*range(500), *range(501, 1000)]
+    assert new.find(2) == [500]
+    assert new.find(0) == []
+
+
+def test_entries_that_are_added_again_are_there_once(new):
+    entries = [(i % 10, i) for i in range(300)]
+    keep(new, entries)
+    new.fill_up([(entries, through(300))])
+    assert list(new.entries()) == sorted(entries)
+
+
+def test_a_cursor_gives_the_first_position_at_or_after_any(new):
+    keep(new, [(1, i) for i in range(0, 2000, 2)] + [(0, 5), (2, 7)])
+    new.add([(1, 3001), (1, 3005)])
+    cursor = Cursor(new, 1)
+    for position in (0, 1999, 700, 701, 1500, 3, 1998):
+        expected = position + position % 2
+        assert cursor.first(position) == (expected if expected < 2000 else 3001)
+    assert [cursor.first(position) for position in (2500, 3001, 3002, 3006)] == [3001, 3001, 3005, None]
+
+
+def test_a_cursor_without_a_file_knows_what_is_in_memory(new):
+    new.add([(1, 5)])
+    cursor = Cursor(new, 1)
+    assert (cursor.first(0), cursor.first(5), cursor.first(6)) == (5, 5, None)
+    assert Cursor(new, 2).first(0) is None
+
+
+def test_what_is_moved_to_the_file_under_a_cursor_is_given_once(new):
+    new.add([(1, 0), (1, 1)])
+    cursor = Cursor(new, 1)
+    keep(new, [(1, 2)])
+    assert [cursor.first(i) for i in range(4)] == [0, 1, 2, None]
+
+
+@settings(max_examples=40)
+@given(st.lists(st.lists(st.tuples(st.integers(-3, 3) | st.sampled_from([MIN_HASH, MAX_HASH]),
+                                   st.integers(1, 300))), max_size=6), st.integers(1, 200))
+def test_it_finds_what_a_dict_of_all_entries_would(batches, full):
+    folder = tempfile.mkdtemp()
+    known = opened(os.path.join(folder, "lookup.sqlite3"), full)
+    expected = {}
+    position = 0
+    try:
+        for batch in batches:
+            for hash_, count in batch:
+                entries = [(hash_, position + i) for i in range(count)]
+                expected.setdefault(hash_, []).extend(position for _, position in entries)
+                position += count
+                if known.add(entries):
+                    known.seal(through(position))
+                    known.flush(position)
+            for hash_ in (MIN_HASH, -1, 0, 1, MAX_HASH):
+                assert known.find(hash_) == expected.get(hash_, [])
+    finally:
+        known.close()
+        shutil.rmtree(folder)
+
+
+# -- moved to the file -----------------------------------------------------------------
+
+def test_it_says_when_what_is_in_memory_should_be_moved(tmp_path):
+    known = opened(tmp_path / "lookup.sqlite3", full=3)
+    assert not known.add([(1, 0), (2, 0)])
+    assert known.add([(3, 1)])
+    known.seal(through(2))
+    assert known.wanted.is_set()
+    assert not known.add([(4, 2)])
+    assert not known.is_behind
+    for position in range(3, 9):
+        known.seal(through(position))
+    assert known.is_behind
+    known.close()
+
+
+def test_only_what_is_on_disk_is_moved(new):
+    new.add([(1, 0)])
+    new.seal(through(1))
+    new.add([(2, 1)])
+    new.seal(through(2))
+    new.add([(3, 2)])
+    assert new.flush(0) == 1
+    assert not os.path.exists(new.path)
+    assert new.flush(1) == 2
+    assert list(new.entries()) == [(1, 0)]
+    assert new.flush(2) is None
+    assert list(new.entries()) == [(1, 0), (2, 1)]
+    assert [new.find(i) for i in (1, 2, 3)] == [[0], [1], [2]]
+
+
+def test_without_an_entry_there_is_no_file(new):
+    new.seal(through(50))
+    assert new.flush(50) is None
+    assert list(new.entries()) == []
+    assert not os.path.exists(new.path)
+
+
+def test_a_file_that_is_there_learns_how_far_it_goes_though_nothing_was_added(new):
+    keep(new, [(1, 0)])
+    new.seal(through(9))
+    new.flush(9)
+    new.close()
+    again = Lookup(new.path)
+    again.uuid = UUID
+    assert again.load() == through(9)
+    again.close()
+
+
+def test_entries_added_since_a_look_up_began_are_told(new):
+    new.add([(1, 0)])
+    seen = new.added
+    assert not new.has_since([1, 2], seen, 1)
+    new.add([(1, 1)])
+    assert new.has_since([2, 1], seen, 1)
+    assert not new.has_since([2], seen, 1)
+    assert not new.has_since([1], seen, 2)
+    keep(new, [])
+    assert not new.has_since([2], seen, 0)
+    keep(new, [(3, 5)])
+    assert new.has_since([2], seen, 1), "what was moved to the file since can't be told from here"
+
+
+def test_a_move_that_fails_leaves_everything_findable_and_is_made_up_for(new, monkeypatch):
+    keep(new, [(i, i) for i in range(200)])
+    new.add([(i, 200 + i) for i in range(200)])
+    new.seal(through(400))
+    real, calls = lookup._rows, []
+
+    def rows(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise sqlite3.OperationalError("disk I/O error")
+        return real(*arguments)
+
+    monkeypatch.setattr(lookup, "_rows", rows)
+    with pytest.raises(sqlite3.OperationalError):
+        new.flush(400)
+    assert [new.find(i) for i in range(200)] == [[i, 200 + i] for i in range(200)]
+    assert len(list(new.entries())) == 200, "half of a move is in the file"
+    assert new.flush(400) is None
+    assert len(list(new.entries())) == 400
+
+
+def test_a_move_after_it_was_closed_is_refused(new):
+    new.add([(1, 0)])
+    new.seal(through(1))
+    real = new._put_in_leaf
+
+    def close_first(entries, at):
+        new._disconnect()
+        return real(entries, at)
+
+    new._put_in_leaf = close_first
+    with pytest.raises(LookupDamaged, match="the look-up is closed"):
+        new.flush(1)
+
+
+def test_look_ups_get_in_between_the_leaves_of_a_move(new, monkeypatch):
+    keep(new, [(i, i) for i in range(20_000)])
+    monkeypatch.setattr(lookup, "_LEAVES_AT_ONCE", 1)
+    stop = threading.Event()
+    wrong = []
+
+    def look():
+        rnd = random.Random(1)
+        while not stop.is_set():
+            hash_ = rnd.randrange(20_000)
+            if new.find(hash_)[:1] != [hash_]:
+                wrong.append(hash_)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        keep(new, [(i, 20_000 + i) for i in range(0, 20_000, 3)])
+    finally:
+        stop.set()
+        thread.join(SECONDS)
+    assert not wrong
+    assert new.find(3) == [3, 20_003]
+
+
+# -- harm ------------------------------------------------------------------------------
+
+def test_no_file_is_no_harm(tmp_path):
+    known = Lookup(str(tmp_path / "lookup.sqlite3"))
+    assert known.load() is None
+    known.discard()
+    known.close()
+
+
+@pytest.mark.parametrize("statement", [
+    "update about set value = value + 1 where key = 'position'",
+    "update about set value = 9 where key = 'version'",
+    "delete from about where key = 'print'",
+    "delete from about",
+    "drop table about",
+    "update about set value = x'00' where key = 'uuid'",
+])
+def test_a_file_that_contradicts_itself_or_is_of_another_store_is_not_loaded(new, statement):
+    keep(new, [(1, 0)])
+    again = spoil(new, statement)
+    with pytest.raises(LookupDamaged):
+        again.load()
+    again.close()
+
+
+def test_what_is_no_file_of_sqlite_is_not_loaded(tmp_path):
+    path = tmp_path / "lookup.sqlite3"
+    path.write_bytes(b"nonsense" * 1000)
+    known = Lookup(str(path))
+    with pytest.raises(LookupDamaged):
+        known.load()
+    known.discard()
+    assert not path.exists()
+    known.close()
+
+
+@pytest.mark.parametrize("statement", [
+    "delete from leaves where hash = (select max(hash) from leaves)",
+    "delete from leaves where hash = (select hash from leaves order by hash limit 1 offset 1)",
+    "delete from leaves",
+    "update leaves set crc = crc + 1",
+    "update leaves set packed = substr(packed, 2)",
+    "update leaves set packed = 7",
+    "update leaves set next_hash = next_hash - 1",
+    "drop table leaves",
+])
+def test_no_harm_to_leaves_makes_an_entry_disappear(new, statement):
+    keep(new, [(i, i) for i in range(400)])
+    again = spoil(new, statement)
+    assert again.load() == through(400)
+    again.begin()
+    told = 0
+    for i in range(400):
+        try:
+            assert again.find(i) == [i]
+        except LookupDamaged:
+            told += 1
+    assert told
+    again.close()
+
+
+def test_any_byte_of_the_file_may_be_another_and_no_answer_is_wrong(new, tmp_path):
+    keep(new, [(i * 12345678901 % 999983, i) for i in range(300)])
+    new.close()
+    with open(new.path, "rb") as file:
+        whole = file.read()
+    rnd = random.Random(5)
+    told = 0
+    for n in range(60):
+        at = rnd.randrange(len(whole))
+        path = tmp_path / f"{n}.sqlite3"
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << rnd.randrange(8)]) + whole[at + 1:])
+        known = Lookup(str(path))
+        known.uuid = UUID
+        try:
+            assert known.load() in (None, through(300))
+            known.begin()
+            for i in range(300):
+                assert known.find(i * 12345678901 % 999983) == [i]
+        except LookupDamaged:
+            told += 1
+        finally:
+            known.close()
+            path.unlink()
+    assert told
+
+
+def test_it_is_made_anew_from_what_the_log_has(new):
+    keep(new, [(1, 0)])
+    new.add([(2, 9)])
+    new.make_anew(iter([([(5, 1), (3, 0)], through(2)), ([(5, 3)], through(4))]))
+    assert list(new.entries()) == [(3, 0), (5, 1), (5, 3)]
+    assert new.find(2) == [9], "memory keeps what it has"
+    assert new.load() == through(4)
+
+
+def test_closing_a_file_that_does_not_let_itself_be_closed_says_so(new, caplog):
+    class Stubborn:
+        def close(self):
+            raise sqlite3.OperationalError("unable to close")
+
+    keep(new, [(1, 0)])
+    new._connection.close()
+    new._connection = Stubborn()
+    new.close()
+    assert "closing it failed (unable to close); it will be made anew" in caplog.text
+
+
+def test_a_machine_of_the_other_byte_order_reads_the_same_file(monkeypatch):
+    packed = lookup._packed("q", [-2])
+    monkeypatch.setattr(sys, "byteorder", "big" if sys.byteorder == "little" else "little")
+    assert lookup._packed("q", [-2]) == packed[::-1]
+    assert lookup._unpacked("q", packed[::-1]).tolist() == [-2]
