@@ -18,7 +18,7 @@ import time
 from collections import deque
 from typing import NamedTuple
 
-from . import record
+from . import backup, record
 from .draft import drafts_of
 from .errors import StoreClosed, StoreFailed, StoreLocked
 from .files import Files
@@ -547,6 +547,19 @@ class Store:
                 self._attended.discard(stream)
                 if not stream.next and stream is not self.all:
                     self._streams.pop(stream.name, None)
+
+    # -- copying -------------------------------------------------------------
+
+    def back_up(self, folder, progress=lambda done, of: None):
+        """Copy the store as it is now to `folder`, which can be opened as a store; return a BackedUp.
+
+        Appends go on meanwhile.  A later call for the same folder copies what is new.
+        progress   called with (bytes done, bytes in all), now and then
+        Raises     CannotBackUp   something else is in `folder`; nothing was changed
+                   StoreFailed, StoreClosed, CannotRead, OSError
+        """
+        return backup.back_up(self._log, self._files, os.path.abspath(folder),
+                              lambda lock: self._sign_lock(lock, f"{_LOSER} {NO}"), progress)
 
     # -- closing -------------------------------------------------------------
 

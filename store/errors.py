@@ -5,6 +5,7 @@
     |-- on reading     CorruptSegment  EventsLost  CannotRead  IndexUnusable
     |-- on appending   StoreFull  StoreFailed
     |-- on repair      CannotRepair
+    |-- on backup      CannotBackUp
     '-- at any time    StoreClosed
 
 A wrong argument is a ValueError, as everywhere in Python.
@@ -115,6 +116,14 @@ class CannotRepair(StoreError):
     def __init__(self, path, why):
         super().__init__(f"{path}: it can't be repaired: {why}.  Nothing was changed")
         self.path = path
+
+
+class CannotBackUp(StoreError):
+    """The folder of a backup holds something else."""
+
+    def __init__(self, folder, why):
+        super().__init__(f"{folder}: it can't be backed up to: {why}.  Give an empty folder, or one that isn't there")
+        self.folder = folder
 
 
 class StoreFull(StoreError):

@@ -684,6 +684,25 @@ class Log:
             return Frames.of(self._read_all(first, stop, limit), by_position=True)
         return Frames.of(self._read_stream(stream, first, stop, limit), by_position=False)
 
+    @property
+    def segment_count(self):
+        """How many segments there are; `opened` opens each of them."""
+        return len(self._segments)
+
+    def opened(self, sequence):
+        """Segment `sequence`, opened once more, up to where its records end now.
+
+        What is read of it stays the same, also when the segment is rewritten.
+        Raises    StoreClosed, CannotRead
+        """
+        return self._while_open(self._open_again, sequence)
+
+    def _open_again(self, sequence):
+        known = self._segments[sequence]
+        segment = Segment(self._files, known.path, self._files.open(known.path), known.header)
+        segment.end = known.end
+        return segment
+
     def _while_open(self, read, *arguments):
         """Call `read`, while `close` waits for it."""
         with self._reading:

@@ -57,8 +57,9 @@ MAX_SIZE = (1 << 32) - 1
 LONG_READ = 288 * 1024
 SHORT_READ = 6 * 1024
 
-# What the name of a file ends with that is to replace a segment, until it does.
+# What the name of a file ends with that is to replace a segment, or to be a copy of one, until it is whole.
 MERGING = ".merging"
+COPYING = ".copying"
 
 # Bytes of zeros that are written behind the records, and the longest append that is worth it.  A sync of
 # bytes that have their place on disk already writes no metadata: 110 us in place of 180 for a small append,
@@ -112,8 +113,9 @@ def is_segment(name):
 
 
 def is_unfinished(name):
-    """Whether it is a segment that was being rewritten."""
-    return name.endswith(MERGING) and is_segment(name[:-len(MERGING)])
+    """Whether it is a segment that was being rewritten or copied."""
+    stem, dot, suffix = name.rpartition(".")
+    return dot + suffix in (MERGING, COPYING) and is_segment(stem)
 
 
 class Checked:
