@@ -39,6 +39,7 @@ ORDER = {
         "segment",
         "cut",
         "merge",
+        "filter",
         "recovery",
         "replay",
         "log",
