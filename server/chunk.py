@@ -169,7 +169,7 @@ def _frames(one, begin, end, form):
     for i in range(begin, end):
         # *5 +event +STREAM :NUMBER +NAME $length DATA: from STREAM on it is kept.
         frame = bytes(one.frames(i, i + 1))
-        id_, metadata = details[i]
+        id_, metadata, _ = details[i]
         yield i, b"%b:%d\r\n%b$%d\r\n%b\r\n$%d\r\n%b\r\n:%d\r\n" % (
             head, one.position + i, frame[_EVENT:], len(id_), id_, len(metadata), metadata, clocks[i])
 

@@ -8,14 +8,52 @@
             print(event.number, event.name, event.data)
 """
 
+from .append import Append, Appended, Change, NewEvent
 from .backup import BackedUp
-from .database import ALWAYS, EVERYSEC, NO, Appended, NewEvent, Store
-from .errors import (CannotBackUp, CannotRead, CorruptSegment, EventsLost, IndexUnusable, LogTooShort, StoreClosed,
-                     StoreError, StoreFailed, StoreFull, StoreLocked, UnknownFormat)
+from .database import ALWAYS, EVERYSEC, NO, Store
+from .errors import (
+    CannotBackUp,
+    CannotRead,
+    CorruptSegment,
+    EventsLost,
+    IndexUnusable,
+    LogTooShort,
+    StoreClosed,
+    StoreError,
+    StoreFailed,
+    StoreFull,
+    StoreLocked,
+    UnknownFormat,
+    WrongVersion,
+)
+from .expect import ANY, EXISTS, NONE
 from .record import Event
 
 __all__ = [
-    "ALWAYS", "EVERYSEC", "NO", "Appended", "BackedUp", "CannotBackUp", "CannotRead", "CorruptSegment", "Event",
-    "EventsLost", "IndexUnusable", "LogTooShort", "NewEvent", "Store", "StoreClosed", "StoreError", "StoreFailed",
-    "StoreFull", "StoreLocked", "UnknownFormat",
+    "ALWAYS",
+    "ANY",
+    "EVERYSEC",
+    "EXISTS",
+    "NO",
+    "NONE",
+    "Append",
+    "Appended",
+    "BackedUp",
+    "CannotBackUp",
+    "CannotRead",
+    "Change",
+    "CorruptSegment",
+    "Event",
+    "EventsLost",
+    "IndexUnusable",
+    "LogTooShort",
+    "NewEvent",
+    "Store",
+    "StoreClosed",
+    "StoreError",
+    "StoreFailed",
+    "StoreFull",
+    "StoreLocked",
+    "UnknownFormat",
+    "WrongVersion",
 ]

@@ -16,15 +16,16 @@ import logging
 import os
 import time
 from collections import deque
-from typing import NamedTuple
 
 from . import backup, record
-from .draft import drafts_of
+from .append import Append, Appended, Change, append_of, encoded
+from .draft import drafts_of, drafts_of_units
 from .errors import StoreClosed, StoreFailed, StoreLocked
+from .expect import ANY
 from .files import Files
 from .keeper import Keeper
 from .log import Log
-from .names import ALL, check_name, check_stream
+from .names import ALL
 from .stream import Stream
 
 logger = logging.getLogger("meilies.store")
@@ -34,9 +35,6 @@ EVERYSEC = "everysec"   # the disk is told to catch up each second
 NO = "no"               # the disk catches up when the system likes
 
 SEGMENT_SIZE = 256 << 20
-MAX_EVENT = 512 << 20
-# Ids and metadata of one append, which may all be in one record; see record.MAX_BODY.
-MAX_DETAILS = 256 << 20
 
 # What the lock file has, in bytes, and which start of the machine an owner names that found a loss.
 _LOCK_SIZE = 80
@@ -44,22 +42,6 @@ _LOSER = "lost"
 
 # What one turn of a long read takes from the log, in bytes.
 _READ = 256 * 1024
-
-
-class NewEvent(NamedTuple):
-    """An event to append.  `id` and `metadata` are kept with it and may be empty."""
-
-    name: str
-    data: bytes
-    id: bytes = b""
-    metadata: bytes = b""
-
-
-class Appended(NamedTuple):
-    """Where the first event of an append is; the others follow it in both countings."""
-
-    number: int
-    position: int
 
 
 class Batch:
@@ -247,54 +229,58 @@ class Store:
 
     # -- appending -----------------------------------------------------------
 
-    def append(self, stream, name, data, id=b"", metadata=b""):
+    def append(self, stream, name, data, id=b"", metadata=b"", expected=ANY):
         """Append one event; return its Appended(number, position).
 
         See `append_many`.
         """
-        return self.append_many(stream, [NewEvent(name, data, id, metadata)])
+        return self.append_many(stream, [(name, data, id, metadata)], expected)
 
-    def append_many(self, stream, events):
+    def append_many(self, stream, events, expected=ANY):
         """Append NewEvents (or (name, data) pairs) to `stream`, all or none.
 
-        Returns where the first of them is.  Under ALWAYS they are on disk then.
-        Raises    ValueError    a name that may not be, or no event
-                  StoreFull     nothing was stored; trying again may work
-                  StoreFailed   whether they are stored is known after a restart
+        expected   what the stream must look like before the first of them: ANY, NONE,
+                   EXISTS or the number of its last event
+        Returns where the first of them is; the others follow it in both countings.
+        Raises    as `append_all`
+        """
+        events = list(events)
+        changes = [Change(stream, event) for event in events]
+        if changes:
+            changes[0] = Change(stream, events[0], expected)
+        return self.append_all(changes)[0]
+
+    def append_all(self, changes):
+        """Append events to streams, all or none, one behind the other in positions.
+
+        changes   [Change(stream, NewEvent, expected), …]; what each expects is compared as if
+                  they were appended one after the other
+        Returns [Appended(number, position), …], one for each.  Under ALWAYS they are on disk then.
+        Raises    ValueError     a name that may not be, or no event
+                  WrongVersion   a stream isn't what was expected; nothing was stored
+                  StoreFull      nothing was stored; trying again may work
+                  StoreFailed    whether they are stored is known after a restart
                   StoreClosed
         """
-        stream = _encoded(stream)
-        check_stream(stream)
-        events = [NewEvent(*event) for event in events]
-        if not events:
-            raise ValueError("an append takes at least one event")
-        runs = []
-        for event in events:
-            name = _encoded(event.name)
-            check_name(name)
-            _check_sizes(event)
-            runs.append((stream, name, [bytes(event.data)]))
-        pairs = [(bytes(event.id), bytes(event.metadata)) for event in events]
-        size = sum(len(id) + len(metadata) for id, metadata in pairs)
-        if size > MAX_DETAILS:
-            raise ValueError(f"ids and metadata of {size} bytes, expected no more than {MAX_DETAILS}")
-        if not size:
-            pairs = None
-        batch = self.write(runs, pairs, whole=True)
-        self.commit(batch)
-        first = batch.drafts[0]
-        return Appended(first.number, first.position)
+        append = append_of(changes)
+        self.commit(self.write([append], [append]))
+        if append.error is not None:
+            raise append.error
+        return [Appended(*place) for place in append.places]
 
-    def write(self, runs, pairs=None, whole=False):
+    def write(self, units, appends=None):
         """The first half of an append: store events, in one write; return the Batch.
 
-        runs    [(stream, name, [data, …])] in bytes, checked before; each data
-                is an event, and their positions follow this order
-        pairs   [(id, metadata), …] for each event, or None if none has any
-        whole   all of it is kept by a crash, or none
-        Nobody sees the events, and no number is promised, before `commit`.
+        units     runs of publishes, (stream, name, [data, …]) in bytes, checked before, each
+                  data an event; and Appends, which are told their places or errors.
+                  Positions follow this order
+        appends   those of them that are Appends, if the caller knows
+        Nobody sees the events, and no number is promised, before `commit`.  What an append was
+        refused for isn't promised before either.
         Raises    StoreFull, StoreFailed, StoreClosed
         """
+        if appends is None:
+            appends = [unit for unit in units if type(unit) is Append]
         log = self._log
         if self.sync_policy == EVERYSEC:
             log.wait_for_slow_sync()
@@ -303,10 +289,8 @@ class Store:
                 raise StoreClosed()
             nexts = {}
             try:
-                drafts = self._draft(runs, pairs, nexts)
-                if whole:
-                    for one in drafts[:-1]:
-                        one.more = True
+                draft = drafts_of_units if appends else drafts_of
+                drafts = draft(units, self._streams, self._new_stream, log.next_position, nexts)
                 parts, salt = log.write(drafts)
             except BaseException:
                 self._take_back(nexts)
@@ -330,16 +314,6 @@ class Store:
             self._sync(batch.position)
         else:
             self._notify(batch)
-
-    def _draft(self, runs, pairs, nexts):
-        """Drafts for `runs`; numbers are taken, and `nexts` is told each stream's next one before."""
-        drafts = drafts_of(runs, self._streams, self._new_stream, self._log.next_position, nexts)
-        if pairs is not None:
-            taken = 0
-            for draft in drafts:
-                draft.pairs = pairs[taken:taken + len(draft.frames)]
-                taken += len(draft.frames)
-        return drafts
 
     def _new_stream(self, name):
         stream = self._streams[name] = Stream(name, 0)
@@ -416,7 +390,7 @@ class Store:
 
     def last_number(self, stream):
         """The number of the stream's last event, None if it has none."""
-        known = self._streams.get(_encoded(stream))
+        known = self._streams.get(encoded(stream))
         return known.visible - 1 if known is not None and known.visible else None
 
     def stream_names(self):
@@ -443,7 +417,7 @@ class Store:
                   StoreClosed
         Source    `from` and `to` in subscribe name:from:to (MeiliES README).
         """
-        return self._events(self.find(_encoded(stream)), first, stop, limit)
+        return self._events(self.find(encoded(stream)), first, stop, limit)
 
     def read_all(self, first=0, stop=None, limit=1000):
         """`read`, but of every stream in the order of positions."""
@@ -501,7 +475,7 @@ class Store:
         timeout   seconds; None waits until close, 0 only looks.  False: the time ran out
         Raises    StoreClosed   closed before or while waiting
         """
-        return self._wait(_encoded(stream), number, timeout)
+        return self._wait(encoded(stream), number, timeout)
 
     def wait_all(self, position, timeout=None):
         """Return True when the event at `position` can be read; see `wait`."""
@@ -598,14 +572,3 @@ def owner_of(path):
             return int(file.read(200).split()[0])
     except (OSError, ValueError, IndexError):
         return None
-
-
-def _encoded(name):
-    return name.encode() if isinstance(name, str) else bytes(name)
-
-
-def _check_sizes(event):
-    if len(event.data) > MAX_EVENT:
-        raise ValueError(f"data of {len(event.data)} bytes, expected no more than {MAX_EVENT}")
-    if len(event.id) > record.MAX_ID:
-        raise ValueError(f"an id of {len(event.id)} bytes, expected no more than {record.MAX_ID}")

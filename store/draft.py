@@ -5,13 +5,19 @@ numbers and frames, and are cut into records.
 
 A long run of one stream becomes records of its own.  Short ones, of whatever
 streams, are packed: their records would be mostly headers.
+
+Appends among the runs (`drafts_of_units`) are judged in their turn, and refused or
+given their places.  A record that holds all of an append is kept or lost as a
+whole by itself, whatever else is in it; an append that takes several has them for
+itself, and all but the last of them say that more follows.
 """
 
 from bisect import bisect_right
 from itertools import accumulate
 
 from . import record
-from .record import FRAME, MAX_FRAMES, MAX_PACK
+from .append import Append
+from .record import FRAME, MAX_FRAMES, MAX_PACK, NO_DETAILS
 
 # Frames of a run that isn't packed take at least so many bytes.
 LONG = 4 * 1024
@@ -23,11 +29,11 @@ class Draft:
     stream, number       of the first event
     pack                 (stream of each, number of each), None if they are a run of one stream
     more                 the next draft belongs to the same append
-    pairs                (id, metadata) of each, or None
+    details              (id, metadata, tags) of each, or None
     count, size, clock   those of the record, once it is written
     """
 
-    __slots__ = ("stream", "number", "position", "frames", "pack", "more", "pairs", "count", "size", "clock")
+    __slots__ = ("stream", "number", "position", "frames", "pack", "more", "details", "count", "size", "clock")
 
     def __init__(self, stream, number, position, frames, pack=None):
         self.stream = stream
@@ -36,7 +42,7 @@ class Draft:
         self.frames = frames
         self.pack = pack
         self.more = False
-        self.pairs = None
+        self.details = None
 
 
 class _Drafts(list):
@@ -133,6 +139,182 @@ def _drafts_of_one(run, streams, new_stream, position, nexts):
     drafts = _Drafts(position)
     drafts.add_run(name, number, frames, sum(map(len, frames)))
     return drafts
+
+
+def drafts_of_units(units, streams, new_stream, position, nexts):
+    """`drafts_of` for runs with Appends among them, which are told their places or why there are none.
+
+    What an append expects is compared with the numbers that were given so far, those of
+    the units before it among them.  There is no draft if all are refused.
+    """
+    gathered = _Gathered(position)
+
+    def take(name, count):
+        """Take numbers of a stream; the first of them."""
+        stream = streams.get(name) or new_stream(name)
+        number = stream.next
+        if stream not in nexts:
+            nexts[stream] = number
+        stream.next = number + count
+        return number
+
+    for unit in units:
+        if type(unit) is Append:
+            unit.error = unit.refusal(streams)
+            if unit.error is None:
+                add = _add_one if len(unit.events) == 1 else _add_several
+                unit.places = add(gathered, unit.events, take)
+        else:
+            _add_run(gathered, unit, take)
+    gathered.close()
+    return gathered.drafts
+
+
+def _add_one(gathered, events, take):
+    """Gather an Append of one event; where it is."""
+    name, _, event_name, data, id, metadata, tags = events[0]
+    number = take(name, 1)
+    if len(data) <= MAX_FRAMES:
+        frame = FRAME % (name, number, event_name, len(data), data)
+    else:
+        frame, = record.frames(name, event_name, number, (data,))
+    if id or metadata or tags:
+        size = len(frame) + len(id) + len(metadata) + len(tags)
+        return [(number, gathered.add_one(name, number, frame, (id, metadata, tags), size))]
+    return [(number, gathered.add_one(name, number, frame, NO_DETAILS, len(frame)))]
+
+
+def _add_several(gathered, events, take):
+    """Gather an Append of several events; where they are."""
+    numbers, frames = [], []
+    for name, _, event_name, data, *_ in events:
+        number = take(name, 1)
+        numbers.append(number)
+        frames += record.frames(name, event_name, number, (data,))
+    details = [event[4:] for event in events]
+    sizes = [len(frame) + sum(map(len, some)) for frame, some in zip(frames, details)]
+    first = gathered.add([event[0] for event in events], numbers, frames, details, sizes, whole=True)
+    return list(zip(numbers, range(first, first + len(numbers))))
+
+
+def _add_run(gathered, run, take):
+    """Gather a run of publishes."""
+    name, event_name, datas = run
+    count = len(datas)
+    number = take(name, count)
+    frames = record.frames(name, event_name, number, datas)
+    if count == 1:
+        gathered.add_one(name, number, frames[0], NO_DETAILS, len(frames[0]))
+    else:
+        gathered.add([name] * count, list(range(number, number + count)), frames, [NO_DETAILS] * count,
+                     list(map(len, frames)), whole=False)
+
+
+class _Gathered:
+    """Events on their way to drafts, one behind the other from `position` on.
+
+    drafts   those that are complete
+    """
+
+    def __init__(self, position):
+        self.drafts = []
+        self._position = position       # of the next event
+        self._begin()
+
+    def _begin(self):
+        self._names, self._numbers, self._frames, self._details = [], [], [], []
+        self._size = 0
+        self._only = None       # the stream of all that is gathered, None if they are several
+
+    def add_one(self, name, number, frame, details, size):
+        """Add an event of `size` bytes, details and all; return its position."""
+        joined = name if name == self._only or not self._names else None
+        if self._size + size > (MAX_PACK if joined is None else MAX_FRAMES):
+            self.close()
+            joined = name
+        self._only = joined
+        self._size += size
+        self._names.append(name)
+        self._numbers.append(number)
+        self._frames.append(frame)
+        self._details.append(details)
+        position = self._position
+        self._position = position + 1
+        return position
+
+    def add(self, names, numbers, frames, details, sizes, whole):
+        """Add events that belong together; return the position of the first.
+
+        sizes   bytes of each, frame and details
+        whole   all of them are kept by a crash, or none
+        """
+        position = self._position
+        size = sum(sizes)
+        only = _only_one(names)
+        joined = only if only == self._only or not self._names else None
+        if self._size + size > _limit(joined):
+            self.close()
+            joined = only
+            if size > _limit(only) and len(names) > 1:
+                self._add_apart(names, numbers, frames, details, sizes, whole)
+                return position
+        self._only = joined
+        self._size += size
+        self._names += names
+        self._numbers += numbers
+        self._frames += frames
+        self._details += details
+        self._position += len(frames)
+        return position
+
+    def _add_apart(self, names, numbers, frames, details, sizes, whole):
+        """Add what takes several records, which hold nothing else."""
+        before = len(self.drafts)
+        for begin, stop in _cut(names, sizes):
+            self.add(names[begin:stop], numbers[begin:stop], frames[begin:stop], details[begin:stop],
+                     sizes[begin:stop], whole)
+            self.close()
+        if whole:
+            for draft in self.drafts[before:-1]:
+                draft.more = True
+
+    def close(self):
+        """Make a draft of what is gathered."""
+        names, frames = self._names, self._frames
+        if not names:
+            return
+        pack = (names, self._numbers) if self._only is None else None
+        draft = Draft(names[0], self._numbers[0], self._position - len(frames), frames, pack)
+        if self._details.count(NO_DETAILS) < len(frames):
+            draft.details = self._details
+        self.drafts.append(draft)
+        self._begin()
+
+
+def _only_one(names):
+    """The stream that all `names` are, or None."""
+    return names[0] if names.count(names[0]) == len(names) else None
+
+
+def _limit(only):
+    """Bytes that a record may have whose events are all of the stream `only`, or of several if it is None."""
+    return MAX_PACK if only is None else MAX_FRAMES
+
+
+def _cut(names, sizes):
+    """Yield (begin, stop) of portions of events that fit a record each; one that is larger goes alone."""
+    begin = size = 0
+    alike = True
+    for i, name in enumerate(names):
+        still_alike = alike and name == names[begin]
+        if i > begin and size + sizes[i] > (MAX_FRAMES if still_alike else MAX_PACK):
+            yield begin, i
+            begin = i
+            size = 0
+            still_alike = True
+        alike = still_alike
+        size += sizes[i]
+    yield begin, len(names)
 
 
 def _portions(frames, size):

@@ -3,7 +3,7 @@
     StoreError
     |-- on opening     StoreLocked  UnknownFormat  LogTooShort
     |-- on reading     CorruptSegment  EventsLost  CannotRead  IndexUnusable
-    |-- on appending   StoreFull  StoreFailed
+    |-- on appending   WrongVersion  StoreFull  StoreFailed
     |-- on repair      CannotRepair
     |-- on backup      CannotBackUp
     '-- at any time    StoreClosed
@@ -124,6 +124,22 @@ class CannotBackUp(StoreError):
     def __init__(self, folder, why):
         super().__init__(f"{folder}: it can't be backed up to: {why}.  Give an empty folder, or one that isn't there")
         self.folder = folder
+
+
+class WrongVersion(StoreError):
+    """A stream doesn't look as an append expected it to.
+
+    expected   "none", "exists" or a number
+    actual     the number of the stream's last event, None if it has none
+    """
+
+    def __init__(self, stream, expected, actual):
+        wanted = {"none": "no event", "exists": "an event"}.get(expected, f"event {expected} as its last one")
+        found = "no event" if actual is None else f"event {actual}"
+        super().__init__(f"stream {stream!r}: expected {wanted}, found {found}; nothing was stored")
+        self.stream = stream
+        self.expected = expected
+        self.actual = actual
 
 
 class StoreFull(StoreError):

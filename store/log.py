@@ -393,6 +393,8 @@ class Log:
         """
         if self.failed:
             raise self.failed
+        if not drafts:      # appends that were refused
+            return [], b""
         clock, synced, level = self._clock(), self.synced, self._level
         tail = self._segments[-1]
         parts, size = _encode(drafts, tail.salt, clock, synced, level)
@@ -840,7 +842,7 @@ def _encode(drafts, salt, clock, synced, level):
     for draft in drafts:
         frames = draft.frames
         part = record.encode(salt, draft.number, draft.position, clock, synced, frames,
-                             draft.more, draft.pairs, level, draft.pack)
+                             draft.more, draft.details, level, draft.pack)
         parts.append(part)
         draft.count = len(frames)
         draft.size = size = len(part)

@@ -9,6 +9,8 @@ it was.  What is long, compressed, or of an append of several records is copied
 as it is.
 """
 
+from itertools import chain
+
 from . import record
 from .draft import LONG, Draft
 from .segment import HEADER_SIZE, Reader
@@ -63,7 +65,7 @@ def _joined(segment, synced):
     gathered = _Gathered(segment.salt, synced)
     among_more = False
     for byte, one in Reader(segment).records(HEADER_SIZE):
-        keep = among_more or one.more_follows or one.flags & record.ZIPPED or one.frames_size >= LONG
+        keep = among_more or one.more_follows or one.flags & record.ZIPPED or _size_of(one) >= LONG
         among_more = one.more_follows
         if not one.count:       # a mark: the whole segment is on disk
             continue
@@ -104,7 +106,7 @@ class _Gathered:
     def has_room(self, run):
         if not self._runs:
             return True
-        size = self._size + run.frames_size
+        size = self._size + _size_of(run)
         if self._alike and self._runs[0].stream == run.stream:
             return size <= record.MAX_FRAMES
         return size <= record.MAX_PACK
@@ -112,7 +114,7 @@ class _Gathered:
     def add(self, run):
         self._alike = not self._runs or self._alike and self._runs[0].stream == run.stream
         self._runs.append(run)
-        self._size += run.frames_size
+        self._size += _size_of(run)
 
     def take(self, read):
         """[(read, [Draft], bytes)] of what was gathered, or []; it begins anew."""
@@ -120,23 +122,30 @@ class _Gathered:
         if not runs:
             return []
         first = runs[0]
-        frames, clocks, pairs = [], [], []
+        frames, clocks, details = [], [], []
         for run in runs:
             frames += _split(run)
             clocks += run.clocks
-            pairs += run.details()
+            details += run.details()
         pack = None
         if not self._alike:
             pack = ([run.stream for run in runs for _ in range(run.count)],
                     [run.number + i for run in runs for i in range(run.count)])
         data = record.encode(
             self._salt, first.number, first.position, first.clock, self._synced, frames, pack=pack,
-            pairs=pairs if any(map(any, pairs)) else None,
+            details=details if any(map(any, details)) else None,
             clocks=clocks if clocks.count(first.clock) < len(clocks) else None)
         draft = Draft(first.stream, first.number, first.position, frames, pack)
         draft.count, draft.size, draft.clock = len(frames), len(data), first.clock
         self._clear()
         return [(read, [draft], data)]
+
+
+def _size_of(run):
+    """Bytes of its frames and details."""
+    if not run.flags & record.DETAILS:
+        return run.frames_size
+    return run.frames_size + sum(map(len, chain.from_iterable(run.details())))
 
 
 def _split(run):

@@ -38,7 +38,8 @@ All numbers are little-endian and unsigned.  The body:
     hashes      in a pack, for each event a u32: CRC-32 of its stream's name
     clocks      if the flag says so, for each event a u64: its clock.  Without it all have the record's
     details     for each event u16 bytes of id, u16 bytes of tags, u32 bytes of
-                metadata; then for each event its id, tags and metadata
+                metadata; then for each event its id, tags and metadata.  Between two tags
+                stands a zero byte
 
 A pack is what a pipeline of publishes to many streams leaves: one header and
 one checksum serve all of them, and `$all` is read without a look at each.  By
@@ -110,6 +111,10 @@ _LOST = struct.Struct("<HQI")
 HEADER_SIZE = _HEADER.size + _U32.size
 
 MAX_ID = 0xFFFF
+MAX_TAGS = 0xFFFF
+
+# Of an event that has none: its id, metadata and tags.
+NO_DETAILS = (b"", b"", b"")
 
 _CRLF = b"\r\n"
 
@@ -133,6 +138,7 @@ class Event(NamedTuple):
     number     its place in its stream, from 0
     position   its place in the store, from 0
     time       microseconds since 1970, UTC, when it was appended
+    tags       bytes each
     """
 
     stream: str
@@ -143,6 +149,7 @@ class Event(NamedTuple):
     data: bytes
     id: bytes = b""
     metadata: bytes = b""
+    tags: tuple = ()
 
 
 class BadRecord(Exception):
@@ -190,7 +197,7 @@ class Record:
     """
 
     __slots__ = ("kind", "flags", "size", "count", "number", "position", "clock", "synced",
-                 "body", "frames_size", "_ends", "_stream", "_pack", "_clocks", "_pairs")
+                 "body", "frames_size", "_ends", "_stream", "_pack", "_clocks", "_details")
 
     def __init__(self, kind, flags, size, count, number, position, clock, synced, body, frames_size):
         self.kind = kind
@@ -207,7 +214,7 @@ class Record:
         self._ends = None
         self._pack = None
         self._clocks = None
-        self._pairs = None
+        self._details = None
 
     @property
     def stream(self):
@@ -276,7 +283,7 @@ class Record:
                      self.synced, body, ends[-1])
         run._stream = stream
         run._clocks = self.clocks[begin:stop]
-        run._pairs = self.details()[begin:stop]
+        run._details = self.details()[begin:stop]
         return run
 
     @property
@@ -327,15 +334,15 @@ class Record:
         numbers = range(self.number, self.stop) if self.kind != PACK else self.pack[1]
         for i in range(first, stop):
             stream, name, data = split_frame(bytes(self.frames(i, i + 1)))
-            id_, metadata = details[i] if details else (b"", b"")
+            id_, metadata, tags = details[i] if details else NO_DETAILS
             yield Event(stream.decode(), numbers[i], self.position + i, self.clocks[i],
-                        name.decode(), data, id_, metadata)
+                        name.decode(), data, id_, metadata, split_tags(tags))
 
     def details(self):
-        """(id, metadata) of each event."""
-        if self._pairs is None:
-            self._pairs = self._read_details() if self.flags & DETAILS else [(b"", b"")] * self.count
-        return self._pairs
+        """(id, metadata, tags) of each event, its tags as `join_tags` makes them."""
+        if self._details is None:
+            self._details = self._read_details() if self.flags & DETAILS else [NO_DETAILS] * self.count
+        return self._details
 
     def _read_details(self):
         table = self.frames_size + _event_size(self.kind, self.flags) * self.count
@@ -346,7 +353,8 @@ class Record:
             after_id = pos + id_size
             metadata_at = after_id + tags_size
             end = metadata_at + metadata_size
-            details.append((bytes(self.body[pos:after_id]), bytes(self.body[metadata_at:end])))
+            details.append((bytes(self.body[pos:after_id]), bytes(self.body[metadata_at:end]),
+                            bytes(self.body[after_id:metadata_at])))
             pos = end
         return details
 
@@ -432,20 +440,29 @@ def split_frame(frame):
     return stream[1:], name[1:], data[:-2]
 
 
-def details(pairs):
-    """The details section for [(id, metadata), …]."""
-    table = [_DETAIL.pack(len(id_), 0, len(metadata)) for id_, metadata in pairs]
-    return b"".join(table) + b"".join([id_ + metadata for id_, metadata in pairs])
+def join_tags(tags):
+    """Tags, none of them empty or with a zero byte, as the details have them."""
+    return b"\0".join(tags)
 
 
-def encode(salt, number, position, clock, synced, frame_list, more=False, pairs=None, level=0, pack=None,
+def split_tags(joined):
+    return tuple(joined.split(b"\0")) if joined else ()
+
+
+def _details_of(details):
+    """The details section for [(id, metadata, tags), …]."""
+    table = [_DETAIL.pack(len(id_), len(tags), len(metadata)) for id_, metadata, tags in details]
+    return b"".join(table) + b"".join([id_ + tags + metadata for id_, metadata, tags in details])
+
+
+def encode(salt, number, position, clock, synced, frame_list, more=False, details=None, level=0, pack=None,
            clocks=None):
     """The bytes of one record, whose first event has this number and position;
     a LongRecord if its only frame is a LongFrame.
 
     frame_list   what `frames` made, at least one
     more         the next record belongs to the same append
-    pairs        [(id, metadata), …], one for each frame, or None
+    details      [(id, metadata, tags), …], one for each frame, or None
     level        zlib's, 1 to 9; 0 leaves the body as it is
     pack         (streams, numbers), one of each for each frame, if it isn't a run
     clocks       of each event, if they differ; `clock` is the first one's
@@ -454,7 +471,7 @@ def encode(salt, number, position, clock, synced, frame_list, more=False, pairs=
     if count == 1:
         frame = frame_list[0]
         if type(frame) is LongFrame:
-            return _encode_long(salt, number, position, clock, synced, frame, more, pairs, level)
+            return _encode_long(salt, number, position, clock, synced, frame, more, details, level)
         frames_size = len(frame)
         body = frame + _U32.pack(frames_size)
     else:
@@ -470,9 +487,9 @@ def encode(salt, number, position, clock, synced, frame_list, more=False, pairs=
     if clocks is not None:
         flags |= CLOCKS
         body += _packed(array("Q", clocks))
-    if pairs is not None:
+    if details is not None:
         flags |= DETAILS
-        body += details(pairs)
+        body += _details_of(details)
     stored, size = body, len(body)
     if level:
         zipped = zlib.compress(body, level)
@@ -484,13 +501,13 @@ def encode(salt, number, position, clock, synced, frame_list, more=False, pairs=
     return b"%b%b%b" % (header, _U32.pack(_crc32(header, salt)), stored)
 
 
-def _encode_long(salt, number, position, clock, synced, frame, more, pairs, level):
+def _encode_long(salt, number, position, clock, synced, frame, more, details, level):
     """`encode` of one LongFrame: the LongRecord."""
     flags = MORE if more else 0
     behind = _CRLF + _U32.pack(len(frame))
-    if pairs is not None:
+    if details is not None:
         flags |= DETAILS
-        behind += details(pairs)
+        behind += _details_of(details)
     body = [frame.head, frame.data, behind]
     stored = size = sum(map(len, body))
     if level:

@@ -333,8 +333,8 @@ def _unsound(found):
             frames += record.frames(stream, name, event.number, [event.data])
             if found.pack is None and stream != found.stream:
                 return f"an event of stream {event.stream!r} is in it"
-        pairs = found.details() if found.flags & record.DETAILS else None
-        again = record.encode(0, found.number, found.position, found.clock, found.synced, frames, pairs=pairs,
+        details = found.details() if found.flags & record.DETAILS else None
+        again = record.encode(0, found.number, found.position, found.clock, found.synced, frames, details=details,
                               pack=found.pack, clocks=found.clocks if found.flags & record.CLOCKS else None)
     except (ValueError, LookupError, ArithmeticError, struct.error) as error:
         return f"what is in it isn't events: {error}"

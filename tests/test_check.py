@@ -66,6 +66,7 @@ def test_a_new_store_is_sound(tmp_path):
 
 def test_packs_groups_details_and_compressed_records_are_sound(tmp_path, monkeypatch):
     monkeypatch.setattr(draft, "MAX_PACK", 200)
+    monkeypatch.setattr(draft, "MAX_FRAMES", 200)
     for level in (0, 9):
         with opened(tmp_path / str(level), compression=level) as store:
             store.commit(store.write([(b"s%d" % (i % 3), b"n", [b"data"]) for i in range(9)]))
@@ -220,7 +221,7 @@ def test_a_log_that_is_shorter_than_the_index_remembers_is_named(tmp_path):
 
 
 def test_half_an_append_is_damage_when_it_was_on_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr(draft, "MAX_PACK", 100)
+    monkeypatch.setattr(draft, "MAX_FRAMES", 100)
     with opened(tmp_path, segment_size=1 << 20) as store:
         store.append("a", "n", b"zero")
         store.append_many("g", [("n", b"x" * 50)] * 4)

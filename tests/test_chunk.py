@@ -10,10 +10,10 @@ PUSH = Form(False, True)
 RECORDED = Form(True, False)
 
 
-def run(stream, number, position, datas, pairs=None, clock=1000):
+def run(stream, number, position, datas, details=None, clock=1000):
     """A record of events called x."""
     frames = record.frames(stream, b"x", number, datas)
-    return record.decode(record.encode(0, number, position, clock, 0, frames, pairs=pairs), 0, 0)
+    return record.decode(record.encode(0, number, position, clock, 0, frames, details=details), 0, 0)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_pushes_differ_in_the_first_byte_of_each_frame(records):
 
 
 def test_the_long_form_has_position_id_metadata_and_time():
-    one = run(b"s", 3, 7, [b"a\r\nb", b""], [(b"id", b"{}"), (b"", b"m\r\n")], clock=1234567)
+    one = run(b"s", 3, 7, [b"a\r\nb", b""], [(b"id", b"{}", b""), (b"", b"m\r\n", b"tag")], clock=1234567)
     chunk = chunk_of([one], 3, 5, False, RECORDED)
     assert chunk.data == (
         b"*9\r\n+recorded\r\n:7\r\n+s\r\n:3\r\n+x\r\n$4\r\na\r\nb\r\n$2\r\nid\r\n$2\r\n{}\r\n:1234567\r\n"

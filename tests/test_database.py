@@ -13,8 +13,8 @@ import pytest
 from disk import SECONDS, Call, Disk, everything, kept, quick_index, until
 
 import store
-from store import (ALWAYS, EVERYSEC, NO, Appended, Event, NewEvent, Store, StoreClosed, StoreFailed,
-                   StoreLocked, database)
+from store import (ALWAYS, EVERYSEC, EXISTS, NO, NONE, Appended, Change, Event, NewEvent, Store, StoreClosed,
+                   StoreFailed, StoreLocked, WrongVersion, append)
 from store.files import Files
 
 __all__ = ["quick_index"]
@@ -93,6 +93,54 @@ def test_an_append_of_any_size_is_read_in_any_part(opened, sizes, details):
         assert opened.read_all(first, stop, limit=1 << 20) == found
 
 
+def test_an_append_that_expects_otherwise_is_refused_and_nothing_is_stored(opened, disk):
+    assert opened.append("s", "n", b"zero", expected=NONE) == (0, 0)
+    assert opened.append("s", "n", b"one", expected=0) == (1, 1)
+    assert opened.append_many("s", [("n", b"two"), ("n", b"three")], expected=1) == (2, 2)
+    del disk.calls[:]
+    for expected in NONE, 0, 2, 4:
+        with pytest.raises(WrongVersion) as caught:
+            opened.append_many("s", [("n", b"x"), ("n", b"y")], expected=expected)
+        assert (caught.value.stream, caught.value.expected, caught.value.actual) == ("s", expected, 3)
+    with pytest.raises(WrongVersion):
+        opened.append("t", "n", b"x", expected=EXISTS)
+    assert disk.calls == []
+    assert opened.stream_names() == ["s"] and opened.position == 4
+
+
+def test_events_of_several_streams_are_appended_together_or_not_at_all(opened, disk):
+    opened.append("s", "n", b"zero")
+    del disk.calls[:]
+    changes = [Change("t", NewEvent("n", b"a", tags=("x", b"y")), NONE), Change("s", NewEvent("n", b"b"), 0),
+               Change("t", NewEvent("n", b"c", b"id", b"metadata"), 0)]
+    assert opened.append_all(changes) == [Appended(0, 1), Appended(1, 2), Appended(1, 3)]
+    assert [verb for verb, _ in disk.calls] == ["write", "sync"]
+    with pytest.raises(WrongVersion) as caught:
+        opened.append_all([*changes[1:], changes[0]])
+    assert (caught.value.stream, caught.value.expected, caught.value.actual) == ("s", 0, 1)
+    assert [(e.stream, e.data, e.id, e.metadata, e.tags) for e in opened.read_all(1)] == [
+        ("t", b"a", b"", b"", (b"x", b"y")), ("s", b"b", b"", b"", ()), ("t", b"c", b"id", b"metadata", ())]
+
+
+def test_what_an_append_was_refused_for_is_on_disk_before_the_refusal_is_out(opened, disk):
+    batch = opened.write([(b"s", b"n", [b"zero"])])
+    with pytest.raises(WrongVersion):
+        opened.append("s", "n", b"one", expected=NONE)
+    assert opened.synced == 1 and opened.last_number("s") == 0
+    opened.commit(batch)
+
+
+def test_refusals_too_stop_when_the_store_has_failed(opened, disk):
+    opened.append("s", "n", b"zero")
+    disk.refuse("sync", errno.EIO)
+    with pytest.raises(StoreFailed):
+        opened.append("s", "n", b"lost")
+    with pytest.raises(StoreFailed):
+        opened.append("s", "n", b"one", expected=NONE)
+    with pytest.raises(StoreFailed):
+        opened.close()
+
+
 def test_a_batch_of_many_streams_keeps_its_order_in_all(opened):
     runs = [(b"a", b"n", [b"0"]), (b"b", b"n", [b"1", b"2"]), (b"a", b"m", [b"3"]), (b"a", b"n", [b"4"]),
             (b"b", b"n", [b"x" * 40_000] * 3), (b"b", b"n", [b"y" * 40_000])]
@@ -133,16 +181,16 @@ def test_ranges_are_from_first_to_before_stop_and_no_more_than_limit(opened):
     (lambda s: s.append("s", "n", b"", id=b"x" * 65_536),
      "an id of 65536 bytes, expected no more than 65535"),
     (lambda s: s.append_many("s", [("n", b""), ("n", b"x" * 101)]),
-     "data of 101 bytes, expected no more than 100"),
+     "event 1 of the append: data of 101 bytes, expected no more than 100"),
     (lambda s: s.append_many("s", [("n", b"", b"", b"x" * 30)] * 2),
-     "ids and metadata of 60 bytes, expected no more than 50"),
+     "ids, metadata and tags of 60 bytes, expected no more than 50"),
     (lambda s: s.read("s", -1), "first is -1, expected 0 or more"),
     (lambda s: s.read_all(-1), "first is -1, expected 0 or more"),
     (lambda s: s.read("s", 0, limit=0), "limit is 0, expected 1 or more"),
 ])
 def test_a_wrong_argument_is_refused_and_changes_nothing(opened, monkeypatch, call, why):
-    monkeypatch.setattr(database, "MAX_EVENT", 100)
-    monkeypatch.setattr(database, "MAX_DETAILS", 50)
+    monkeypatch.setattr(append, "MAX_EVENT", 100)
+    monkeypatch.setattr(append, "MAX_DETAILS", 50)
     with pytest.raises(ValueError) as caught:
         call(opened)
     assert str(caught.value) == why
@@ -151,8 +199,8 @@ def test_a_wrong_argument_is_refused_and_changes_nothing(opened, monkeypatch, ca
 
 
 def test_the_largest_that_may_be_appended_is(opened, monkeypatch):
-    monkeypatch.setattr(database, "MAX_EVENT", 100)
-    monkeypatch.setattr(database, "MAX_DETAILS", 2 * 65_535)
+    monkeypatch.setattr(append, "MAX_EVENT", 100)
+    monkeypatch.setattr(append, "MAX_DETAILS", 2 * 65_535)
     largest = NewEvent("n" * 32_768, b"x" * 100, b"i" * 65_535)
     opened.append_many("s" * 32_768, [largest] * 2)
     assert [event.id for event in opened.read("s" * 32_768)] == [largest.id] * 2

@@ -33,6 +33,8 @@ ORDER = {
         "names",
         "stream",
         "record",
+        "expect",
+        "append",
         "draft",
         "index",
         "lookup",

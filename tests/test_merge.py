@@ -10,7 +10,8 @@ from disk import Call, Disk, crash, drop_index, everything, flip, quick_index, r
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from store import EVERYSEC, NO, CorruptSegment, NewEvent, Store, StoreFailed, log, merge, record
+from store import EVERYSEC, NO, Change, CorruptSegment, NewEvent, Store, StoreFailed, log, merge, record
+from store.append import append_of
 from store.segment import HEADER_SIZE, MERGING
 
 __all__ = ["quick_index"]
@@ -148,9 +149,11 @@ def test_whatever_was_written_is_read_as_before(tmp_path_factory, monkeypatch, w
             if reopened and i == 3:
                 store.close()           # leaves a mark in the middle, and an index of what is before it
                 store = Store(path, **options)
-            runs = [(stream.encode(), b"n", [data]) for stream, data, _ in events]
-            pairs = [(id_, b"") for _, _, id_ in events] if i % 2 else None
-            store.commit(store.write(runs, pairs, whole))
+            if whole:
+                store.append_all([Change(stream, NewEvent("n", data, id_)) for stream, data, id_ in events])
+            else:
+                store.commit(store.write([append_of([Change(stream, NewEvent("n", data, id_))]) if i % 2 and id_ else
+                                          (stream.encode(), b"n", [data]) for stream, data, id_ in events]))
         fill(store, streams=("a", "b", "d"))
         before = found(store)
         seal(store)
@@ -373,7 +376,7 @@ def test_a_store_that_failed_rewrites_nothing(open_store, disk):
 def test_appends_of_several_records_are_kept_whole(open_store, folder):
     store = open_store()
     fill(store)
-    store.append_many("s", [NewEvent("n", b"y" * 3000)] * 5)
+    store.append_many("s", [NewEvent("n", b"y" * 3000)] * 50)
     fill(store)
     before = found(store)
     seal(store)

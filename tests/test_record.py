@@ -14,6 +14,7 @@ from store.record import BadRecord, Event, ShortRecord
 
 SALT = 0x12345678
 NUMBERS = st.integers(0, 2**64 - 1 - 100)
+TAGS = st.lists(st.sampled_from([b"a", b"\xffb c"]), max_size=2).map(tuple)
 NAMES = st.text(st.characters(blacklist_characters="\r\n\0:", blacklist_categories=["Cs"]), min_size=1,
                 max_size=20)
 
@@ -39,14 +40,14 @@ def with_header(data, **changes):
 # -- round trip -----------------------------------------------------------------
 
 @given(stream=NAMES, name=NAMES, number=NUMBERS, position=NUMBERS, clock=NUMBERS, synced=NUMBERS,
-       events=st.lists(st.tuples(st.binary(max_size=50), st.binary(max_size=9), st.binary(max_size=9)),
+       events=st.lists(st.tuples(st.binary(max_size=50), st.binary(max_size=9), st.binary(max_size=9), TAGS),
                        min_size=1, max_size=9),
        more=st.booleans(), details=st.booleans(), level=st.sampled_from([0, 1, 9]))
 def test_what_is_encoded_is_decoded(stream, name, number, position, clock, synced, events, more, details,
                                     level):
-    frames = record.frames(stream.encode(), name.encode(), number, [data for data, _, _ in events])
-    pairs = [(id_, metadata) for _, id_, metadata in events] if details else None
-    data = record.encode(SALT, number, position, clock, synced, frames, more, pairs, level)
+    frames = record.frames(stream.encode(), name.encode(), number, [data for data, *_ in events])
+    some = [(id_, metadata, record.join_tags(tags)) for _, id_, metadata, tags in events] if details else None
+    data = record.encode(SALT, number, position, clock, synced, frames, more, some, level)
 
     found = record.decode(b"before" + data + b"behind", 6, SALT)
 
@@ -55,7 +56,7 @@ def test_what_is_encoded_is_decoded(stream, name, number, position, clock, synce
     assert (found.clock, found.synced, found.more_follows) == (clock, synced, more)
     assert bytes(found.frames()) == b"".join(frames)
     assert list(found.events()) == [
-        Event(stream, number + i, position + i, clock, name, data, *(rest if details else (b"", b"")))
+        Event(stream, number + i, position + i, clock, name, data, *(rest if details else ()))
         for i, (data, *rest) in enumerate(events)]
 
 
@@ -90,23 +91,23 @@ def test_frames_are_what_subscribers_get():
 # -- packs ------------------------------------------------------------------------
 
 PACKED = st.lists(st.tuples(st.sampled_from(["s", "t", "ü"]), st.integers(0, 3), st.binary(max_size=50),
-                            st.binary(max_size=9), st.binary(max_size=9)), min_size=1, max_size=9)
+                            st.binary(max_size=9), st.binary(max_size=9), TAGS), min_size=1, max_size=9)
 
 
 @given(events=PACKED, position=NUMBERS, details=st.booleans(), level=st.sampled_from([0, 9]))
 def test_what_is_packed_is_unpacked_in_runs_of_one_stream(events, position, details, level):
     streams, numbers, frames, expected = [], [], [], []
     following = {}
-    for stream, gap, data, id_, metadata in events:
+    for stream, gap, data, id_, metadata, tags in events:
         number = following.get(stream, 0) + (gap == 3)      # most go on where their stream was
         following[stream] = number + 1
         streams.append(stream.encode())
         numbers.append(number)
         frames += record.frames(stream.encode(), b"n", number, [data])
         expected.append(Event(stream, number, position + len(expected), 123, "n", data,
-                              *((id_, metadata) if details else (b"", b""))))
-    pairs = [(id_, metadata) for *_, id_, metadata in events] if details else None
-    data = record.encode(SALT, numbers[0], position, 123, 5, frames, pairs=pairs, level=level,
+                              *((id_, metadata, tags) if details else ())))
+    some = [(id_, metadata, record.join_tags(tags)) for *_, id_, metadata, tags in events] if details else None
+    data = record.encode(SALT, numbers[0], position, 123, 5, frames, details=some, level=level,
                          pack=(streams, numbers))
 
     found = decoded(data)
@@ -154,7 +155,8 @@ LONG = b"long again and again " * 4000
 
 
 @pytest.mark.parametrize("more", [
-    {}, {"more": True}, {"pairs": [(b"id", b"metadata")]}, {"level": 6}, {"level": 6, "pairs": [(b"id", b"")]}])
+    {}, {"more": True}, {"details": [(b"id", b"metadata", b"a\0b")]}, {"level": 6},
+    {"level": 6, "details": [(b"id", b"", b"tag")]}])
 @pytest.mark.parametrize("data", [LONG, memoryview(LONG), random.Random(6480).randbytes(len(LONG))],
                          ids=["bytes", "view", "random"])
 def test_the_record_of_a_long_event_is_that_of_a_short_one_but_longer(data, more, monkeypatch):
@@ -174,7 +176,7 @@ def test_the_record_of_a_long_event_is_that_of_a_short_one_but_longer(data, more
 
 @pytest.mark.parametrize("datas, level", [([LONG], 0), ([LONG], 6), ([b"a", b"bb"], 0), ([b"a" * 99], 6)])
 def test_what_was_written_is_what_will_be_read(datas, level):
-    one = encoded(datas, level=level, pairs=[(b"id", b"")] * len(datas))
+    one = encoded(datas, level=level, details=[(b"id", b"", b"")] * len(datas))
     found, expected = record.written(one, SALT), decoded(b"".join(record.buffers([one])))
     for name in record.Record.__slots__[:10]:
         assert getattr(found, name) == getattr(expected, name)
@@ -229,10 +231,12 @@ def test_a_byte_of_the_frames_belongs_to_one_event():
     assert [found.index_at(pos) for pos in (0, first - 1, first, found.frames_size - 1)] == [0, 0, 1, 1]
 
 
-def test_details_are_ids_and_metadata_or_nothing():
-    pairs = [(b"id", b""), (b"", b"metadata")]
-    assert decoded(encoded(pairs=pairs)).details() == pairs
-    assert decoded(encoded()).details() == [(b"", b"")] * 2
+def test_details_are_ids_and_metadata_and_tags_or_nothing():
+    details = [(b"id", b"", b"one\0two"), (b"", b"metadata", b"")]
+    found = decoded(encoded(details=details))
+    assert found.details() == details
+    assert [event.tags for event in found.events()] == [(b"one", b"two"), ()]
+    assert decoded(encoded()).details() == [record.NO_DETAILS] * 2
 
 
 def test_a_mark_says_how_far_the_log_is_on_disk_and_has_no_event():
@@ -245,7 +249,7 @@ def test_a_mark_says_how_far_the_log_is_on_disk_and_has_no_event():
 
 # -- what is no record ------------------------------------------------------------
 
-@pytest.mark.parametrize("more", [{}, {"level": 9}, {"pairs": [(b"id", b"m"), (b"", b"")]}])
+@pytest.mark.parametrize("more", [{}, {"level": 9}, {"details": [(b"id", b"m", b"t"), (b"", b"", b"")]}])
 def test_no_single_flipped_bit_decodes(more):
     data = encoded([b"a" * 40, b"b"], **more)
     for bit in range(8 * len(data)):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store import CorruptSegment, Store, record
+from store import Change, CorruptSegment, NewEvent, Store, record
 from store.record import HEADER_SIZE, LONG_BODY, Frames
 from store.segment import Checked
 
@@ -19,8 +19,10 @@ WRITES = st.lists(WRITE, min_size=1, max_size=25)
 
 def fill(store, writes):
     for i, write in enumerate(writes):
-        runs = [(b"s%d" % stream, b"n", [bytes([i % 256]) * size]) for stream, size in write]
-        store.commit(store.write(runs, whole=i % 3 == 0))
+        if i % 3:
+            store.commit(store.write([(b"s%d" % stream, b"n", [bytes([i % 256]) * size]) for stream, size in write]))
+        else:
+            store.append_all([Change(f"s{stream}", NewEvent("n", bytes([i % 256]) * size)) for stream, size in write])
 
 
 def keys_and_frames(frames, first, stop):

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (RuleBasedStateMachine, invariant, precondition, rule,
                                  run_state_machine_as_test)
 
-from store import Event, NewEvent, Store
+from store import ANY, EXISTS, NONE, Append, Change, Event, NewEvent, Store, WrongVersion
+from store.append import append_of
 
 __all__ = ["quick_index"]
 
@@ -21,8 +22,11 @@ STREAMS = st.sampled_from(["a", "b", "c"])
 NUMBERS = st.integers(0, 40)
 DATA = st.one_of(st.binary(max_size=30), st.integers(100, 900).map(lambda n: b"long" * n))
 SHORT = st.one_of(st.just(b""), st.binary(max_size=4))
-NEW = st.builds(NewEvent, st.sampled_from(["n", "name"]), DATA, SHORT, SHORT)
+TAGS = st.lists(st.sampled_from([b"a", b"b c"]), max_size=2).map(tuple)
+NEW = st.builds(NewEvent, st.sampled_from(["n", "name"]), DATA, SHORT, SHORT, TAGS)
 MANY = st.lists(NEW, min_size=1, max_size=6)
+EXPECTED = st.one_of(st.sampled_from([ANY, NONE, EXISTS]), st.integers(0, 9))
+CHANGES = st.lists(st.builds(Change, STREAMS, NEW, EXPECTED), min_size=1, max_size=4)
 
 
 class StoreAndList(RuleBasedStateMachine):
@@ -62,12 +66,42 @@ class StoreAndList(RuleBasedStateMachine):
         assert self.store.append_many(stream, new) == expected
         self.note(stream, new)
 
-    @rule(parts=st.lists(st.tuples(STREAMS, NEW), min_size=1, max_size=8))
-    def write_and_commit(self, parts):
-        runs = [(stream.encode(), new.name.encode(), [new.data]) for stream, new in parts]
-        self.store.commit(self.store.write(runs, [(new.id, new.metadata) for _, new in parts]))
-        for stream, new in parts:
+    def judge(self, changes):
+        """Note an append as the list would take it: where its events are, or the WrongVersion that it gets."""
+        before = len(self.events)
+        for stream, new, expected in changes:
+            count = len(self.of(stream))
+            if not {ANY: True, NONE: not count, EXISTS: count > 0}.get(expected, count - 1 == expected):
+                del self.events[before:]
+                return stream, expected, count - 1 if count else None
             self.note(stream, [new])
+        return [(event.number, event.position) for event in self.events[before:]]
+
+    @rule(changes=CHANGES)
+    def append_all(self, changes):
+        expected = self.judge(changes)
+        try:
+            found = self.store.append_all(changes)
+        except WrongVersion as error:
+            found = error.stream, error.expected, error.actual
+        assert found == expected
+
+    @rule(parts=st.lists(st.one_of(CHANGES, st.tuples(STREAMS, st.lists(DATA, min_size=1, max_size=3))),
+                         min_size=1, max_size=8))
+    def write_and_commit(self, parts):
+        units, expected = [], []
+        for part in parts:
+            if type(part) is list:
+                units.append(append_of(part))
+                expected.append(self.judge(part))
+            else:
+                stream, datas = part
+                units.append((stream.encode(), b"n", datas))
+                self.note(stream, [NewEvent("n", data) for data in datas])
+        self.store.commit(self.store.write(units))
+        appends = [unit for unit in units if type(unit) is Append]
+        assert expected == [(one.error.stream, one.error.expected, one.error.actual) if one.error else one.places
+                            for one in appends]
 
     # -- reading ------------------------------------------------------------------------
 
@@ -128,10 +162,10 @@ class StoreAndList(RuleBasedStateMachine):
             drop_index(self.folder / "db")
         self.open()
 
-    @rule(stream=STREAMS, new=MANY, share=st.floats(0, 1), how=st.sampled_from(["cut", "zeros", "flip"]))
-    def crash_during_an_append_and_open(self, stream, new, share, how):
-        runs = [(stream.encode(), one.name.encode(), [one.data]) for one in new]
-        batch = self.store.write(runs, [(one.id, one.metadata) for one in new], whole=True)
+    @rule(new=st.lists(st.tuples(STREAMS, NEW), min_size=1, max_size=6), share=st.floats(0, 1),
+          how=st.sampled_from(["cut", "zeros", "flip"]))
+    def crash_during_an_append_and_open(self, new, share, how):
+        batch = self.store.write([append_of(new)])
         crash(self.store, self.disk)
         path = segments(self.folder / "db")[-1]
         size = self.store._log._segments[-1].end
@@ -146,7 +180,8 @@ class StoreAndList(RuleBasedStateMachine):
                 cut(path, size)
         found = path.read_bytes()[:size]
         if found == whole:
-            self.note(stream, new)
+            for stream, one in new:
+                self.note(stream, [one])
         elif any(found[start:]):
             self.epoch += 1
         self.open()

@@ -25,7 +25,7 @@ from naive_resp import read_all
 from resp import BadRequest, ErrorReply, Parser, ProtocolError, Push
 from server import options
 from server.connection import Connection
-from store import CorruptSegment, Store, UnknownFormat, record
+from store import CorruptSegment, NewEvent, Store, UnknownFormat, record
 from store.files import Files
 from store.record import BadRecord
 from store.recovery import Scan
@@ -187,15 +187,18 @@ class Image(Files):
 @functools.lru_cache(maxsize=1)
 def segments():
     """A few segments as a store makes them: [(bytes, [(byte, events of the record there)])]."""
-    return [_segment(compression, pairs) for compression in (0, 6) for pairs in (False, True)]
+    return [_segment(compression, details) for compression in (0, 6) for details in (False, True)]
 
 
-def _segment(compression, pairs):
+def _segment(compression, details):
     with tempfile.TemporaryDirectory() as folder:
         with Store(folder, "no", compression) as store:
             for datas in [b"one"], [b"\r\n" * 9, b"", b"x" * 300], [b"*5\r\n+event\r\n"] * 4:
-                details = [(b"id", b"metadata") for _ in datas] if pairs else None
-                store.commit(store.write([(b"orders", b"created", datas)], details))
+                if details:
+                    new = [NewEvent("created", data, b"id", b"metadata", (b"tag",)) for data in datas]
+                    store.append_many("orders", new)
+                else:
+                    store.commit(store.write([(b"orders", b"created", datas)]))
             store.commit(store.write([(b"ab"[i % 2:][:1], b"name", [b"%d" % i]) for i in range(9)]))
         [path] = Path(folder).glob("*.segment")
         data = path.read_bytes()

@@ -1,0 +1,129 @@
+"""One append: events of one stream or several, all of them stored or none of them.
+
+    [Change(stream, NewEvent, expected), …] ──> Append ──> Store.write ──> places, or error
+
+What each stream is expected to look like is looked at in order, as if the events
+were appended one after the other: of two changes of a stream, the second finds
+the event of the first.
+"""
+
+from typing import NamedTuple
+
+from .errors import WrongVersion
+from .expect import ANY, check_expected, is_met
+from .names import check_name, check_stream
+from .record import MAX_ID, MAX_TAGS, join_tags
+
+MAX_EVENT = 512 << 20
+# Ids, metadata and tags of one append, which may all be in one record; see record.MAX_BODY.
+MAX_DETAILS = 256 << 20
+
+
+class NewEvent(NamedTuple):
+    """An event to append.  `id`, `metadata` and `tags` are kept with it and may be empty.
+
+    tags   bytes or str each, none of them empty or with a zero byte
+    """
+
+    name: str
+    data: bytes
+    id: bytes = b""
+    metadata: bytes = b""
+    tags: tuple = ()
+
+
+class Change(NamedTuple):
+    """One event of an append, and what its stream is expected to look like; see expect.py."""
+
+    stream: str
+    event: NewEvent
+    expected: object = ANY
+
+
+class Appended(NamedTuple):
+    """Where an event is."""
+
+    number: int
+    position: int
+
+
+class Append:
+    """Events on their way to the store, which were checked, and what became of them.
+
+    events   [(stream, expected, name, data, id, metadata, tags), …], at least one; names, id
+             and metadata in bytes, tags as record.join_tags makes them
+    places   [(number, position), …] of each, once the store has given them
+    error    why none of them was stored, or None
+    """
+
+    __slots__ = ("events", "places", "error")
+
+    def __init__(self, events):
+        self.events = events
+        self.places = None
+        self.error = None
+
+    def refusal(self, streams):
+        """What stands in its way if the streams are these, {name: Stream}: a WrongVersion, or None."""
+        if len(self.events) == 1 and self.events[0][1] == ANY:      # the usual
+            return None
+        nexts = {}
+        for stream, expected, *_ in self.events:
+            following = nexts.get(stream)
+            if following is None:
+                known = streams.get(stream)
+                following = known.next if known is not None else 0
+            if not is_met(expected, following):
+                return WrongVersion(stream.decode(), expected, following - 1 if following else None)
+            nexts[stream] = following + 1
+        return None
+
+
+def append_of(changes):
+    """The Append of Changes, which their caller may have made in any way.
+
+    Raises    ValueError    says of which of them, if there are several
+    """
+    changes = [Change(*change) for change in changes]
+    if not changes:
+        raise ValueError("an append takes at least one event")
+    events = []
+    size = 0
+    for i, change in enumerate(changes):
+        try:
+            events.append(_checked(*change))
+        except ValueError as error:
+            raise ValueError(f"event {i} of the append: {error}" if len(changes) > 1 else str(error)) from None
+        size += sum(map(len, events[-1][4:]))
+    if size > MAX_DETAILS:
+        raise ValueError(f"ids, metadata and tags of {size} bytes, expected no more than {MAX_DETAILS}")
+    return Append(events)
+
+
+def _checked(stream, event, expected):
+    event = NewEvent(*event)
+    stream, name = encoded(stream), encoded(event.name)
+    check_stream(stream)
+    check_expected(expected)
+    check_name(name)
+    if len(event.data) > MAX_EVENT:
+        raise ValueError(f"data of {len(event.data)} bytes, expected no more than {MAX_EVENT}")
+    if len(event.id) > MAX_ID:
+        raise ValueError(f"an id of {len(event.id)} bytes, expected no more than {MAX_ID}")
+    return stream, expected, name, bytes(event.data), bytes(event.id), bytes(event.metadata), _tags_of(event)
+
+
+def _tags_of(event):
+    tags = [encoded(tag) for tag in event.tags]
+    for tag in tags:
+        if not tag or b"\0" in tag:
+            raise ValueError(f"a tag is at least one byte and none that is zero, found {tag[:60]!r}")
+    joined = join_tags(tags)
+    if len(joined) > MAX_TAGS:
+        raise ValueError(f"tags of {len(joined)} bytes, expected no more than {MAX_TAGS}")
+    return joined
+
+
+def encoded(name):
+    """A name as bytes; it may be text."""
+    return name.encode() if isinstance(name, str) else bytes(name)
