@@ -145,6 +145,10 @@ class _Known:
     def durable(self):
         return self.through.durable if self.through else 0
 
+    @property
+    def controls(self):
+        return self.through.controls if self.through else 0
+
     def forget(self, why):
         """It isn't to be relied on."""
         self.why = why
@@ -248,7 +252,8 @@ class _Survey:
     def _find_tear(self, walk):
         """The walk to where the log ends: as it is, or at its tear."""
         synced = max(walk.synced, self._known.durable)
-        tear = next((hole for hole in walk.holes if hole.unfinished[1] >= synced), None)
+        controls = max(walk.controls_synced, self._known.controls)
+        tear = next((hole for hole in walk.holes if hole.unfinished[1] >= synced and hole.controls >= controls), None)
         if tear is not None:
             byte, position = tear.unfinished
             if tear.end is not None or not tear.slot.segment.has_only_zeros(byte):
@@ -257,7 +262,7 @@ class _Survey:
                            f"told that it was stored.  The next start cuts the log there, at position {position}, "
                            f"and keeps what it cuts in {CUT_NAME}/")
             walk = self._walk((tear.slot, byte))
-        walk.finish(synced)
+        walk.finish(synced, controls)
         return walk
 
     # -- the index -----------------------------------------------------------
@@ -323,6 +328,7 @@ class _Places:
         self._through = known.through
         self._why = None
         self._rows = 0
+        self._entries = {}      # (topic, key) -> (segment, byte) of its newest entry
         self._begin(0)
 
     def _begin(self, sequence):
@@ -344,6 +350,11 @@ class _Places:
         for stream, number, count in events_of(one):
             self._starts.setdefault(stream, []).append(number << 32 | byte)
             self._stops[stream] = number + count
+        if one.kind == record.CONTROL:
+            for topic, key, value in one.entries():
+                self._entries.pop((topic, key), None)
+                if value is not None:
+                    self._entries[topic, key] = self._sequence, byte
 
     def finish(self):
         """Why the index is wrong, or None."""
@@ -351,6 +362,7 @@ class _Places:
         try:
             if not self._why and self._index.stretch_count() != self._rows:
                 self._why = "it has places of events that aren't in the log"
+            self._why = self._why or self._compare_entries()
         except IndexDamaged as damage:
             self._why = str(damage)
         return self._why
@@ -366,6 +378,16 @@ class _Places:
                                               f"{self._sequence}")
         except IndexDamaged as damage:
             self._why = self._why or str(damage)
+
+    def _compare_entries(self):
+        found = {}
+        if self._index.says("version") > 1:
+            for topic in self._index.topics():
+                for key, place in self._index.entries(topic, self._through.controls).items():
+                    found[topic, key] = place[:2]
+        if found != self._entries:
+            return "its entries aren't those that the controls of the log make"
+        return None
 
     def _compare_stream(self, stream, starts):
         due, stop = starts[0] >> 32, self._stops[stream]
@@ -403,10 +425,16 @@ def _place(hole):
 
 
 def _loss(hole):
+    controls = hole.controls_end - hole.controls
+    said = f"; up to {_counted(controls, 'control')} (settings, checkpoints, snapshots) may be lost" if controls else ""
     if not hole.count:
-        return "no event is lost"
-    verb = "is" if hole.count == 1 else "are"
-    return f"{_counted(hole.count, 'event')} {verb} lost, {_span('position', hole.position, hole.count)}"
+        return "no event is lost" + said
+    return (f"{_counted(hole.count, 'event')} {_is_are(hole.count)} lost, "
+            f"{_span('position', hole.position, hole.count)}{said}")
+
+
+def _is_are(count):
+    return "is" if count == 1 else "are"
 
 
 def _is_unknown(stream):

@@ -35,6 +35,7 @@ EVERYSEC = "everysec"   # the disk is told to catch up each second
 NO = "no"               # the disk catches up when the system likes
 
 SEGMENT_SIZE = 256 << 20
+MAX_VALUE = 512 << 20   # bytes of all values of one put
 
 # What the lock file has, in bytes, and which start of the machine an owner names that found a loss.
 _LOCK_SIZE = 80
@@ -342,6 +343,58 @@ class Store:
         if self.all.condition is not None:
             self.all.notify()
 
+    # -- entries -------------------------------------------------------------
+
+    def put(self, topic, key, value):
+        """Keep `value` under a topic (str) and key (bytes), in place of the one before; None takes it out.
+
+        It is as safe as an append when this returns, and takes no number and no position.
+        Raises    ValueError    too long
+                  StoreFull, StoreFailed, StoreClosed
+        """
+        self.put_many([(topic, key, value)])
+
+    def put_many(self, entries):
+        """`put` each (topic, key, value), in order; all are kept by a crash, or none."""
+        entries = [_entry(*one) for one in entries]
+        size = sum(len(one.value or b"") for one in entries)
+        if size > MAX_VALUE:
+            raise ValueError(f"values of {size} bytes, expected no more than {MAX_VALUE}")
+        if not entries:
+            return
+        log = self._log
+        if self.sync_policy == EVERYSEC:
+            log.wait_for_slow_sync()
+        with log.lock:
+            if self._closed:
+                raise StoreClosed()
+            try:
+                log.write((), entries)
+            except BaseException:
+                if log.failed:
+                    self._retreat()
+                raise
+            position, controls = log.next_position, log.controls
+        if self.sync_policy == ALWAYS:
+            self._sync(position, controls)
+
+    def get(self, topic, key):
+        """The value that was put last under a topic and key, or None.
+
+        Raises    CorruptSegment, IndexUnusable, CannotRead, StoreClosed
+        """
+        return self._log.entry(topic, key, self._controls_shown)
+
+    def entries(self, topic):
+        """[(key, value)] of all that was put under a topic, sorted by key."""
+        return self._log.entries(topic, self._controls_shown)
+
+    @property
+    def _controls_shown(self):
+        """How many controls readers see."""
+        log = self._log
+        return log.controls_synced if self.sync_policy == ALWAYS or log.failed else log.controls
+
     # -- syncing -------------------------------------------------------------
 
     def sync(self):
@@ -353,10 +406,10 @@ class Store:
             raise StoreClosed()
         self._sync(None)
 
-    def _sync(self, position):
+    def _sync(self, position, controls=0):
         log = self._log
         try:
-            log.sync(position)
+            log.sync(position, controls)
         except StoreFailed:
             with log.lock:
                 self._retreat()
@@ -572,3 +625,11 @@ def owner_of(path):
             return int(file.read(200).split()[0])
     except (OSError, ValueError, IndexError):
         return None
+
+
+def _entry(topic, key, value):
+    """The Entry, checked."""
+    size = len(topic.encode())
+    if not 0 < size <= record.MAX_KEY or len(key) > record.MAX_KEY:
+        raise ValueError(f"a topic of {size} bytes and a key of {len(key)}, expected 1 and 0 to {record.MAX_KEY}")
+    return record.Entry(topic, bytes(key), None if value is None else bytes(value))

@@ -1,4 +1,5 @@
-"""Where events are: (stream, number) and position to a byte of a segment.
+"""Where events are: (stream, number) and position to a byte of a segment.  And the newest
+entry of each topic and key that controls put into the log.
 
     appended ──> Fresh, in memory, one a segment ──flush──> sqlite3, a row a stream and stretch
                    |                                          |
@@ -31,12 +32,17 @@ from typing import NamedTuple
 
 log = logging.getLogger("meilies.index")
 
-_VERSION = 1
+# Version 1 had no controls; an index of it is of a log that has none, and becomes one of version 2.
+_VERSION = 2
+_VERSIONS = (1, 2)
 _BYTE = (1 << 32) - 1
 _MAX_SQLITE = (1 << 63) - 1
 
 # A mark (position, byte, clock) is kept each time this many bytes went by.
 SPACING = 64 * 1024
+
+# A longer value is left in the log, and known by its place.
+_LONG_VALUE = 512
 
 # What reading a damaged file may lead to: any value, of any type, may stand in a column.
 _NONSENSE = (sqlite3.Error, LookupError, TypeError, ValueError, ArithmeticError)
@@ -44,7 +50,13 @@ _NONSENSE = (sqlite3.Error, LookupError, TypeError, ValueError, ArithmeticError)
 # The lock is let go, and other threads' look-ups let in, after so many rows.
 _ROWS_AT_ONCE = 1000
 
-_SCHEMA = """
+# Version 1 lacks it.
+_CONTROLS = """
+create table if not exists controls (topic text, key blob, segment integer, byte integer, value blob, crc integer,
+                                     primary key (topic, key)) without rowid;
+"""
+
+_SCHEMA = _CONTROLS + """
 create table about (key text primary key, value) without rowid;
 create table heads (name blob primary key, next integer, crc integer) without rowid;
 create table places (stream blob, first integer, last integer, segment integer, packed blob, crc integer,
@@ -64,6 +76,7 @@ class Through(NamedTuple):
     print      checksum of what stands before that byte, by which a stranger's index is known
     durable    the position up to which events were known to be on disk
     generations   of the segments up to there, added up: one goes up when a segment is rewritten
+    controls   how many there are before it
     """
 
     sequence: int
@@ -72,6 +85,19 @@ class Through(NamedTuple):
     print: int
     durable: int
     generations: int = 0
+    controls: int = 0
+
+
+class Place(NamedTuple):
+    """Where a control put an entry; `value` is None if it is to be read there.
+
+    taken_out   there is no entry any more
+    """
+
+    sequence: int
+    byte: int
+    value: object
+    taken_out: bool = False
 
 
 class Fresh:
@@ -89,6 +115,7 @@ class Fresh:
         self.marks = array("Q")     # position, byte, clock; and again
         self.through = None
         self.records = 0        # that were added
+        self.entries = {}       # topic -> {key: [(number of the control, Place)]}, oldest first
         self._stream = None     # of the last record added
         self._end = 0           # and where it ended
         self._placed = 0        # and the byte of the last place
@@ -148,6 +175,32 @@ class Fresh:
         except OverflowError:       # number 2**32: from here on a plain list
             self.places[stream] = [known, place] if isinstance(known, int) else known.tolist() + [place]
 
+    def add_control(self, number, entries, byte, synced):
+        """Note the entries of a control at `byte`.
+
+        synced   so many controls are on disk: what came before the newest of them is of no use
+        """
+        for topic, key, value in entries:
+            keys = self.entries.setdefault(topic, {})
+            known = keys.setdefault(key, [])
+            while len(known) > 1 and known[1][0] < synced:
+                del known[0]
+            long = value is not None and len(value) > _LONG_VALUE
+            known.append((number, Place(self.sequence, byte, None if long else value, value is None)))
+        self.records += 1
+
+    def entry(self, topic, key, stop):
+        """The Place of the newest entry of the controls before `stop`, or None."""
+        for number, place in reversed(self.entries.get(topic, {}).get(key, ())):
+            if number < stop:
+                return place
+        return None
+
+    def is_old(self, control, byte):
+        """Whether later controls of this segment have entries for all that the one at `byte` says."""
+        return all(topic in self.entries and key in self.entries[topic] and self.entries[topic][key][-1][1].byte > byte
+                   for topic, key, _ in control.entries())
+
     def find(self, stream, number, limit):
         """Up to `limit` places from the last one at or below `number`, or None."""
         known = self.places.get(stream)
@@ -187,10 +240,12 @@ class Index:
                 about = dict(self._connection.execute("select key, value from about"))
                 if not about:
                     return None
-                if self.uuid not in (None, about["uuid"]) or about["version"] != _VERSION:
+                if self.uuid not in (None, about["uuid"]) or about["version"] not in _VERSIONS:
                     raise IndexDamaged("it belongs to another store or version")
+                if about["version"] == 1:
+                    about["controls"] = 0
                 through = Through(*(about[field] for field in Through._fields))
-                if about["crc"] != _checksum(repr(through).encode(), *through[:3]):
+                if about["crc"] != _sum_of(through, about["version"]):
                     raise IndexDamaged("what it says of itself doesn't match its checksum")
                 heads = self._load_heads(through.position)
             except _NONSENSE as error:
@@ -218,6 +273,7 @@ class Index:
         self._connection.execute("pragma synchronous=normal")
         if not self._connection.execute("select 1 from sqlite_master").fetchone():
             self._connection.executescript("begin; %s commit;" % _SCHEMA)
+        self._connection.execute(_CONTROLS)
 
     def discard(self):
         """Delete what is on disk; what is in memory stays, and is flushed in time."""
@@ -253,15 +309,21 @@ class Index:
         with self._fresh_lock:
             self._fresh[-1].add(records, byte)
 
+    def add_control(self, number, entries, byte, synced):
+        """Note the entries of a control: see Fresh."""
+        with self._fresh_lock:
+            self._fresh[-1].add_control(number, entries, byte, synced)
+
     def seal(self, through):
         """What was added so far is complete up to `through`; a flush may take it."""
         with self._fresh_lock:
             self._fresh[-1].through = through
             self._fresh.append(Fresh(through))
 
-    def flush(self, durable, generations=lambda sequence: 0, prepare=lambda fresh: None):
+    def flush(self, durable, generations=lambda sequence: 0, prepare=lambda fresh: None, controls=0):
         """Move what is sealed, and on disk up to position `durable`, from memory to sqlite3.
 
+        controls      so many are on disk
         generations   gives what Through wants to know, for a segment's sequence
         prepare       called with each Fresh before it is moved; may replace it
 
@@ -273,7 +335,7 @@ class Index:
             fresh = self.oldest()
             if fresh.through is None:
                 return False
-            if fresh.through.position > durable:
+            if fresh.through.position > durable or fresh.through.controls > controls:
                 return True
             prepare(fresh)
             self.put(self.oldest(), durable, generations(fresh.through.sequence))
@@ -307,8 +369,9 @@ class Index:
                 packed = _pack(fresh.marks)
                 self._execute("insert or replace into marks values (?, ?, ?, ?)",
                               (fresh.sequence, fresh.marks[0], packed, _checksum(packed, fresh.sequence)))
-            about = dict(through._asdict(), uuid=self.uuid, version=_VERSION,
-                         crc=_checksum(repr(through).encode(), *through[:3]))
+            for topic, keys in sorted(fresh.entries.items()):
+                self._put_entries(topic, ((key, known[-1][1]) for key, known in sorted(keys.items())))
+            about = dict(through._asdict(), uuid=self.uuid, version=_VERSION, crc=_sum_of(through, _VERSION))
             self._execute_many("insert or replace into about values (?, ?)", iter(about.items()))
             self._execute("commit")
         except BaseException:
@@ -316,6 +379,16 @@ class Index:
                 if self._connection is not None and self._connection.in_transaction:
                     self._connection.rollback()
             raise
+
+    def _put_entries(self, topic, places):
+        while True:
+            some = list(islice(places, _ROWS_AT_ONCE))
+            if not some:
+                return
+            self._execute_many("delete from controls where topic = ? and key = ?",
+                               ((topic, key) for key, place in some if place.taken_out))
+            self._execute_many("insert or replace into controls values (?, ?, ?, ?, ?, ?)",
+                               (_entry_row(topic, key, place) for key, place in some if not place.taken_out))
 
     def _execute(self, statement, values=()):
         with self._lock:
@@ -395,6 +468,40 @@ class Index:
         return self._row(read, "select packed, crc from marks where segment = ? and first <= ? "
                          "order by first desc limit 1", (sequence, min(position, _MAX_SQLITE)))
 
+    def entry(self, topic, key, stop):
+        """The Place of the newest entry that the controls before number `stop` put, or None.
+
+        Raises    IndexDamaged
+        """
+        with self._fresh_lock:
+            for fresh in reversed(self._fresh):
+                place = fresh.entry(topic, key, stop)
+                if place is not None:
+                    return None if place.taken_out else place
+
+        return self._row(lambda *row: _place_in(topic, key, *row),
+                         "select segment, byte, value, crc from controls where topic = ? and key = ?", (topic, key))
+
+    def entries(self, topic, stop):
+        """{key: Place} of all of a topic; see `entry`."""
+        found = {}
+        with self._fresh_lock:
+            for fresh in self._fresh:
+                for key in fresh.entries.get(topic, ()):
+                    place = fresh.entry(topic, key, stop)
+                    if place is not None:
+                        found[key] = place
+        try:
+            for key, *row in self._rows("select key, segment, byte, value, crc from controls where topic = ?",
+                                        (topic,)):
+                place = _place_in(topic, key, *row)
+                known = found.setdefault(key, place)
+                if known[:2] < place[:2]:       # it was moved there since we looked
+                    found[key] = place
+        except _NONSENSE as error:
+            raise IndexDamaged(f"{type(error).__name__}: {error}") from None
+        return {key: place for key, place in found.items() if not place.taken_out}
+
     # -- checking ------------------------------------------------------------
 
     def stretches(self, stream, first, stop):
@@ -430,6 +537,10 @@ class Index:
                 raise IndexDamaged(f"{type(error).__name__}: {error}") from None
             found += zip(marks[::3], marks[1::3])
         return found
+
+    def topics(self):
+        """The topics that have an entry.  Raises IndexDamaged."""
+        return [topic for topic, in self._rows("select distinct topic from controls", ())]
 
     def says(self, key):
         """What it says of itself under `key`, or None.  Raises IndexDamaged."""
@@ -467,6 +578,22 @@ def _place_row(name, fresh):
     return name, first, last, fresh.sequence, packed, crc
 
 
+def _entry_row(topic, key, place):
+    crc = _entry_sum(topic, key, place.value, place.sequence, place.byte)
+    return topic, key, place.sequence, place.byte, place.value, crc
+
+
+def _place_in(topic, key, sequence, byte, value, crc):
+    """The Place in a row of controls."""
+    if crc != _entry_sum(topic, key, value, sequence, byte):
+        raise IndexDamaged("a row of controls doesn't match its checksum")
+    return Place(sequence, byte, value)
+
+
+def _entry_sum(topic, key, value, sequence, byte):
+    return _checksum(b"".join((topic.encode(), key, value or b"")), len(key), value is None, sequence, byte)
+
+
 def _mark_in(marks, position):
     at = bisect_right(marks[::3], position) - 1
     return None if at < 0 else (marks[3 * at], marks[3 * at + 1])
@@ -491,6 +618,14 @@ def _unpack(packed):
     if sys.byteorder == "big":
         values.byteswap()
     return values
+
+
+def _sum_of(through, version):
+    """The checksum of what an index says of itself."""
+    text = repr(through)
+    if version == 1:
+        text = text.replace(", controls=0)", ")")
+    return _checksum(text.encode(), *through[:3])
 
 
 def _checksum(data, *numbers):

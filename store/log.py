@@ -64,15 +64,17 @@ class Log:
     fill_ahead     write zeros ahead of the records, so that syncs of small appends are quicker
 
     next_position  which the next event gets
+    controls       how many there are
     synced         every event before this position is on disk
+    controls_synced   so many controls are
     failed         the StoreFailed after which nothing is appended, or None
     """
 
     def __init__(self, folder, files, clock, segment_size, level, fill_ahead):
         self.folder = folder
         self.lock = threading.Lock()
-        self.next_position = 0
-        self.synced = 0
+        self.next_position = self.controls = 0
+        self.synced = self.controls_synced = 0
         self.failed = None
         self.unsynced = {}          # {stream: the number of its first event that isn't on disk}
         self.sealed = threading.Event()     # set when there is something to flush
@@ -89,6 +91,7 @@ class Log:
         self._adding_to = 0         # the segment whose records the index is given
         self._dirty = []            # segments written to since their last sync
         self._marked = 0            # the highest `synced` that a header says
+        self._controls_marked = 0   # and the highest `controls_synced`
         self._syncing = threading.Condition(threading.Lock())
         self._sync_began = None     # time.monotonic() of the sync that is running
         self._reading = threading.Condition(threading.Lock())
@@ -245,20 +248,24 @@ class Log:
 
     def _recover(self, through, heads, lost):
         if through is None:
-            through = self._through(self._segments[0], HEADER_SIZE, 0)
+            through = self._through(self._segments[0], HEADER_SIZE, 0, 0)
         if self._is_too_short(through):
             raise LogTooShort(self.folder, self._segments[-1].header.first, through.durable)
         self.index.begin(through)
         self._adding_to = through.sequence
         self._read_from_disk(through)
-        scan = Scan(through.position, through.durable, heads, self._visit)
+        self.controls = through.controls
+        scan = Scan(through.position, through.durable, heads, self._visit, through.controls)
         end = scan.run(self._segments, through.sequence, through.byte)
         if end.position < end.synced:
             raise LogTooShort(self.folder, end.position, end.synced)
         self._drop_unfinished()
         self.next_position = self.synced = end.position
+        self.controls = self.controls_synced = end.controls
         # The byte behind a clean close is behind its mark.
-        self._marked = max(scan.marked, through.position if through.byte > HEADER_SIZE else 0)
+        closed = through.byte > HEADER_SIZE
+        self._marked = max(scan.marked, through.position if closed else 0)
+        self._controls_marked = max(scan.controls_marked, through.controls if closed else 0)
         if end.torn:
             self._cut(end)
         else:
@@ -271,7 +278,7 @@ class Log:
                 self._begin_epoch(self._segments[-1], self.epoch + 1, end)
             elif self._adding_to != len(self._segments) - 1:
                 self._seal_index(self._segments[-1], end.position)
-        self._flush_index(self.synced)
+        self._flush_index(self.synced, self.controls_synced)
 
     def _drop_unfinished(self):
         if self._unfinished:
@@ -284,9 +291,10 @@ class Log:
             for before in self._segments[self._adding_to:segment.sequence]:
                 before.sync()
             self._seal_index(segment, found.position)
-            self._flush_index(found.position)       # bounds the memory of a long recovery
+            self._flush_index(found.position, self.controls)    # bounds the memory of a long recovery
         for one in _indexed(found):
-            self.index.add([one], byte)
+            _add(self.index, one, byte)
+        self.controls = max(self.controls, found.controls)
 
     def _read_from_disk(self, through):
         """Sync what is about to be read, and read it from the disk.
@@ -384,10 +392,10 @@ class Log:
 
     # -- writing -------------------------------------------------------------
 
-    def write(self, drafts):
-        """Append the events of `drafts`, in one write; return (bytes of each record, their salt).
+    def write(self, drafts, entries=()):
+        """Append the events of `drafts`, and a control of `entries` if there are any, in one write.
 
-        The caller holds `lock`.
+        Returns (bytes of each record, their salt).  The caller holds `lock`.
         Raises    StoreFull     nothing was stored, trying again may work
                   StoreFailed   nothing was stored, nothing will be
         """
@@ -398,10 +406,16 @@ class Log:
         clock, synced, level = self._clock(), self.synced, self._level
         tail = self._segments[-1]
         parts, size = _encode(drafts, tail.salt, clock, synced, level)
+        if entries:
+            parts.append(self._encode_control(drafts, entries, tail.salt, clock))
+            size += len(parts[-1])
         if tail.end + size > self._segment_size and tail.end > HEADER_SIZE:
             self._roll()
             tail = self._segments[-1]
             parts, size = _encode(drafts, tail.salt, clock, synced, level)
+            if entries:
+                parts.append(self._encode_control(drafts, entries, tail.salt, clock))
+                size += len(parts[-1])
         start = tail.end
         if start + size > MAX_SIZE:
             raise ValueError(f"an append of {size} bytes, expected no more than {MAX_SIZE - HEADER_SIZE}")
@@ -410,13 +424,26 @@ class Log:
             if self._fill_ahead:
                 tail.fill_ahead(size, self._segment_size)
             self._marked = synced
-            self._note(drafts, start)
+            if drafts:
+                self._note(drafts, start)
+            if entries:
+                self._note_control(entries, tail.end - len(parts[-1]))
         except StoreError:
             raise
         except BaseException as error:      # no memory: what is in the log may not be in the counts
             self.fail(tail.path, "counting what was written", error)
             raise
         return parts, tail.salt
+
+    def _encode_control(self, drafts, entries, salt, clock):
+        position = drafts[-1].position + len(drafts[-1].frames) if drafts else self.next_position
+        return record.encode_control(salt, self.controls, self.controls - self.controls_synced, position, clock,
+                                     self.synced, entries, self._level)
+
+    def _note_control(self, entries, byte):
+        self.index.add_control(self.controls, entries, byte, self.controls_synced)
+        self._controls_marked = self.controls_synced
+        self.controls += 1
 
     def _write(self, tail, buffers, size):
         try:
@@ -465,18 +492,18 @@ class Log:
 
     # -- syncing -------------------------------------------------------------
 
-    def sync(self, position=None):
-        """Return when every event before `position`, or every one written by now, is on disk.
+    def sync(self, position=None, controls=0):
+        """Return when every event before `position` and so many controls, or all written by now, are on disk.
 
         One sync serves all who wait when it begins.
         Raises    StoreFailed
         """
         if position is None:
-            position = self.next_position
+            position, controls = self.next_position, self.controls
         with self._syncing:
-            while self.synced < position and self._sync_began is not None:
+            while self._is_unsynced(position, controls) and self._sync_began is not None:
                 self._syncing.wait()
-            if self.synced >= position:
+            if not self._is_unsynced(position, controls):
                 return
             if self.failed:
                 raise self.failed
@@ -488,9 +515,12 @@ class Log:
                 self._sync_began = None
                 self._syncing.notify_all()
 
+    def _is_unsynced(self, position, controls):
+        return self.synced < position or self.controls_synced < controls
+
     def _sync_once(self):
         with self.lock:
-            end = self.next_position
+            end, controls = self.next_position, self.controls
             dirty, self._dirty = self._dirty, []
             unsynced, self.unsynced = self.unsynced, {}
         try:
@@ -502,7 +532,7 @@ class Log:
             if self.failed:     # meanwhile, perhaps: success beside a failure proves nothing
                 self.unsynced = {**self.unsynced, **unsynced}
                 raise self.failed
-            self.synced = end
+            self.synced, self.controls_synced = end, controls
         if self._flush_waits:
             self.sealed.set()
 
@@ -520,8 +550,8 @@ class Log:
 
     # -- the index -----------------------------------------------------------
 
-    def _through(self, segment, byte, position):
-        return Through(segment.sequence, byte, position, print_of(segment, byte), 0)
+    def _through(self, segment, byte, position, controls):
+        return Through(segment.sequence, byte, position, print_of(segment, byte), 0, controls=controls)
 
     def _generations(self, sequence):
         """How often the segments up to `sequence` were rewritten."""
@@ -529,7 +559,7 @@ class Log:
 
     def _seal_index(self, segment, position):
         """`segment` begins, at `position`: all before it may go to sqlite3."""
-        self.index.seal(self._through(segment, HEADER_SIZE, position))
+        self.index.seal(self._through(segment, HEADER_SIZE, position, self.controls))
         self._adding_to = segment.sequence
         self.sealed.set()
 
@@ -539,10 +569,10 @@ class Log:
         For a thread that has the time.
         """
         while True:
-            durable = self.synced
-            self._flush_index(durable, self._merge_small)
+            durable, controls = self.synced, self.controls_synced
+            self._flush_index(durable, controls, self._merge_small)
             # A sync that ended meanwhile saw nobody who waited for it.
-            if not self._flush_waits or self.synced == durable:
+            if not self._flush_waits or (self.synced, self.controls_synced) == (durable, controls):
                 return
 
     def _merge_small(self, fresh):
@@ -562,12 +592,12 @@ class Log:
     def _merge(self, segment, fresh):
         path = segment.path + MERGING
         header = segment.header
-        merged = Fresh(self._through(segment, HEADER_SIZE, header.first))
+        merged = Fresh(self._through(segment, HEADER_SIZE, header.first, 0))
         merged.through = fresh.through
         fd = self._files.create(path)
         try:
             end = merge.merge(segment, self._files, fd, fresh.through.position,
-                              lambda one, byte: merged.add([one], byte), self._pause)
+                              lambda one, byte: _add(merged, one, byte), self._pause, fresh.is_old)
             if end is None:
                 self._abandon(fd, path)
                 return
@@ -608,10 +638,10 @@ class Log:
             self._reading.notify_all()
         old.close()
 
-    def _flush_index(self, durable, prepare=lambda fresh: None):
+    def _flush_index(self, durable, controls, prepare=lambda fresh: None):
         try:
             with self._index_writing:
-                self._flush_waits = self.index.flush(durable, self._generations, prepare)
+                self._flush_waits = self.index.flush(durable, self._generations, prepare, controls)
         except sqlite3.Error as error:
             logger.warning("%s: writing it failed (%s); it stays in memory", self.index.path, error)
 
@@ -630,10 +660,10 @@ class Log:
     def _make_index_anew(self):
         self.index.discard()
         stop = self.index.flushed_through
-        pending = [Fresh(self._through(self._segments[0], HEADER_SIZE, 0))]
+        pending = [Fresh(self._through(self._segments[0], HEADER_SIZE, 0, 0))]
 
         def put(segment, byte, position):
-            pending[0].through = self._through(segment, byte, position)
+            pending[0].through = self._through(segment, byte, position, scan.controls)
             self.index.put(pending[0], self.synced, self._generations(segment.sequence))
             pending[0] = Fresh(pending[0].through)
 
@@ -641,9 +671,10 @@ class Log:
             if segment.sequence != pending[0].sequence:
                 put(segment, HEADER_SIZE, found.position)
             for one in _indexed(found):
-                pending[0].add([one], byte)
+                _add(pending[0], one, byte)
 
-        Scan(0, self.synced, {}, visit).run(self._segments[:stop.sequence + 1], 0, HEADER_SIZE, stop.byte)
+        scan = Scan(0, self.synced, {}, visit)
+        scan.run(self._segments[:stop.sequence + 1], 0, HEADER_SIZE, stop.byte)
         put(self._segments[stop.sequence], stop.byte, stop.position)
 
     def _with_index(self, read, *arguments):
@@ -704,6 +735,38 @@ class Log:
         segment = Segment(self._files, known.path, self._files.open(known.path), known.header)
         segment.end = known.end
         return segment
+
+    def entry(self, topic, key, stop):
+        """The value of the newest entry that the controls before number `stop` put, or None.
+
+        Raises    CorruptSegment, IndexUnusable, StoreClosed, CannotRead
+        """
+        return self._while_open(self._with_index, self._entry, topic, key, stop)
+
+    def entries(self, topic, stop):
+        """[(key, value)] of all entries of a topic, sorted; see `entry`."""
+        return self._while_open(self._with_index, self._entries, topic, stop)
+
+    def _entry(self, topic, key, stop):
+        place = self.index.entry(topic, key, stop)
+        return None if place is None else self._value_at(place, topic, key)
+
+    def _entries(self, topic, stop):
+        places = self.index.entries(topic, stop)
+        return [(key, self._value_at(places[key], topic, key)) for key in sorted(places)]
+
+    def _value_at(self, place, topic, key):
+        if place.value is not None:
+            return place.value
+        segment = self._segments[place.sequence]
+        try:
+            found = Reader(segment).record(place.byte, SHORT_READ)
+        except BadRecord as bad:
+            raise segment.corrupt(place.byte, bad) from None
+        for entry in reversed(found.entries() if found.kind == record.CONTROL else ()):
+            if (entry.topic, entry.key) == (topic, key) and entry.value is not None:
+                return entry.value
+        raise IndexDamaged(f"no entry for {key!r} of {topic!r} at byte {place.byte} of {segment.path}")
 
     def _while_open(self, read, *arguments):
         """Call `read`, while `close` waits for it."""
@@ -799,12 +862,12 @@ class Log:
     def _finish(self):
         self.sync()
         tail = self._segments[-1]
-        if self._marked < self.next_position and not self._write_mark(tail):
+        unmarked = self._marked < self.next_position or self._controls_marked < self.controls
+        if unmarked and not self._write_mark(tail):
             return
         tail.trim()
-        self.index.seal(self._through(tail, tail.end, self.next_position))
-        self._flush_index(self.synced)
-
+        self.index.seal(self._through(tail, tail.end, self.next_position, self.controls))
+        self._flush_index(self.synced, self.controls_synced)
 
     def _write_mark(self, tail):
         """Write that all is on disk: without it, damage to the last records would look like a tear.
@@ -812,7 +875,7 @@ class Log:
         Returns whether the file is whole; without room, it is so without a mark.
         """
         try:
-            mark = record.encode_mark(tail.salt, self.next_position, self._clock())
+            mark = record.encode_mark(tail.salt, self.next_position, self._clock(), self.controls)
             self._write(tail, [mark], len(mark))
             tail.sync()
         except StoreFull as full:
@@ -853,9 +916,19 @@ def _encode(drafts, salt, clock, synced, level):
 
 def _indexed(found):
     """What the index is told of a record: nothing of a mark, and of a gap each stream that lost events."""
+    if found.kind == record.CONTROL:
+        return [found]
     if not found.count:
         return []
     return found.runs() if found.kind == record.GAP else [found]
+
+
+def _add(index, one, byte):
+    """Tell an index, or a Fresh, of one of those at `byte`, which are on disk."""
+    if isinstance(one, record.Record) and one.kind == record.CONTROL:
+        index.add_control(one.number, one.entries(), byte, one.number)
+    else:
+        index.add([one], byte)
 
 
 def _stretch(segment, stream, places, number, have_some):

@@ -6,7 +6,8 @@ An event that came alone has a record of its own, whose header and checksums mak
 reading it dear: 1.1 us where one of a long record costs a tenth.  Neighbours of
 one stream become a run, those of several a pack; the order of positions stays as
 it was.  What is long, compressed, or of an append of several records is copied
-as it is.
+as it is.  A control is left out when the segment itself has later entries for all
+that it says; how many there were is said by a mark at the end.
 """
 
 from itertools import chain
@@ -31,19 +32,20 @@ def is_worth_it(size, records):
     return records >= _MANY and size < _SMALL * records
 
 
-def merge(segment, files, fd, synced, note, pause):
+def merge(segment, files, fd, synced, note, pause, is_old=lambda control, byte: False):
     """Write the records of a sealed segment to the file `fd`; return the byte where they end.
 
     The file has no header yet.
     synced   says so of every record: all of the segment is on disk
     note     note(record, byte) is called with each record that is written
     pause    called between steps; True to stop: None is returned then
+    is_old   is_old(control, byte) says whether all entries of a control are superseded in the segment
     Raises   BadRecord, OSError
     """
     end = HEADER_SIZE
     parts, size = [], 0
     paused = 0
-    for read, ones, data in _joined(segment, synced):
+    for read, ones, data in _joined(segment, synced, is_old):
         if read - paused >= _STEP:
             paused = read
             if pause():
@@ -60,13 +62,21 @@ def merge(segment, files, fd, synced, note, pause):
     return end + size
 
 
-def _joined(segment, synced):
+def _joined(segment, synced, is_old):
     """Yield (byte up to which the segment was read, what to note of a record, its bytes)."""
     gathered = _Gathered(segment.salt, synced)
     among_more = False
+    seen = kept = clock = 0         # how many controls came before, as is said by what was read, and by what is written
     for byte, one in Reader(segment).records(HEADER_SIZE):
         keep = among_more or one.more_follows or one.flags & record.ZIPPED or _size_of(one) >= LONG
         among_more = one.more_follows
+        seen, clock = max(seen, one.controls), one.clock
+        if one.kind == record.CONTROL:
+            if not is_old(one, byte):
+                kept = one.controls
+                yield from gathered.take(byte)
+                yield byte, [one], segment.files.read(segment.fd, one.size, byte)
+            continue
         if not one.count:       # a mark: the whole segment is on disk
             continue
         if one.kind == record.GAP:
@@ -82,6 +92,8 @@ def _joined(segment, synced):
                 yield from gathered.take(byte)
             gathered.add(run)
     yield from gathered.take(segment.end)
+    if kept < seen:
+        yield segment.end, [], record.encode_mark(segment.salt, synced, clock, seen)
 
 
 def _without_padding(segment, gap):

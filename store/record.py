@@ -13,7 +13,8 @@ knows what is inside.
 
     magic       ff 45 56 01: the last byte is the version of this layout
     kind        1 a run: events of one stream; 2 a mark, which has no event and no body;
-                3 a pack: events of several streams; 4 a gap, where events are lost
+                3 a pack: events of several streams; 4 a gap, where events are lost;
+                5 a control, which has entries for the store's own use and no event
     flags       1 more follows: this record and the next are one append
                 2 the body is compressed (zlib)
                 4 the body has details
@@ -54,6 +55,16 @@ table has for each stream that lost events:
 
 A name that begins with a zero byte stands for events whose stream nobody knows.
 
+A control takes no number and no position: its `count` is 0.  Controls are counted
+by themselves: `number` is how many of them came before it, and `frames` how many
+of those weren't on disk when it was written.  Its body has for each entry
+
+    u16 bytes of topic, u16 bytes of key, u32 bytes of value, topic, key, value
+
+and ffffffff in place of a length where the entry is taken out.  The `number` of
+a mark says how many controls came before it, all of them on disk; that of a gap,
+how many came before what follows it.
+
 The salt is random, drawn for each segment, and never leaves the machine.
 So bytes of an old file, or a payload made to look like a record, don't pass.
 """
@@ -71,12 +82,13 @@ EVENTS = 1
 MARK = 2
 PACK = 3
 GAP = 4
+CONTROL = 5
 MORE = 1
 ZIPPED = 2
 DETAILS = 4
 CLOCKS = 8
 
-KINDS = {EVENTS, MARK, PACK, GAP}
+KINDS = {EVENTS, MARK, PACK, GAP, CONTROL}
 # Bytes that each event has in the columns of its record.
 _COLUMNS = {EVENTS: 4, MARK: 4, PACK: 16}
 _CLOCK = 8
@@ -96,6 +108,8 @@ def _plain(kind):
 _PLAIN_RUN = _plain(EVENTS)
 _PLAIN_PACK = _plain(PACK)
 _PLAIN = _PLAIN_RUN | _PLAIN_PACK
+# Those of records without events, which a replay passes by.
+_PASSED = {MAGIC + struct.pack("<BBH", kind, 0, flags) for kind in (MARK, CONTROL) for flags in (0, ZIPPED)}
 # From this size on it is worth remembering that a body was compared with its checksum.
 LONG_BODY = 4096
 # What `size` may claim: a compressed body can't inflate past it.
@@ -108,13 +122,18 @@ _U64 = struct.Struct("<Q")
 _LEAN = struct.Struct("<8xIII4xQQ16xII")
 _DETAIL = struct.Struct("<HHI")
 _LOST = struct.Struct("<HQI")
+_ENTRY = struct.Struct("<HHI")
 HEADER_SIZE = _HEADER.size + _U32.size
 
 MAX_ID = 0xFFFF
 MAX_TAGS = 0xFFFF
+MAX_KEY = 0xFFFF        # bytes in the topic or the key of an entry
 
 # Of an event that has none: its id, metadata and tags.
 NO_DETAILS = (b"", b"", b"")
+
+# The length of the value of an entry that is taken out.
+_TAKEN_OUT = 0xFFFFFFFF
 
 _CRLF = b"\r\n"
 
@@ -187,6 +206,19 @@ class Lost(NamedTuple):
     def stop(self):
         """The number after the last one."""
         return self.number + self.count
+
+
+class Entry(NamedTuple):
+    """What a control says: from now on this is the value.
+
+    topic   text
+    key     bytes
+    value   bytes, or None: there is none any more
+    """
+
+    topic: str
+    key: bytes
+    value: object
 
 
 class Record:
@@ -296,6 +328,32 @@ class Record:
             else:
                 self._clocks = [self.clock] * self.count
         return self._clocks
+
+    @property
+    def controls(self):
+        """How many controls came before the record that follows, 0 if this one doesn't say."""
+        if self.kind == CONTROL:
+            return self.number + 1
+        return self.number if self.kind in (MARK, GAP) else 0
+
+    @property
+    def controls_synced(self):
+        """How many controls were on disk when it was written, 0 if it doesn't say."""
+        return _controls_synced(self.kind, self.number, self.frames_size)
+
+    def entries(self):
+        """The entries of a control, in order."""
+        entries = []
+        pos = 0
+        while pos < len(self.body):
+            topic_size, key_size, size = _ENTRY.unpack_from(self.body, pos)
+            key_at = pos + _ENTRY.size + topic_size
+            value_at = key_at + key_size
+            topic = bytes(self.body[pos + _ENTRY.size:key_at]).decode()
+            pos = value_at + (0 if size == _TAKEN_OUT else size)
+            value = None if size == _TAKEN_OUT else bytes(self.body[value_at:pos])
+            entries.append(Entry(topic, bytes(self.body[key_at:value_at]), value))
+        return entries
 
     @property
     def more_follows(self):
@@ -536,16 +594,48 @@ def written(encoded, salt):
     return Record(kind, flags, len(encoded), count, number, position, clock, synced, body, frames_size)
 
 
-def encode_mark(salt, position, clock):
-    """A record without events, which says that all before `position` is on disk."""
-    header = _HEADER.pack(MAGIC, MARK, 0, 0, 0, 0, 0, 0, 0, position, clock, position, 0)
+def encode_mark(salt, position, clock, controls=0):
+    """A record without events, which says that all before `position` is on disk, and so many controls."""
+    header = _HEADER.pack(MAGIC, MARK, 0, 0, 0, 0, 0, 0, controls, position, clock, position, 0)
     return header + _U32.pack(_crc32(header, salt))
 
 
-def encode_gap(salt, position, clock, synced, lost, room):
+def encode_control(salt, number, unsynced, position, clock, synced, entries, level=0):
+    """A record of entries.
+
+    number     how many controls came before it
+    unsynced   how many of those aren't on disk
+    position   of the event that comes next
+    entries    [Entry, …], at least one
+    level      zlib's, 1 to 9; 0 leaves the body as it is
+    """
+    parts = []
+    for topic, key, value in entries:
+        topic = topic.encode()
+        parts += (_ENTRY.pack(len(topic), len(key), _TAKEN_OUT if value is None else len(value)),
+                  topic, key, value or b"")
+    body = b"".join(parts)
+    flags, size = 0, len(body)
+    if level:
+        zipped = zlib.compress(body, level)
+        if len(zipped) < size:
+            flags, body = ZIPPED, zipped
+    header = _HEADER.pack(MAGIC, CONTROL, 0, flags, len(body), 0, unsynced, size, number, position, clock, synced,
+                          _crc32(body))
+    return b"%b%b%b" % (header, _U32.pack(_crc32(header, salt)), body)
+
+
+def _controls_synced(kind, number, unsynced):
+    if kind == CONTROL:
+        return number - unsynced
+    return number if kind == MARK else 0
+
+
+def encode_gap(salt, position, clock, synced, lost, room, controls=0):
     """The first bytes of a gap that takes `room` bytes in the file; zeros go behind them.
 
     lost      [(stream, number, count), …]: whose events they were, in any order
+    controls  how many came before what follows it
     Raises    ValueError    they take more room
     """
     table = b"".join([_LOST.pack(len(stream), number, count) + stream for stream, number, count in lost])
@@ -555,7 +645,7 @@ def encode_gap(salt, position, clock, synced, lost, room):
     if len(table) > room - HEADER_SIZE:
         raise ValueError(f"a gap of {HEADER_SIZE + len(table)} bytes, expected no more than {room}")
     header = _HEADER.pack(MAGIC, GAP, 0, flags, room - HEADER_SIZE, sum(count for _, _, count in lost), len(table),
-                          size, 0, position, clock, synced, _crc32(table))
+                          size, controls, position, clock, synced, _crc32(table))
     return b"%b%b%b" % (header, _U32.pack(_crc32(header, salt)), table)
 
 
@@ -604,6 +694,8 @@ def _sizes_agree(kind, flags, stored, count, frames_size, size):
     zipped = flags & ZIPPED
     if kind == GAP:
         return frames_size <= stored and (zipped or frames_size == size)
+    if kind == CONTROL:
+        return not count and (zipped or stored == size)
     return frames_size + _event_size(kind, flags) * count <= size and (zipped or stored == size)
 
 
@@ -612,11 +704,12 @@ def _header_checks(header, salt):
 
 
 def synced_in(buffer, pos, salt):
-    """The `synced` of a whole header at `pos`, or None if there is none."""
+    """(position, controls) up to which the log was on disk, as a whole header at `pos` says; None if there is none."""
     try:
-        return _header(buffer, pos, salt)[11]
+        fields = _header(buffer, pos, salt)
     except BadRecord:
         return None
+    return fields[11], _controls_synced(fields[1], fields[8], fields[6])
 
 
 def salt_behind(buffer, pos):
@@ -714,8 +807,9 @@ def gather(buffer, pos, base, salt, checked, wanted, key, stop, parts, tails):
     """Collect the frames of the records from byte `pos` of `buffer` on; return (the byte after, the next key).
 
     It is `decode` for replays of small records, at a third of the cost: it takes
-    what is plain, whole and as expected, and stops at anything else, for
-    `decode` to say what that is.
+    what is plain, whole and as expected, passes what has no event, and stops at
+    anything else, for `decode` to say what that is.  The byte after may be behind
+    the buffer.
 
     base          the byte of the segment where `buffer` begins
     checked       bytes of long records whose bodies were compared before; is added to
@@ -729,7 +823,10 @@ def gather(buffer, pos, base, salt, checked, wanted, key, stop, parts, tails):
     while key < stop and pos + HEADER_SIZE <= size:
         begin = buffer[pos:pos + 8]
         if begin not in _PLAIN:
-            break
+            if begin not in _PASSED or _crc32(buffer[pos:pos + _HEADER.size], salt) != unpack(buffer, pos)[-1]:
+                break
+            pos += HEADER_SIZE + unpack(buffer, pos)[0]
+            continue
         stored, count, frames_size, number, position, body_crc, header_crc = unpack(buffer, pos)
         start = pos + HEADER_SIZE
         end = start + stored

@@ -7,7 +7,8 @@ that is a tear or damage.
                                   '-- the first bad record, at position P
 
 Every header carries the position that was on disk when it was written, and the
-index remembers one.  F is the highest of them all.  P < F: these bytes were on
+index remembers one.  F is the highest of them all; controls, which have no
+position, are counted beside them in the same way.  P < F: these bytes were on
 disk and are not what they were.  That is damage: nothing is changed, the caller
 gets CorruptSegment.  P >= F: the write was never finished.  That is a tear: what
 follows may be anything (unsynced pages reach the disk in any order, so good
@@ -31,14 +32,16 @@ class End:
     byte        where the records of the last of them end
     position    which the next event gets
     synced      F
+    controls    how many there are
     torn        why the record at `byte` is bad, or None if the log ends there by itself
     """
 
-    def __init__(self, segments, byte, position, synced, torn=None):
+    def __init__(self, segments, byte, position, synced, controls, torn=None):
         self.segments = segments
         self.byte = byte
         self.position = position
         self.synced = synced
+        self.controls = controls
         self.torn = torn
 
 
@@ -51,13 +54,17 @@ class Scan:
     heads      {stream: next number} as of there; brought up to date
     visit      called with (segment, byte, record), in order, for each record of
                an append that is there as a whole
+    controls   how many there are before there, all of them on disk; afterwards, how many there are
+    controls_marked   how many were on disk, as a header said
     """
 
-    def __init__(self, position, synced, heads, visit):
+    def __init__(self, position, synced, heads, visit, controls=0):
         self.position = position
         self.synced = synced
         self.marked = 0
         self.heads = heads
+        self.controls = self._controls_synced = controls
+        self.controls_marked = 0
         self._visit = visit
         self._forget_group()
 
@@ -78,12 +85,16 @@ class Scan:
             begin = self._group[0][0] if self._group else byte      # of the append that isn't whole
             # Zeros are what was preallocated, and not used yet.
             if bad is not None and not (last and segment.has_only_zeros(begin)):
-                self.synced = max(self.synced, _highest_synced(segments[i:], begin))
-                if bad.unknown or self.position < self.synced:
+                self._raise_synced(*_highest_synced(segments[i:], begin))
+                if bad.unknown or self.position < self.synced or self.controls < self._controls_synced:
                     raise segment.corrupt(byte, bad, self._next_position())
-                return End(i + 1, begin, self.position, self.synced, bad.why)
+                return End(i + 1, begin, self.position, self.synced, self.controls, bad.why)
             end, byte = byte, HEADER_SIZE
-        return End(len(segments), end, self.position, self.synced)
+        return End(len(segments), end, self.position, self.synced, self.controls)
+
+    def _raise_synced(self, position, controls):
+        self.synced = max(self.synced, position)
+        self._controls_synced = max(self._controls_synced, controls)
 
     def _check_joint(self, segment):
         if segment.header.first != self.position:
@@ -107,6 +118,7 @@ class Scan:
         self._check_follows(found)
         self._group.append((byte, found))
         self._group_position = found.position + found.count
+        self._group_controls = max(self._group_controls, found.controls)
         if not found.more_follows:
             self._accept(segment)
 
@@ -116,6 +128,8 @@ class Scan:
         if found.position != position:
             raise BadRecord(f"it says position {found.position}, expected {position}")
         if not found.count:
+            if found.kind == record.CONTROL and found.number < self._group_controls:
+                raise BadRecord(f"it says that {found.number} controls came before it, found {self._group_controls}")
             return
         if found.kind == record.GAP:
             for lost in found.runs():
@@ -143,8 +157,10 @@ class Scan:
         for byte, one in self._group:
             self._visit(segment, byte, one)
             self.marked = max(self.marked, one.synced)
-        self.synced = max(self.synced, self.marked)
+            self.controls_marked = max(self.controls_marked, one.controls_synced)
+        self._raise_synced(self.marked, self.controls_marked)
         self.position = self._group_position
+        self.controls = self._group_controls
         self.heads.update(self._group_heads)
         self._forget_group()
 
@@ -152,11 +168,12 @@ class Scan:
         self._group = []            # (byte, record) of an append whose last record is still to come
         self._group_heads = {}      # {stream: next number} behind it
         self._group_position = 0
+        self._group_controls = self.controls    # how many there are behind it
 
 
 def _highest_synced(segments, byte):
-    """The highest `synced` of any good header from byte `byte` of the first segment on."""
-    highest = 0
+    """The highest (position, controls) on disk that any good header says, from byte `byte` of the first segment on."""
+    highest = most = 0
     for segment in segments:
         size = segment.file_size()
         while byte < size:
@@ -164,8 +181,9 @@ def _highest_synced(segments, byte):
             data = segment.files.read(segment.fd, _SEARCH + record.HEADER_SIZE, byte)
             at = data.find(record.MAGIC)
             while at >= 0:
-                highest = max(highest, record.synced_in(data, at, segment.salt) or 0)
+                position, controls = record.synced_in(data, at, segment.salt) or (0, 0)
+                highest, most = max(highest, position), max(most, controls)
                 at = data.find(record.MAGIC, at + 1)
             byte += _SEARCH
         byte = HEADER_SIZE
-    return highest
+    return highest, most

@@ -110,7 +110,8 @@ class _Repair:
             if not last:
                 segment.header = segment.header._replace(generation=1, end=hole.byte + room)
         try:
-            data = record.encode_gap(segment.salt, hole.position, self._clock, hole.end, hole.lost, room)
+            data = record.encode_gap(segment.salt, hole.position, self._clock, hole.end, hole.lost, room,
+                                     hole.controls_end)
         except ValueError as error:
             raise CannotRepair(segment.path, f"{error}, at byte {hole.byte}") from None
         return data, hole.byte + room

@@ -147,15 +147,16 @@ class _Slice:
         until = min(until, self.stop)
         segment = window.segment
         while self.key < until and self._room > 0:
-            at = window.at(byte, span)
-            at, key = record.gather(window.bytes, at, window.base, segment.salt, segment.checked, self._wanted,
+            begin = window.at(byte, span)
+            at, key = record.gather(window.bytes, begin, window.base, segment.salt, segment.checked, self._wanted,
                                     self.key, until, self.parts, self.tails)
-            if key == self.key:
+            if at == begin:
                 if window.base == byte and not window.may_grow:
                     break               # it isn't the end of the window that is in the way
                 window.load(byte, LONG_READ)
                 continue
-            self._room -= window.base + at - byte
+            if key > self.key:      # what has no event takes no room
+                self._room -= window.base + at - byte
             byte = window.base + at
             self.key = key
             span = LONG_READ

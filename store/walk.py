@@ -38,9 +38,11 @@ class Hole:
     like             what it looks like it was, a text, or ""
     lost             [(stream, number, count)]: whose events are lost
     unfinished       (byte, position) of the append that it cuts in two, or its own
+    controls         how many came before it; and before what follows it, as far as that is known
+    controls_end
     """
 
-    def __init__(self, slot, byte, position, why, like, unfinished):
+    def __init__(self, slot, byte, position, why, like, unfinished, controls):
         self.slot = slot
         self.byte = self.stop = byte
         self.position = position
@@ -49,6 +51,7 @@ class Hole:
         self.like = like
         self.lost = []
         self.unfinished = unfinished or (byte, position)
+        self.controls = self.controls_end = controls
 
     @property
     def count(self):
@@ -78,6 +81,7 @@ class Walk:
     heads       {stream: next number}
     holes       in order
     synced      the highest `synced` of any good header
+    controls, controls_synced   how many there are, and were on disk
     events      good ones
     gaps        [(slot, gap)] that an earlier repair left
     byte        where the records of the last slot end
@@ -85,6 +89,7 @@ class Walk:
 
     def __init__(self, slots, stop=None, seen=lambda slot, byte, one: None, progress=lambda size: None):
         self.position = self.synced = self.events = 0
+        self.controls = self.controls_synced = 0
         self.heads = {}
         self.holes = []
         self.jumps = []
@@ -185,6 +190,8 @@ class Walk:
         stop = found.position + found.count
         if found.position < self.position:
             return f"it says position {found.position}, expected {self.position}"
+        if found.kind == record.CONTROL and found.number < self.controls:
+            return f"it says that {found.number} controls came before it, found {self.controls}"
         if self._limit is not None and stop > self._limit:
             return f"it ends at position {stop}, the next segment begins at {self._limit}"
         dues = {}
@@ -219,16 +226,25 @@ class Walk:
             self._append = byte, found.position
         self.position = found.position + found.count
         self.synced = max(self.synced, found.synced)
+        self.controls_synced = max(self.controls_synced, found.controls_synced)
+        self._count_controls(found)
         if found.kind == record.GAP:
             self.gaps.append((slot, byte, found))
         else:
             self.events += found.count
         self._seen(slot, byte, found)
 
+    def _count_controls(self, found):
+        """The first that are counted behind a hole say how many were in it."""
+        before = found.number if found.kind == record.CONTROL else found.controls
+        if self.holes and self.holes[-1].controls == self.controls:
+            self.holes[-1].controls_end = max(self.controls, before)
+        self.controls = max(self.controls, found.controls)
+
     # -- holes ---------------------------------------------------------------
 
     def _open_hole(self, slot, byte, why):
-        self._hole = Hole(slot, byte, self.position, why, _likeness(slot.segment, byte), self._append)
+        self._hole = Hole(slot, byte, self.position, why, _likeness(slot.segment, byte), self._append, self.controls)
         self.holes.append(self._hole)
         self._append = None
 
@@ -241,10 +257,11 @@ class Walk:
         self._capacity.append(self._capacity[-1] + position - self.position)
         self.position = position
 
-    def finish(self, durable):
-        """The log ends here, and every event before `durable` was on disk."""
-        if self.position < durable or self._hole:
+    def finish(self, durable, controls):
+        """The log ends here, and every event before `durable` was on disk, and so many controls."""
+        if self.position < durable or self.controls < controls or self._hole:
             self._close_hole(self._slots[-1], self.byte, max(self.position, durable))
+            self.holes[-1].controls_end = max(self.holes[-1].controls_end, controls)
 
     def _next_good(self, slot, reader, byte, end):
         """The byte where the next good record begins behind the bad one at `byte`, or `end`."""
@@ -256,7 +273,8 @@ class Walk:
             while 0 <= at < _SEARCH:
                 synced = record.synced_in(data, at, segment.salt)
                 if synced is not None:
-                    self.synced = max(self.synced, synced)
+                    self.synced = max(self.synced, synced[0])
+                    self.controls_synced = max(self.controls_synced, synced[1])
                     if byte + at > start and self._good(reader, byte + at)[0] is not None:
                         return byte + at
                 at = data.find(record.MAGIC, at + 1)
@@ -322,6 +340,8 @@ def events_of(found):
 
 def _unsound(found):
     """Why a record isn't what its events make, though it matches its checksums; or None."""
+    if found.kind == record.CONTROL:
+        return _unsound_control(found)
     if found.kind == record.GAP or not found.count:
         return None
     try:
@@ -339,3 +359,11 @@ def _unsound(found):
     except (ValueError, LookupError, ArithmeticError, struct.error) as error:
         return f"what is in it isn't events: {error}"
     return None if record.decode(again, 0, 0).body == found.body else "what is in it isn't what its events make"
+
+
+def _unsound_control(found):
+    try:
+        again = record.encode_control(0, found.number, 0, 0, 0, 0, found.entries())
+    except (ValueError, struct.error) as error:
+        return f"what is in it isn't entries: {error}"
+    return None if record.decode(again, 0, 0).body == found.body else "what is in it isn't what its entries make"

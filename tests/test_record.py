@@ -293,7 +293,7 @@ def test_a_record_of_another_segment_does_not_decode(salt):
 
 @pytest.mark.parametrize("changes, why", [
     ({"magic": b"\xffEV\x02"}, "record version 2"),
-    ({"kind": 5}, "record kind 5"),
+    ({"kind": 6}, "record kind 6"),
     ({"flags": 16}, "record flags 0x10"),
     ({"zero": 1}, "record flags 0x10000"),
 ])
