@@ -27,7 +27,7 @@ from .errors import (
     WrongVersion,
 )
 from .expect import ANY, EXISTS, NONE
-from .record import Event
+from .record import Entry, Event
 
 __all__ = [
     "ALWAYS",
@@ -43,6 +43,7 @@ __all__ = [
     "CannotRead",
     "Change",
     "CorruptSegment",
+    "Entry",
     "Event",
     "EventsLost",
     "IndexUnusable",

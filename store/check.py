@@ -158,6 +158,9 @@ class _Known:
 class _IndexAsItIs(Index):
     """An index that nobody writes to, this included."""
 
+    def _upgrade(self):
+        pass
+
     def _connect(self):
         self._connection = sqlite3.connect(f"file:{quote(self.path)}?mode=ro&immutable=1", uri=True,
                                            isolation_level=None, check_same_thread=False)

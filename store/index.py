@@ -243,6 +243,7 @@ class Index:
                 if self.uuid not in (None, about["uuid"]) or about["version"] not in _VERSIONS:
                     raise IndexDamaged("it belongs to another store or version")
                 if about["version"] == 1:
+                    self._upgrade()
                     about["controls"] = 0
                 through = Through(*(about[field] for field in Through._fields))
                 if about["crc"] != _sum_of(through, about["version"]):
@@ -273,6 +274,8 @@ class Index:
         self._connection.execute("pragma synchronous=normal")
         if not self._connection.execute("select 1 from sqlite_master").fetchone():
             self._connection.executescript("begin; %s commit;" % _SCHEMA)
+
+    def _upgrade(self):
         self._connection.execute(_CONTROLS)
 
     def discard(self):
@@ -494,10 +497,7 @@ class Index:
         try:
             for key, *row in self._rows("select key, segment, byte, value, crc from controls where topic = ?",
                                         (topic,)):
-                place = _place_in(topic, key, *row)
-                known = found.setdefault(key, place)
-                if known[:2] < place[:2]:       # it was moved there since we looked
-                    found[key] = place
+                found.setdefault(key, _place_in(topic, key, *row))
         except _NONSENSE as error:
             raise IndexDamaged(f"{type(error).__name__}: {error}") from None
         return {key: place for key, place in found.items() if not place.taken_out}

@@ -401,7 +401,7 @@ class Log:
         """
         if self.failed:
             raise self.failed
-        if not drafts:      # appends that were refused
+        if not drafts and not entries:      # appends that were refused
             return [], b""
         clock, synced, level = self._clock(), self.synced, self._level
         tail = self._segments[-1]

@@ -235,7 +235,9 @@ def filled(new):
 
 ALTERED = [
     "update about set value = x'00' where key = 'uuid'",
-    "update about set value = 2 where key = 'version'",
+    "update about set value = 1 where key = 'version'",
+    "update about set value = 3 where key = 'version'",
+    "update about set value = 5 where key = 'controls'",
     "update about set value = 4 where key = 'position'",
     "update about set value = 'far' where key = 'byte'",
     "update about set value = 9e999 where key = 'byte'",
