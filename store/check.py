@@ -18,13 +18,13 @@ from bisect import bisect_left
 from urllib.parse import quote
 
 from . import record
-from .chain import MISSING, REBUILT, TURNED, Chain
+from .chain import MISSING, REBUILT, TURNED, WHOLE, Chain, Slot
 from .cut import FOLDER as CUT_NAME
-from .database import owner_of
-from .errors import StoreLocked
-from .files import ReadOnly
+from .errors import CannotRead, StoreClosed, StoreLocked
+from .files import ReadOnly, owner_of
 from .index import Index, IndexDamaged
 from .log import INDEX_NAME, print_of
+from .segment import HEADER_SIZE, decode_header
 from .walk import Walk, events_of
 
 
@@ -113,6 +113,59 @@ def survey(folder, files, progress=lambda done, of: None):
                 raise
         finally:
             known.close()
+    return findings
+
+
+# Bytes read between two pauses of a check beside a server's work: some 2 ms of small records.
+_STEP = 96 * 1024
+
+
+def check_in_use(log, progress=lambda done, of: None):
+    """Read an open `log` up to where it ends now, and return the Findings, closed; nothing waits for it.
+
+    The index isn't looked at: it is written to, and made anew when a read finds it wrong.
+    Raises     UnknownFormat, StoreFailed, StoreClosed, CannotRead
+    """
+    log.sync()
+    durable = log.synced
+    slots = []
+    try:
+        for sequence in range(log.segment_count):
+            slots.append(Slot(log.opened(sequence), WHOLE))
+        return _survey_in_use(log, slots, durable, progress)
+    except OSError as error:
+        raise CannotRead(log.folder, error) from None
+    finally:
+        for slot in slots:
+            slot.segment.close()
+
+
+def _survey_in_use(log, slots, durable, progress):
+    findings = Findings(None)
+    of = sum(slot.segment.end for slot in slots)
+    done = behind = 0       # bytes read, and those of them since the last pause
+
+    def advance(size):
+        nonlocal done
+        done += size
+        progress(done, of)
+
+    def seen(slot, byte, one):
+        nonlocal behind
+        behind += one.size
+        if behind >= _STEP:
+            behind = 0
+            if log.pause():
+                raise StoreClosed()
+
+    for slot in slots:
+        segment = slot.segment
+        if decode_header(segment.files.read(segment.fd, HEADER_SIZE, 0), segment.path) != segment.header:
+            findings.problems.append(f"{slot.name}: its header isn't what it was when the store was opened")
+    walk = Walk(slots, (slots[-1], slots[-1].segment.end), seen, advance).run()
+    walk.finish(durable)
+    walk.attribute({})
+    _sum_up(findings, walk)
     return findings
 
 
@@ -209,9 +262,8 @@ class _Survey:
             if not walk.attribute({}):
                 self._chain.broken = "numbers and positions of its records contradict each other"
                 self._problem(self._chain.broken)
-        self._name_holes(walk)
+        _sum_up(self._findings, walk)
         self._name_index(walk)
-        self._sum_up(walk)
 
     def _problem(self, text):
         self._findings.problems.append(text)
@@ -301,26 +353,23 @@ class _Survey:
             self._findings.drop_index = True
             self._problem(f"{INDEX_NAME}: {known.why}; it is of no use, and is made anew from the log")
 
-    # -- what is lost --------------------------------------------------------
 
-    def _name_holes(self, walk):
-        for hole in walk.holes:
-            self._problem(hole_text(hole))
-
-    def _sum_up(self, walk):
-        findings = self._findings
-        findings.holes = walk.holes
-        findings.position = walk.position
-        findings.byte = walk.byte
-        findings.events = walk.events
-        findings.lost = sum(hole.count for hole in walk.holes)
-        findings.streams = sum(1 for name in walk.heads if not name.startswith(record.UNKNOWN))
-        findings.drop_index = findings.drop_index or bool(walk.holes)
-        findings.raise_epoch = any(_is_unknown(stream) for hole in walk.holes for stream, _, _ in hole.lost)
-        for slot, byte, gap in walk.gaps:
-            if gap.count:
-                span = _span("position", gap.position, gap.count)
-                self._note(f"{slot.name}: byte {byte}: {_counted(gap.count, 'event')} lost to damage, {span}; repaired")
+def _sum_up(findings, walk):
+    """Put what a walk found into `findings`."""
+    findings.problems += [hole_text(hole) for hole in walk.holes]
+    findings.holes = walk.holes
+    findings.position = walk.position
+    findings.byte = walk.byte
+    findings.events = walk.events
+    findings.lost = sum(hole.count for hole in walk.holes)
+    findings.streams = sum(1 for name in walk.heads if not name.startswith(record.UNKNOWN))
+    findings.drop_index = bool(walk.holes)
+    findings.raise_epoch = any(_is_unknown(stream) for hole in walk.holes for stream, _, _ in hole.lost)
+    for slot, byte, gap in walk.gaps:
+        if gap.count:
+            span = _span("position", gap.position, gap.count)
+            findings.notes.append(f"{slot.name}: byte {byte}: {_counted(gap.count, 'event')} lost to damage, "
+                                  f"{span}; repaired")
 
 
 class _Places:

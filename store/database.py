@@ -17,12 +17,12 @@ import os
 import time
 from collections import deque
 
-from . import backup, record
+from . import backup, check, record
 from .append import Append, Appended, Change, append_of, encoded
 from .draft import drafts_of, drafts_of_units
 from .errors import StoreClosed, StoreFailed, StoreLocked
 from .expect import ANY
-from .files import Files
+from .files import Files, owner_of
 from .keeper import Keeper
 from .log import Log
 from .names import ALL
@@ -588,6 +588,17 @@ class Store:
         return backup.back_up(self._log, self._files, os.path.abspath(folder),
                               lambda lock: self._sign_lock(lock, f"{_LOSER} {NO}"), progress)
 
+    # -- checking ------------------------------------------------------------
+
+    def check(self, progress=lambda done, of: None):
+        """Read the log up to where it ends now and return the Findings, while appends and reads go on.
+
+        It takes its time: half of it is left to others.
+        progress   called with (bytes read, bytes in all), now and then
+        Raises     UnknownFormat, StoreFailed, StoreClosed, CannotRead
+        """
+        return check.check_in_use(self._log, progress)
+
     # -- closing -------------------------------------------------------------
 
     def close(self):
@@ -616,15 +627,6 @@ class Store:
 
 def _microseconds():
     return time.time_ns() // 1000
-
-
-def owner_of(path):
-    """The process that a lock file names, or None."""
-    try:
-        with open(path) as file:
-            return int(file.read(200).split()[0])
-    except (OSError, ValueError, IndexError):
-        return None
 
 
 def _entry(topic, key, value):

@@ -187,3 +187,12 @@ class ReadOnly(Files):
     def lock(self, path):
         """Lock `path`, which must exist, or raise BlockingIOError."""
         return _locked(self.open(path))
+
+
+def owner_of(path):
+    """The process that the lock file of a store names, or None."""
+    try:
+        with open(path) as file:
+            return int(file.read(200).split()[0])
+    except (OSError, ValueError, IndexError):
+        return None

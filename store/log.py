@@ -597,7 +597,7 @@ class Log:
         fd = self._files.create(path)
         try:
             end = merge.merge(segment, self._files, fd, fresh.through.position,
-                              lambda one, byte: _add(merged, one, byte), self._pause, fresh.is_old)
+                              lambda one, byte: _add(merged, one, byte), self.pause, fresh.is_old)
             if end is None:
                 self._abandon(fd, path)
                 return
@@ -617,7 +617,7 @@ class Log:
         """A merge that is under way is given up; the log is about to be closed."""
         self._closing.set()
 
-    def _pause(self):
+    def pause(self):
         """Leave the processor to those who are waited for; True if the log is being closed."""
         return self._closing.wait(_PAUSE)
 
