@@ -199,6 +199,25 @@ def run_ping(options: argparse.Namespace) -> None:
 
 # -- follow ----------------------------------------------------------------------
 
+def run_backup(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        done = client.back_up(options.name)
+    print(f"{done['position']} events, {done['copied']} of {done['segments']} segments copied, {done['written']} bytes")
+
+
+def run_check(options: argparse.Namespace) -> None:
+    """Exit status 1 for a damaged store."""
+    with _client(options) as client:
+        found = client.check()
+    for text in [*found["problems"], *(f"note: {note}" for note in found["notes"])]:
+        print(printable(text))
+    print(f"{'damaged' if found['problems'] else 'sound'}, {found['events']} events in {found['streams']} streams, "
+          f"{found['lost']} lost")
+    if found["problems"]:
+        raise Failed("the store is damaged: stop the server, then 'meilies_server.py repair --dry-run' "
+                     "says what can be done")
+
+
 def run_subscribe(options: argparse.Namespace) -> None:
     with _client(options) as client, _subscribe(client, options, options.selectors) as subscription:
         for events in _batches(subscription):
@@ -654,6 +673,9 @@ def parser() -> argparse.ArgumentParser:
     last.add_argument("stream", metavar="STREAM", type=_stream)
 
     command_for_server("stream-names", run_stream_names, "print the names of all streams, one a line")
+    backup = command_for_server("backup", run_backup, "have the server copy its store, while it goes on")
+    backup.add_argument("name", metavar="NAME", help="of a folder in the server's --backup-path")
+    command_for_server("check", run_check, "have the server read its whole log and name what is bad in it")
     command_for_server("ping", run_ping, "print how long the server takes to answer")
 
     inspect = command_for_server(

@@ -445,8 +445,18 @@ def _read_hello(value: Any) -> ServerInfo:
     return ServerInfo(_text(value.get(b"version", b"")), None if store is None else _text(store), epoch)
 
 
+def _read_fields(value: Any) -> dict[str, Any]:
+    """A map, which RESP2 sends as a flat array.  Raises Refused, BadReply."""
+    _answer(value)
+    if isinstance(value, list) and len(value) % 2 == 0:
+        value = dict(zip(value[::2], value[1::2]))
+    if not isinstance(value, dict):
+        raise BadReply(f"{value!r:.200} came, expected a map")
+    return {_text(key): field for key, field in value.items()}
+
+
 def _lacks_command(reply: Any) -> bool:
-    """MeiliES 0.2.0 says `invalid request message; Unknown command name`, and closes."""
+    """MeiliES 0.2.0 says `invalid request message; Unknown command name`, and closes; others as Redis does."""
     return isinstance(reply, resp.ErrorReply) and "unknown command" in str(reply).lower()
 
 
@@ -737,6 +747,14 @@ class _Connection:
             raise Disconnected(f"{self._address} closed the connection")
         return data
 
+    @contextmanager
+    def without_timeout(self) -> Iterator[None]:
+        timeout, self._timeout = self._timeout, None
+        try:
+            yield
+        finally:
+            self._timeout = timeout
+
     def receive_replies(self) -> Iterator[Reply]:
         """The replies that came with the next bytes, maybe none of them whole."""
         for item in self.session.receive_data(self.receive(self._timeout)):
@@ -919,6 +937,24 @@ class Client:
         """
         return self._read(_read_names, self._ask([("stream-names",)])[0])
 
+    def back_up(self, name: str) -> dict[str, int]:
+        """Have the server copy its store to the folder `name` in its --backup-path; what it copied.
+
+        It takes as long as copying the store does; `timeout` isn't looked at.
+        Raises   Refused, Unsupported, CannotConnect, Disconnected
+        """
+        return self._read(_read_fields, self._ask_patiently("backup", name))
+
+    def check(self) -> dict[str, Any]:
+        """Have the server read its whole log: events, streams, lost, and lists of problems and notes.
+
+        It takes as long as reading the store does; `timeout` isn't looked at.
+        """
+        fields = self._read(_read_fields, self._ask_patiently("check"))
+        for key in "problems", "notes":
+            fields[key] = [_text(text) for text in fields[key]]
+        return fields
+
     def ping(self) -> float:
         """Seconds that a request and its reply take.  Refused by MeiliES 0.2.0."""
         start = time.monotonic()
@@ -942,6 +978,16 @@ class Client:
                     return self._exchange(requests)
             except Disconnected as error:
                 time.sleep(backoff.next_pause(error))
+
+    def _ask_patiently(self, *request: str) -> Any:
+        """The value that answers a request which may take any time; only a dead peer ends the wait."""
+        with self._in_use():
+            connection = self._connected()
+            with connection.without_timeout():
+                value = self._exchange([request])[0]
+        if _lacks_command(value):
+            raise Unsupported(f"the server has no {request[0]}: {value}")
+        return value
 
     def _exchange(self, requests: list[tuple[str | int, ...]]) -> list[Any]:
         connection = self._connected()

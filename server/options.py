@@ -104,6 +104,10 @@ def path(text):
     return text
 
 
+def path_or_none(text):
+    return path(text) if text else ""
+
+
 def hostname(text):
     if "\0" in text:  # where getaddrinfo would stop reading
         raise ValueError("a name or an address")
@@ -150,6 +154,8 @@ REST = "the rest"
 
 OPTIONS = (
     Option(PLACE, "db-path", path, "/var/lib/meilies", "DIR", "directory of the events; made if missing"),
+    Option(PLACE, "backup-path", path_or_none, "", "DIR",
+           "where the backup command writes; without it there are no backups while the server runs"),
     Option(PLACE, "hostname", hostname, "127.0.0.1", "HOST", "address to listen on", ("-h",)),
     Option(PLACE, "port", number(0, 65535), "6480", "N", "port to listen on; 0 takes a free one"),
     Option(PLACE, "allow-anyone", flag, "no", "",

@@ -127,7 +127,7 @@ def check_in_use(log, progress=lambda done, of: None):
     Raises     UnknownFormat, StoreFailed, StoreClosed, CannotRead
     """
     log.sync()
-    durable = log.synced
+    durable = log.synced, log.controls_synced
     slots = []
     try:
         for sequence in range(log.segment_count):
@@ -163,7 +163,7 @@ def _survey_in_use(log, slots, durable, progress):
         if decode_header(segment.files.read(segment.fd, HEADER_SIZE, 0), segment.path) != segment.header:
             findings.problems.append(f"{slot.name}: its header isn't what it was when the store was opened")
     walk = Walk(slots, (slots[-1], slots[-1].segment.end), seen, advance).run()
-    walk.finish(durable)
+    walk.finish(*durable)
     walk.attribute({})
     _sum_up(findings, walk)
     return findings

@@ -72,6 +72,7 @@ ORDER = {
         "following",
         "clients",
         "about",
+        "safekeeping",
         "commands",
         "poller",
     ),

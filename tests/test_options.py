@@ -39,7 +39,7 @@ def test_without_anything_the_defaults_hold():
     assert found.warnings == []
     assert vars(found) == {
         "warnings": [],
-        "db_path": "/var/lib/meilies", "hostname": "127.0.0.1", "port": 6480, "allow_anyone": False,
+        "db_path": "/var/lib/meilies", "backup_path": "", "hostname": "127.0.0.1", "port": 6480, "allow_anyone": False,
         "sync": "always", "compression_factor": 0, "segment_size": 256 * 1024 ** 2,
         "max_request_size": 64 * 1024 ** 2, "max_event_size": 16 * 1024 ** 2, "max_arguments": 100_000,
         "max_connections": 10_000, "max_pending_input": 1024 ** 2, "max_pending_output": 1024 ** 2,
@@ -70,7 +70,7 @@ def test_a_value_that_is_overruled_is_not_looked_at():
 
 @pytest.mark.parametrize("option", options.OPTIONS, ids=lambda option: option.name)
 def test_every_option_is_read_from_every_place(option, config):
-    texts = {"db-path": "x", "hostname": "localhost", "sync": "no", "log-level": "debug"}
+    texts = {"db-path": "x", "backup-path": "y", "hostname": "localhost", "sync": "no", "log-level": "debug"}
     by_unit = {"": "yes", "N": "7", "SIZE": "64K"}
     text = texts.get(option.name) or by_unit[option.unit]
     argv = [f"--{option.name}", text] if option.unit else [f"--{option.name}"]
