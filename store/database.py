@@ -497,6 +497,24 @@ class Store:
                 first = min(end, start + one.count)
         return events
 
+    def position_at(self, time):
+        """The position of the first event at or after `time`; of the next one to come if there is none.
+
+        time   microseconds since 1970.  Clocks may go back, so that of an event is taken to be the highest of
+               all events up to it: what follows the first event at some time belongs behind that time too
+        Raises    CorruptSegment, StoreClosed
+        """
+        if self._closed:
+            raise StoreClosed()
+        return self._log.position_at(time, self.all.visible)
+
+    def number_at(self, stream, time):
+        """The number of the first event of `stream` at `position_at(time)` or behind it, or of its next one to come."""
+        known = self.find(_encoded(stream))
+        stop = known.visible if known is not None else 0
+        position = self.position_at(time)
+        return self._log.number_from(known.name, position, stop) if stop else 0
+
     def records(self, stream, first, stop, limit):
         """The records that hold the events [first, stop) of a Stream, about `limit` bytes of them.
 

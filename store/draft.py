@@ -30,10 +30,11 @@ class Draft:
     pack                 (stream of each, number of each), None if they are a run of one stream
     more                 the next draft belongs to the same append
     details              (id, metadata, tags) of each, or None
-    count, size, clock   those of the record, once it is written
+    count, size          those of the record, once it is written
+    latest               the highest clock of its events, then
     """
 
-    __slots__ = ("stream", "number", "position", "frames", "pack", "more", "details", "count", "size", "clock")
+    __slots__ = ("stream", "number", "position", "frames", "pack", "more", "details", "count", "size", "latest")
 
     def __init__(self, stream, number, position, frames, pack=None):
         self.stream = stream

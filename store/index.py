@@ -26,19 +26,19 @@ import sys
 import threading
 import zlib
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from itertools import islice
 from typing import NamedTuple
 
 log = logging.getLogger("meilies.index")
 
-# Version 1 had no controls; an index of it is of a log that has none, and becomes one of version 2.
-_VERSION = 2
-_VERSIONS = (1, 2)
+# Version 1 had no controls, 2 no times that only go up: such an index is made anew.
+_VERSION = 3
 _BYTE = (1 << 32) - 1
 _MAX_SQLITE = (1 << 63) - 1
 
-# A mark (position, byte, clock) is kept each time this many bytes went by.
+# A mark (position, byte, latest) is kept each time this many bytes went by: where a record begins, and
+# the highest clock of what stands before it, or was written with it.
 SPACING = 64 * 1024
 
 # A longer value is left in the log, and known by its place.
@@ -51,17 +51,14 @@ _NONSENSE = (sqlite3.Error, LookupError, TypeError, ValueError, ArithmeticError)
 _ROWS_AT_ONCE = 1000
 
 # Version 1 lacks it.
-_CONTROLS = """
-create table if not exists controls (topic text, key blob, segment integer, byte integer, value blob, crc integer,
+_SCHEMA = """
+create table controls (topic text, key blob, segment integer, byte integer, value blob, crc integer,
                                      primary key (topic, key)) without rowid;
-"""
-
-_SCHEMA = _CONTROLS + """
 create table about (key text primary key, value) without rowid;
 create table heads (name blob primary key, next integer, crc integer) without rowid;
 create table places (stream blob, first integer, last integer, segment integer, packed blob, crc integer,
                      primary key (stream, first)) without rowid;
-create table marks (segment integer, first integer, packed blob, crc integer,
+create table marks (segment integer, first integer, latest integer, latest_crc integer, packed blob, crc integer,
                     primary key (segment, first)) without rowid;
 """
 
@@ -105,6 +102,7 @@ class Fresh:
 
     begin     the Through where it begins
     through   the Through where it ends, None while it is added to
+    latest    the highest clock of its events
     """
 
     def __init__(self, begin):
@@ -112,7 +110,8 @@ class Fresh:
         self.sequence = begin.sequence
         self.places = {}        # stream -> place, or an array of them from the second on
         self.lasts = {}         # stream -> the number of its last event
-        self.marks = array("Q")     # position, byte, clock; and again
+        self.marks = array("Q")     # position, byte, latest; and again
+        self.latest = 0
         self.through = None
         self.records = 0        # that were added
         self.entries = {}       # topic -> {key: [(number of the control, Place)]}, oldest first
@@ -122,10 +121,13 @@ class Fresh:
         self._marked = -SPACING
 
     def add(self, records, byte):
-        """Note records that stand one behind the other from `byte` on; each has an event."""
+        """Note records that stand one behind the other from `byte` on, written at once; each has an event."""
+        latest = records[0].latest
+        if latest > self.latest:
+            self.latest = latest
         for one in records:
             if byte - self._marked >= SPACING:
-                self.marks.extend((one.position, byte, one.clock))
+                self.marks.extend((one.position, byte, self.latest))
                 self._marked = byte
             if one.pack is None:
                 self._add_run(one, byte)
@@ -211,6 +213,23 @@ class Fresh:
         at = bisect_right(known, number << 32 | _BYTE) - 1
         return None if at < 0 else list(known[at:at + limit])
 
+    def find_back(self, stream, number, limit):
+        """Up to `limit` places that end with the last one at or below `number`, or None."""
+        known = self.places.get(stream)
+        if known is None:
+            return None
+        if isinstance(known, int):
+            return [known] if known >> 32 <= number else None
+        end = bisect_right(known, number << 32 | _BYTE)
+        return list(known[max(0, end - limit):end]) or None
+
+    def place_up_to(self, stream, byte):
+        """The last place that isn't behind `byte`, or None."""
+        known = self.places.get(stream)
+        if known is None:
+            return None
+        return _place_up_to([known] if isinstance(known, int) else known, byte)
+
 
 class Index:
     """See the top of this file.
@@ -240,13 +259,10 @@ class Index:
                 about = dict(self._connection.execute("select key, value from about"))
                 if not about:
                     return None
-                if self.uuid not in (None, about["uuid"]) or about["version"] not in _VERSIONS:
+                if self.uuid not in (None, about["uuid"]) or about["version"] != _VERSION:
                     raise IndexDamaged("it belongs to another store or version")
-                if about["version"] == 1:
-                    self._upgrade()
-                    about["controls"] = 0
                 through = Through(*(about[field] for field in Through._fields))
-                if about["crc"] != _sum_of(through, about["version"]):
+                if about["crc"] != _sum_of(through):
                     raise IndexDamaged("what it says of itself doesn't match its checksum")
                 heads = self._load_heads(through.position)
             except _NONSENSE as error:
@@ -274,9 +290,6 @@ class Index:
         self._connection.execute("pragma synchronous=normal")
         if not self._connection.execute("select 1 from sqlite_master").fetchone():
             self._connection.executescript("begin; %s commit;" % _SCHEMA)
-
-    def _upgrade(self):
-        self._connection.execute(_CONTROLS)
 
     def discard(self):
         """Delete what is on disk; what is in memory stays, and is flushed in time."""
@@ -308,7 +321,7 @@ class Index:
             self._fresh.append(Fresh(through))
 
     def add(self, records, byte):
-        """Note records that stand one behind the other from `byte` on; each has an event."""
+        """Note records that stand one behind the other from `byte` on, written at once; each has an event."""
         with self._fresh_lock:
             self._fresh[-1].add(records, byte)
 
@@ -370,11 +383,12 @@ class Index:
             self._execute_many("insert or replace into places values (?, ?, ?, ?, ?, ?)", places)
             if fresh.marks:
                 packed = _pack(fresh.marks)
-                self._execute("insert or replace into marks values (?, ?, ?, ?)",
-                              (fresh.sequence, fresh.marks[0], packed, _checksum(packed, fresh.sequence)))
+                row = [fresh.sequence, fresh.marks[0], min(fresh.latest, _MAX_SQLITE)]
+                self._execute("insert or replace into marks values (?, ?, ?, ?, ?, ?)",
+                              (*row, _checksum(repr(row).encode()), packed, _checksum(packed, fresh.sequence)))
             for topic, keys in sorted(fresh.entries.items()):
                 self._put_entries(topic, ((key, known[-1][1]) for key, known in sorted(keys.items())))
-            about = dict(through._asdict(), uuid=self.uuid, version=_VERSION, crc=_sum_of(through, _VERSION))
+            about = dict(through._asdict(), uuid=self.uuid, version=_VERSION, crc=_sum_of(through))
             self._execute_many("insert or replace into about values (?, ?)", iter(about.items()))
             self._execute("commit")
         except BaseException:
@@ -424,20 +438,31 @@ class Index:
         Each place is (number, byte).  None if the stream has none there.
         Raises    IndexDamaged
         """
+        return self._places(stream, number, lambda fresh: fresh.find(stream, number, limit),
+                            lambda at: slice(at, at + limit))
+
+    def places_back(self, stream, number, limit=512):
+        """The same, but the last place at or below `number` and those before it; it is the last of them.
+
+        Raises    IndexDamaged
+        """
+        return self._places(stream, number, lambda fresh: fresh.find_back(stream, number, limit),
+                            lambda at: slice(max(0, at + 1 - limit), at + 1))
+
+    def _places(self, stream, number, find, wanted):
+        """`find` gives places of a Fresh, and `wanted` says which of a row's, by the last one at or below `number`."""
         with self._fresh_lock:
             for fresh in reversed(self._fresh):
-                found = fresh.find(stream, number, limit)
+                found = find(fresh)
                 if found:
                     return fresh.sequence, [(p >> 32, p & _BYTE) for p in found]
 
         def read(first, last, segment, packed, crc):
-            if crc != _checksum(stream + packed, first, last, segment):
-                raise IndexDamaged("a row of places doesn't match its checksum")
+            places = _places_of(stream, first, last, segment, packed, crc)
             if number > last:
                 return None
-            places = _unpack(packed)
             at = bisect_right(places, (number - first) << 32 | _BYTE) - 1
-            return segment, [((p >> 32) + first, p & _BYTE) for p in places[at:at + limit]]
+            return segment, [((p >> 32) + first, p & _BYTE) for p in places[wanted(at)]]
 
         return self._row(read, "select first, last, segment, packed, crc from places "
                          "where stream = ? and first <= ? order by first desc limit 1",
@@ -464,9 +489,7 @@ class Index:
                         return mark
 
         def read(packed, crc):
-            if crc != _checksum(packed, sequence):
-                raise IndexDamaged("a row of marks doesn't match its checksum")
-            return _mark_in(_unpack(packed), position)
+            return _mark_in(_marks_of(sequence, packed, crc), position)
 
         return self._row(read, "select packed, crc from marks where segment = ? and first <= ? "
                          "order by first desc limit 1", (sequence, min(position, _MAX_SQLITE)))
@@ -502,6 +525,63 @@ class Index:
             raise IndexDamaged(f"{type(error).__name__}: {error}") from None
         return {key: place for key, place in found.items() if not place.taken_out}
 
+    def place_up_to(self, stream, sequence, byte):
+        """(sequence, number, byte) of the stream's last place that isn't behind this byte of this segment, or None.
+
+        Raises    IndexDamaged
+        """
+        with self._fresh_lock:
+            for fresh in reversed(self._fresh):
+                if fresh.sequence <= sequence:
+                    place = fresh.place_up_to(stream, byte if fresh.sequence == sequence else _BYTE)
+                    if place is not None:
+                        return fresh.sequence, place >> 32, place & _BYTE
+
+        def read(first, last, segment, packed, crc):
+            place = _place_up_to(_places_of(stream, first, last, segment, packed, crc),
+                                 byte if segment == sequence else _BYTE)
+            return first, None if place is None else (segment, (place >> 32) + first, place & _BYTE)
+
+        before = _MAX_SQLITE
+        while True:
+            found = self._row(read, "select first, last, segment, packed, crc from places where stream = ? and "
+                              "first < ? and segment <= ? order by first desc limit 1", (stream, before, sequence))
+            if found is None or found[1] is not None:
+                return found and found[1]
+            before = found[0]
+
+    def latest(self):
+        """{(sequence, position): the highest clock of the events from there on}, in parts of segments.
+
+        They are complete where they stand for a part of each segment that has events.
+        Raises    IndexDamaged
+        """
+        with self._fresh_lock:      # asked first: what moves to sqlite3 meanwhile is found there
+            fresh = {(fresh.sequence, fresh.marks[0]): fresh.latest for fresh in self._fresh if fresh.marks}
+        found = {}
+        for *row, crc in self._rows("select segment, first, latest, latest_crc from marks", ()):
+            if crc != _checksum(repr(row).encode()):
+                raise IndexDamaged("the time in a row of marks doesn't match its checksum")
+            segment, first, latest = row
+            found[segment, first] = latest
+        return {**found, **fresh}
+
+    def mark_of(self, sequence, first, time):
+        """(position, byte) of a record close to the first event as late as `time`, and not behind it, in the part
+        of a segment that begins at position `first`, if there is such an event in it.
+
+        Raises    IndexDamaged
+        """
+        with self._fresh_lock:
+            for fresh in self._fresh:
+                if fresh.sequence == sequence and fresh.marks and fresh.marks[0] == first:
+                    return _mark_of(fresh.marks, time)
+
+        def read(packed, crc):
+            return _mark_of(_marks_of(sequence, packed, crc), time)
+
+        return self._row(read, "select packed, crc from marks where segment = ? and first = ?", (sequence, first))
+
     # -- checking ------------------------------------------------------------
 
     def stretches(self, stream, first, stop):
@@ -514,9 +594,7 @@ class Index:
                 "select first, last, segment, packed, crc from places where stream = ? and first >= ? and first < ? "
                 "order by first", (stream, first, min(stop, _MAX_SQLITE))):
             try:
-                if crc != _checksum(stream + packed, low, last, segment):
-                    raise IndexDamaged("a row of places doesn't match its checksum")
-                places = _unpack(packed)
+                places = _places_of(stream, low, last, segment, packed, crc)
             except _NONSENSE as error:
                 raise IndexDamaged(f"{type(error).__name__}: {error}") from None
             found.append((low, last, segment, [((p >> 32) + low, p & _BYTE) for p in places]))
@@ -528,11 +606,9 @@ class Index:
         Raises    IndexDamaged
         """
         found = []
-        for packed, crc in self._rows("select packed, crc from marks where segment = ? order by first", (sequence,)):
+        for row in self._rows("select packed, crc from marks where segment = ? order by first", (sequence,)):
             try:
-                if crc != _checksum(packed, sequence):
-                    raise IndexDamaged("a row of marks doesn't match its checksum")
-                marks = _unpack(packed)
+                marks = _marks_of(sequence, *row)
             except _NONSENSE as error:
                 raise IndexDamaged(f"{type(error).__name__}: {error}") from None
             found += zip(marks[::3], marks[1::3])
@@ -594,6 +670,38 @@ def _entry_sum(topic, key, value, sequence, byte):
     return _checksum(b"".join((topic.encode(), key, value or b"")), len(key), value is None, sequence, byte)
 
 
+def _places_of(stream, first, last, segment, packed, crc):
+    """The places in a row, their numbers counted from `first`.  Raises IndexDamaged."""
+    if crc != _checksum(stream + packed, first, last, segment):
+        raise IndexDamaged("a row of places doesn't match its checksum")
+    return _unpack(packed)
+
+
+def _marks_of(segment, packed, crc):
+    """The marks in a row.  Raises IndexDamaged."""
+    if crc != _checksum(packed, segment):
+        raise IndexDamaged("a row of marks doesn't match its checksum")
+    return _unpack(packed)
+
+
+def _place_up_to(places, byte):
+    """The last of `places`, whose bytes rise, that isn't behind `byte`; None if all are."""
+    low, high = 0, len(places)
+    while low < high:
+        middle = (low + high) // 2
+        if places[middle] & _BYTE > byte:
+            high = middle
+        else:
+            low = middle + 1
+    return places[low - 1] if low else None
+
+
+def _mark_of(marks, time):
+    """The last mark with nothing as late as `time` before it; the first may have it itself."""
+    at = max(0, bisect_left(marks[2::3], time) - 1)
+    return marks[3 * at], marks[3 * at + 1]
+
+
 def _mark_in(marks, position):
     at = bisect_right(marks[::3], position) - 1
     return None if at < 0 else (marks[3 * at], marks[3 * at + 1])
@@ -620,12 +728,9 @@ def _unpack(packed):
     return values
 
 
-def _sum_of(through, version):
+def _sum_of(through):
     """The checksum of what an index says of itself."""
-    text = repr(through)
-    if version == 1:
-        text = text.replace(", controls=0)", ")")
-    return _checksum(text.encode(), *through[:3])
+    return _checksum(repr(through).encode(), *through[:3])
 
 
 def _checksum(data, *numbers):

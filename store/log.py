@@ -22,18 +22,17 @@ import sqlite3
 import threading
 import time
 import zlib
-from bisect import bisect_right
 
-from . import merge, record
+from . import merge, record, seek
 from .cut import Cuts
 from .errors import (CannotRead, CorruptSegment, EventsLost, IndexUnusable, LogTooShort, StoreClosed,
                      StoreError, StoreFailed, StoreFull)
 from .index import Fresh, Index, IndexDamaged, Through
 from .record import BadRecord, Frames
 from .recovery import Scan
-from .replay import CLOSE, PLACES_AT_ONCE, Replays
-from .segment import (HEADER_SIZE, LONG_READ, MAX_SIZE, MERGING, SHORT_READ, Header, Reader, Segment, file_name,
-                      is_segment, is_unfinished)
+from .replay import Replays
+from .runs import Runs
+from .segment import HEADER_SIZE, MAX_SIZE, MERGING, Header, Segment, file_name, is_segment, is_unfinished
 
 logger = logging.getLogger("meilies.log")
 
@@ -101,6 +100,7 @@ class Log:
         self._closing = threading.Event()   # long work in the background ends
         self.index = Index(os.path.join(folder, INDEX_NAME))
         self._replays = Replays(self.index, self._segments, self._firsts)
+        self._runs = Runs(self.index, self._segments, self._firsts)
         self._index_writing = threading.Lock()      # one at a time moves rows or makes all of them anew
         self._rebuilt = 0
 
@@ -787,58 +787,50 @@ class Log:
                     self._reading.notify_all()
 
     def _read_stream(self, stream, number, stop, limit):
-        records = []
-        size = 0
-        while number < stop and size < limit:
-            found = self.index.places(stream, number, PLACES_AT_ONCE)
-            if found is None:
-                raise IndexDamaged(f"it has no place for event {number} of stream {stream!r}")
-            sequence, places = found
-            segment = self._segments[sequence]
-            before = number
-            for one in _stretch(segment, stream, places, number, bool(records)):
-                records.append(one)
-                number = one.stop
-                size += one.size
-                if number >= stop or size >= limit:
-                    break
-            if number == before:
-                if records:
-                    break       # the next call says what is wrong with the next record
-                raise IndexDamaged(f"event {number} of stream {stream!r} isn't where it says, "
-                                   f"at byte {places[0][1]} of {segment.path}")
-        return records
+        found = self._runs.of_stream(stream, number, stop, limit)
+        return self._up_to_loss(found, lambda lost: (stream.decode(), max(number, lost.number), lost.stop))
 
     def _read_all(self, position, stop, limit):
-        records = []
-        size = 0
-        while position < stop and size < limit:
-            segment = self._segment_at(position)
-            byte = self.index.byte_of(segment.sequence, position) or HEADER_SIZE
-            before = position
-            try:
-                for at, one in Reader(segment).records(byte):
-                    byte = at + one.size
-                    if one.position + one.count > position:
-                        if one.kind == record.GAP:
-                            if records:
-                                return records      # the next call says what is lost
-                            raise EventsLost(segment.path, None, position, one.position + one.count)
-                        records.append(one)
-                        position = one.position + one.count
-                        size += one.size
-                        if position >= stop or size >= limit:
-                            break
-            except BadRecord as bad:
-                if records:
-                    break       # the next call says what is wrong
-                raise segment.corrupt(byte, bad, position) from None
-            if position == before:
-                raise IndexDamaged(f"position {position} isn't in {segment.path}")
-        return records
+        found = self._runs.of_all(position, stop, limit)
+        return self._up_to_loss(found, lambda gap: (None, max(position, gap.position), gap.position + gap.count))
 
-    def _segment_at(self, position):
-        return self._segments[bisect_right(self._firsts, position) - 1]
+    def _up_to_loss(self, found, of_loss):
+        """Those of `found` before the first loss.  Raises EventsLost, with what `of_loss` says, if that comes first."""
+        for i, one in enumerate(found):
+            if one.lost:
+                if i:
+                    return found[:i]        # the next call says what is lost
+                raise EventsLost(self._runs.segment_at(one.position).path, *of_loss(one))
+        return found
+
+    # -- reading either way --------------------------------------------------
+
+    def runs(self, stream, first, stop, limit, back=False):
+        """Runs of `stream`, and a Lost where events are lost, that have its events [first, stop); about `limit`
+        bytes of them, the last one first if it is `back`.
+
+        Raises    CorruptSegment   when the very first can't be read
+                  IndexUnusable, StoreClosed
+        """
+        read = self._runs.of_stream_back if back else self._runs.of_stream
+        return self._while_open(self._with_index, read, stream, first, stop, limit)
+
+    def records(self, first, stop, limit, back=False):
+        """The same in the order of positions: records of any streams, gaps among them."""
+        read = self._runs.of_all_back if back else self._runs.of_all
+        return self._while_open(self._with_index, read, first, stop, limit)
+
+    def position_at(self, time, stop):
+        """The position of the first event at or after `time`; `stop` if there is none before."""
+        return self._while_open(self._with_index, seek.position_at, self.index, self._segments, time, stop)
+
+    def number_from(self, stream, position, stop):
+        """The number of the first event of `stream` at `position` or behind it; `stop` if there is none before."""
+        return self._while_open(self._with_index, seek.number_from, self.index, self._runs, stream, position, stop)
+
+    def path_at(self, position):
+        """Of the segment that has the event at `position`."""
+        return self._runs.segment_at(position).path
 
     # -- closing -------------------------------------------------------------
 
@@ -909,7 +901,7 @@ def _encode(drafts, salt, clock, synced, level):
         parts.append(part)
         draft.count = len(frames)
         draft.size = size = len(part)
-        draft.clock = clock
+        draft.latest = clock
         whole += size
     return parts, whole
 
@@ -929,44 +921,3 @@ def _add(index, one, byte):
         index.add_control(one.number, one.entries(), byte, one.number)
     else:
         index.add([one], byte)
-
-
-def _stretch(segment, stream, places, number, have_some):
-    """Yield the records of `stream` in `segment` from `number` on, by their places.
-
-    A record without a place begins where the one before it, of the same stream, ends.
-    """
-    end = segment.end
-    reader = Reader(segment, end)
-    for i, (_, byte) in enumerate(places):
-        following = places[i + 1] if i + 1 < len(places) else None
-        # A window is worth reading where its records are this stream's, or close.
-        span = LONG_READ if following and following[1] - byte < CLOSE else SHORT_READ
-        while byte < end:
-            try:
-                found = reader.record(byte, span)
-            except BadRecord as bad:
-                if have_some:
-                    return      # the next call says what is wrong
-                raise segment.corrupt(byte, bad) from None
-            if found.kind == record.GAP:
-                lost = next((one for one in found.runs() if one.stream == stream), None)
-                if lost is None or lost.number > number:
-                    break
-                if lost.stop > number:
-                    if have_some:
-                        return      # the next call says what is lost
-                    raise EventsLost(segment.path, stream.decode(), number, lost.stop)
-            else:
-                runs = found.of(stream) if found.count else []
-                if not runs or runs[0].number > number:
-                    break
-                for one in runs:
-                    if one.number <= number < one.stop:
-                        number = one.stop
-                        have_some = True
-                        yield one
-            byte += found.size
-            span = LONG_READ
-            if following and number >= following[0]:
-                break

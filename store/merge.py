@@ -148,7 +148,7 @@ class _Gathered:
             details=details if any(map(any, details)) else None,
             clocks=clocks if clocks.count(first.clock) < len(clocks) else None)
         draft = Draft(first.stream, first.number, first.position, frames, pack)
-        draft.count, draft.size, draft.clock = len(frames), len(data), first.clock
+        draft.count, draft.size, draft.latest = len(frames), len(data), max(clocks)
         self._clear()
         return [(read, [draft], data)]
 

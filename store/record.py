@@ -201,6 +201,12 @@ class Lost(NamedTuple):
     clock: int
     size: int
     pack = None
+    lost = True
+
+    @property
+    def latest(self):
+        """The clock of all of them."""
+        return self.clock
 
     @property
     def stop(self):
@@ -328,6 +334,16 @@ class Record:
             else:
                 self._clocks = [self.clock] * self.count
         return self._clocks
+
+    @property
+    def latest(self):
+        """The highest clock of its events."""
+        return max(self.clocks) if self.flags & CLOCKS else self.clock
+
+    @property
+    def lost(self):
+        """Whether it stands for events that are lost."""
+        return self.kind == GAP
 
     @property
     def controls(self):

@@ -237,32 +237,17 @@ def test_an_index_that_cannot_be_made_anew_is_named(open_store, folder, monkeypa
         store.get("t", b"k")
 
 
-def as_version_1(folder):
-    """Make an index what an earlier version would have written, of a log without controls."""
-    connection = sqlite3.connect(folder / "index.sqlite3")
-    about = dict(connection.execute("select key, value from about"))
-    through = index.Through(*(about[field] for field in index.Through._fields))
-    connection.execute("delete from about where key = 'controls'")
-    connection.execute("update about set value = 1 where key = 'version'")
-    connection.execute("update about set value = ? where key = 'crc'", (index._sum_of(through, 1),))
-    connection.execute("drop table controls")
-    connection.commit()
-    connection.close()
-
-
-def test_an_index_of_an_earlier_version_is_used_and_becomes_one_of_this(open_store, folder, caplog):
+def test_an_index_of_an_earlier_version_is_made_anew(open_store, folder, caplog):
     with open_store() as store:
         store.append("s", "n", b"one")
-    as_version_1(folder)
-    assert check(str(folder)).sound
-    with Store(str(folder)) as store:
-        assert everything(store) == [("s", 0, b"one")]
         store.put("t", b"k", b"value")
-        assert store.get("t", b"k") == b"value"
-    assert not caplog.records
+    with sqlite3.connect(folder / "index.sqlite3") as earlier:
+        earlier.execute("update about set value = 2 where key = 'version'")
     with Store(str(folder)) as store:
-        assert store.get("t", b"k") == b"value"
-        assert store._log.index.says("version") == 2
+        assert "another store or version; it is made anew from the log" in caplog.text
+        assert (everything(store), store.get("t", b"k")) == ([("s", 0, b"one")], b"value")
+    with Store(str(folder)) as store:
+        assert store._log.index.says("version") == 3
 
 
 def test_a_clean_close_marks_the_controls_that_are_on_disk_once(open_store, folder):

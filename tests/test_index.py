@@ -23,12 +23,12 @@ START = Through(0, 128, 0, 77, 0)
 def one(stream, number, size=100, count=1, position=None):
     """What the index has to know of a record."""
     position = number if position is None else position
-    return SimpleNamespace(stream=stream, number=number, count=count, position=position, size=size, clock=5, pack=None)
+    return SimpleNamespace(stream=stream, number=number, count=count, position=position, size=size, latest=5, pack=None)
 
 
 def pack(streams, numbers, position=0, size=100):
     """What the index needs of a record of several streams."""
-    return SimpleNamespace(pack=(streams, numbers), position=position, size=size, clock=5)
+    return SimpleNamespace(pack=(streams, numbers), position=position, size=size, latest=5)
 
 
 def fresh_of(*records, byte=128):
@@ -236,7 +236,7 @@ def filled(new):
 ALTERED = [
     "update about set value = x'00' where key = 'uuid'",
     "update about set value = 1 where key = 'version'",
-    "update about set value = 3 where key = 'version'",
+    "update about set value = 9 where key = 'version'",
     "update about set value = 5 where key = 'controls'",
     "update about set value = 4 where key = 'position'",
     "update about set value = 'far' where key = 'byte'",

@@ -44,6 +44,8 @@ ORDER = {
         "filter",
         "recovery",
         "replay",
+        "runs",
+        "seek",
         "log",
         "backup",
         "chain",

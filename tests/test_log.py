@@ -10,7 +10,7 @@ from disk import (SECONDS, Call, Disk, contents, crash, cut, everything, kept, q
                   segments, until)
 
 from store import (ALWAYS, EVERYSEC, NO, CorruptSegment, NewEvent, Store, StoreClosed, StoreFailed, StoreFull,
-                   database, log, record)
+                   database, log, record, runs)
 from store.segment import HEADER_SIZE, Segment, file_name
 
 __all__ = ["quick_index"]
@@ -685,7 +685,7 @@ def test_reading_and_closing_wait_for_each_other(open_store, disk, monkeypatch):
 
 
 def test_a_long_read_goes_on_over_many_places(open_store, monkeypatch):
-    monkeypatch.setattr(log, "PLACES_AT_ONCE", 3)
+    monkeypatch.setattr(runs, "PLACES_AT_ONCE", 3)
     store = open_store(segment_size=4000)
     for i in range(60):
         store.append("s", "n", b"%d" % i)
