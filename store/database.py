@@ -510,7 +510,7 @@ class Store:
 
     def number_at(self, stream, time):
         """The number of the first event of `stream` at `position_at(time)` or behind it, or of its next one to come."""
-        known = self.find(_encoded(stream))
+        known = self.find(encoded(stream))
         stop = known.visible if known is not None else 0
         position = self.position_at(time)
         return self._log.number_from(known.name, position, stop) if stop else 0
