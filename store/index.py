@@ -50,10 +50,9 @@ _NONSENSE = (sqlite3.Error, LookupError, TypeError, ValueError, ArithmeticError)
 # The lock is let go, and other threads' look-ups let in, after so many rows.
 _ROWS_AT_ONCE = 1000
 
-# Version 1 lacks it.
 _SCHEMA = """
 create table controls (topic text, key blob, segment integer, byte integer, value blob, crc integer,
-                                     primary key (topic, key)) without rowid;
+                       primary key (topic, key)) without rowid;
 create table about (key text primary key, value) without rowid;
 create table heads (name blob primary key, next integer, crc integer) without rowid;
 create table places (stream blob, first integer, last integer, segment integer, packed blob, crc integer,

@@ -32,7 +32,8 @@ from .record import BadRecord, Frames
 from .recovery import Scan
 from .replay import Replays
 from .runs import Runs
-from .segment import HEADER_SIZE, MAX_SIZE, MERGING, Header, Segment, file_name, is_segment, is_unfinished
+from .segment import (HEADER_SIZE, MAX_SIZE, MERGING, SHORT_READ, Header, Reader, Segment, file_name, is_segment,
+                      is_unfinished)
 
 logger = logging.getLogger("meilies.log")
 
