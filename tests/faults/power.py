@@ -30,8 +30,9 @@ FOLDER = "/db"
 
 # What a client may do: append one short event, one that goes over several sectors, a group of several records; write
 # events of two streams without waiting, and wait for all of these; have the threads work; sync; close and open
-# again; append while the disk is full for a moment; fill a segment with small records, and have them joined.
-STEPS = "abgwctsxem"
+# again; append while the disk is full for a moment; fill a segment with small records, and have them joined; put an
+# entry.
+STEPS = "abgwctsxemp"
 LENGTH = 3
 POLICIES = (ALWAYS, EVERYSEC, NO)
 PROGRAMS = [(policy, "".join(steps)) for length in range(1, LENGTH + 1)
@@ -47,6 +48,8 @@ SEGMENT_SIZE = 2500
 ROOM = 300
 LIMIT = 1 << 30
 
+TOPIC, KEY = "t", b"k"
+
 
 class Moment(NamedTuple):
     """Between two changes of the disk.
@@ -56,6 +59,8 @@ class Moment(NamedTuple):
     must        how many of them were promised
     told        how many somebody may have seen
     groups      [(first, stop)] of those that are there all or none
+    puts        [(position, value)] of the entry that was put again and again
+    puts_must   how many of those were promised
     epoch       of the store
     versions    of the index, any of which may be there
     """
@@ -67,6 +72,8 @@ class Moment(NamedTuple):
     groups: tuple
     epoch: int
     versions: int
+    puts: tuple = ()
+    puts_must: int = 0
 
 
 class Client:
@@ -87,6 +94,8 @@ class Client:
         self._waiting = []          # batches that were written and not committed
         self._events = ()
         self._groups = ()
+        self._puts = ()
+        self._puts_must = 0
         self._written = 0
         self._must = 0
         self._told = 0
@@ -102,7 +111,7 @@ class Client:
     def moment(self):
         """How things stand."""
         return Moment(self.platter.loss(), self._events, self._must, self._told, self._groups, self._epoch,
-                      len(self.shelf.versions))
+                      len(self.shelf.versions), self._puts, self._puts_must)
 
     def _remember(self):
         self.moments.append(self.moment())
@@ -116,6 +125,8 @@ class Client:
         """Go on with what the store has, which is what was promised."""
         have = check(self.store, self.moment(), self.policy)
         self._events = self._events[:have]
+        self._puts = self._puts[:puts_in(self.store, self._puts)]
+        self._puts_must = len(self._puts)
         self._groups = tuple(one for one in self._groups if one[1] <= have)
         self._nexts = {stream: number + 1 for stream, number, _ in self._events}
         self._waiting = []
@@ -133,6 +144,10 @@ class Client:
         self._must = max(self._must, position)
         self._told = max(self._told, position)
 
+    def _promise_all(self):
+        self._promise(self._written)
+        self._puts_must = len(self._puts)
+
     # -- steps ---------------------------------------------------------------
 
     def _short(self):
@@ -149,6 +164,19 @@ class Client:
         done = self._attempt(events, True, lambda: self.store.append_many(stream, [("n", data) for _, data in events]))
         if done and self.policy == ALWAYS:
             self._promise(self._written)
+
+    def _put(self):
+        value = b"%d " % len(self._puts) + b"x" * self._draw.choice((0, 600))
+        self._puts += ((len(self._events), value),)
+        try:
+            self.store.put(TOPIC, KEY, value)
+        except StoreError:
+            if self.store.failed:
+                raise
+            self._puts = self._puts[:-1]
+            return
+        if self.policy == ALWAYS:
+            self._puts_must = len(self._puts)
 
     def _write(self):
         runs = [(b"w", b"n", [b"one", b"two" * 50]), (b"v", b"n", [b"three"]), (b"w", b"n", [b"four" * 100])]
@@ -178,10 +206,9 @@ class Client:
                 self._promise(batch.position)
 
     def _tick(self):
-        written = self._written
         tick(self.store)
         if self.policy == EVERYSEC and not self.store.failed:
-            self._promise(written)
+            self._promise_all()
 
     def _merge(self):
         for _ in range(6):
@@ -191,12 +218,12 @@ class Client:
 
     def _sync(self):
         self.store.sync()
-        self._promise(self._written)
+        self._promise_all()
 
     def _reopen(self):
         self._commit()
         self.store.close()
-        self._promise(self._written)
+        self._promise_all()
         self.shelf.put(self.shelf.versions[-1] if self.shelf.versions else None)
         self.open()
 
@@ -219,7 +246,7 @@ class Client:
         self._short()
 
     _STEPS = {"a": _short, "b": _long, "g": _group, "w": _write, "c": _commit, "t": _tick, "s": _sync,
-              "x": _reopen, "e": _full, "m": _merge}
+              "x": _reopen, "e": _full, "m": _merge, "p": _put}
 
     # -- what is expected ----------------------------------------------------
 
@@ -262,6 +289,13 @@ def found_in(store):
     return [(event.stream, event.number, event.data) for event in by_position]
 
 
+def puts_in(store, puts):
+    """How many of `puts` were done, by the value that is there."""
+    value = store.get(TOPIC, KEY)
+    assert store.entries(TOPIC) == ([] if value is None else [(KEY, value)])
+    return 0 if value is None else [value for _, value in puts].index(value) + 1
+
+
 def check(store, moment, policy):
     """Fail unless the store has what was promised at `moment`; return how many events it has."""
     found = found_in(store)
@@ -272,12 +306,16 @@ def check(store, moment, policy):
     if policy != ALWAYS and len(found) < moment.told:
         assert store.epoch > moment.epoch, f"{moment.told} events were visible, {len(found)} are there, no new epoch"
     assert store.epoch >= moment.epoch
+    puts = puts_in(store, moment.puts)
+    must = max([moment.puts_must] + [i for i, (position, _) in enumerate(moment.puts, 1) if position < len(found)])
+    assert must <= puts, f"{must} puts were promised or came before an event that is there, {puts} are there"
     return len(found)
 
 
 def behind(moment, have, epoch):
     """The Moment when a store with the first `have` of the events was opened."""
-    return moment._replace(events=moment.events[:have], must=have, told=have, epoch=epoch,
+    puts = tuple((position if position < have else LIMIT, value) for position, value in moment.puts)
+    return moment._replace(events=moment.events[:have], must=have, told=have, epoch=epoch, puts=puts,
                            groups=tuple(one for one in moment.groups if one[1] <= have))
 
 
