@@ -192,6 +192,29 @@ def run_stream_names(options: argparse.Namespace) -> None:
     _write("".join(f"{name}\n" for name in names).encode())
 
 
+def run_snapshot_put(options: argparse.Namespace) -> None:
+    data = _stdin().read() if options.data in (None, "-") else os.fsencode(options.data)
+    with _client(options) as client:
+        client.snapshot_put(options.stream, options.number, data)
+
+
+def run_snapshot_get(options: argparse.Namespace) -> None:
+    """NUMBER DATA; with --raw-bytes the data alone."""
+    with _client(options) as client:
+        found = client.snapshot_get(options.stream)
+    if found is None:
+        raise Failed(f"{options.stream} has no snapshot")
+    if options.raw:
+        _write(found.data)
+    else:
+        print(found.number, printable(found.data.decode("utf-8", "backslashreplace")))
+
+
+def run_snapshot_delete(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        client.snapshot_delete(options.stream)
+
+
 def run_ping(options: argparse.Namespace) -> None:
     with _client(options) as client:
         print(f"{client.ping() * 1000:.3f} ms")
@@ -604,6 +627,12 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _event_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 20):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected the number of an event, from 0")
+    return int(text)
+
+
 def _tries(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a number from 0")
@@ -676,6 +705,16 @@ def parser() -> argparse.ArgumentParser:
     backup = command_for_server("backup", run_backup, "have the server copy its store, while it goes on")
     backup.add_argument("name", metavar="NAME", help="of a folder in the server's --backup-path")
     command_for_server("check", run_check, "have the server read its whole log and name what is bad in it")
+    snapshot = command_for_server("snapshot-put", run_snapshot_put, "keep what a stream's events up to NUMBER come to")
+    snapshot.add_argument("stream", metavar="STREAM", type=_stream)
+    snapshot.add_argument("number", metavar="NUMBER", type=_event_number, help="of the last event that it was made of")
+    snapshot.add_argument("data", metavar="DATA", nargs="?", help="standard input if this is '-' or missing")
+    snapshot = command_for_server("snapshot-get", run_snapshot_get, "print the number and data of a stream's snapshot")
+    snapshot.add_argument("stream", metavar="STREAM", type=_stream)
+    snapshot.add_argument("--raw-bytes", dest="raw", action="store_true", help="the data and nothing else")
+    snapshot = command_for_server("snapshot-delete", run_snapshot_delete, "take a stream's snapshot out")
+    snapshot.add_argument("stream", metavar="STREAM", type=_stream)
+
     command_for_server("ping", run_ping, "print how long the server takes to answer")
 
     inspect = command_for_server(

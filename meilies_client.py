@@ -95,6 +95,13 @@ class ServerInfo(NamedTuple):
     epoch: int | None
 
 
+class Snapshot(NamedTuple):
+    """number   of the last event that `data` was made of; reading goes on behind it"""
+
+    number: int
+    data: bytes
+
+
 # -- errors --------------------------------------------------------------------
 
 class ClientError(Exception):
@@ -453,6 +460,14 @@ def _read_fields(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadReply(f"{value!r:.200} came, expected a map")
     return {_text(key): field for key, field in value.items()}
+
+
+def _read_snapshot(value: Any) -> Snapshot | None:
+    if _answer(value) is None:
+        return None
+    if not isinstance(value, list) or [type(one) for one in value] != [int, bytes]:
+        raise BadReply(f"{value!r:.200} came, expected a snapshot")
+    return Snapshot(*value)
 
 
 def _lacks_command(reply: Any) -> bool:
@@ -955,6 +970,20 @@ class Client:
             fields[key] = [_text(text) for text in fields[key]]
         return fields
 
+    def snapshot_put(self, stream: str, number: int, data: bytes | str) -> None:
+        """Keep `data` as what the events of `stream` up to `number` come to, in place of the snapshot before."""
+        check_stream(stream)
+        self._read(_answer, self._ask([("snapshot-put", stream, number, data)])[0])
+
+    def snapshot_get(self, stream: str) -> Snapshot | None:
+        """The snapshot of `stream` that was put last."""
+        check_stream(stream)
+        return self._read(_read_snapshot, self._ask([("snapshot-get", stream)])[0])
+
+    def snapshot_delete(self, stream: str) -> None:
+        check_stream(stream)
+        self._read(_answer, self._ask([("snapshot-delete", stream)])[0])
+
     def ping(self) -> float:
         """Seconds that a request and its reply take.  Refused by MeiliES 0.2.0."""
         start = time.monotonic()
@@ -969,7 +998,7 @@ class Client:
             return None
         return self._read(_read_hello, value)
 
-    def _ask(self, requests: list[tuple[str | int, ...]]) -> list[Any]:
+    def _ask(self, requests: list[tuple[str | int | bytes, ...]]) -> list[Any]:
         """The values that answer `requests`, which change nothing and may be sent again."""
         backoff = _Backoff(self.tries, self.delay)
         while True:
@@ -989,7 +1018,7 @@ class Client:
             raise Unsupported(f"the server has no {request[0]}: {value}")
         return value
 
-    def _exchange(self, requests: list[tuple[str | int, ...]]) -> list[Any]:
+    def _exchange(self, requests: list[tuple[str | int | bytes, ...]]) -> list[Any]:
         connection = self._connected()
         for request in requests:
             connection.session.request(None, *request)

@@ -1,6 +1,23 @@
 """All commands: each of these modules puts its own into the table."""
 
-from . import about, clients, following, safekeeping, streams
+from . import (
+    about,
+    clients,
+    following,
+    safekeeping,
+    snapshots,
+    streams,
+)
 from .table import COMMANDS, execute, unknown
 
-__all__ = ["COMMANDS", "about", "clients", "execute", "following", "safekeeping", "streams", "unknown"]
+__all__ = [
+    "COMMANDS",
+    "about",
+    "clients",
+    "execute",
+    "following",
+    "safekeeping",
+    "snapshots",
+    "streams",
+    "unknown",
+]

@@ -28,6 +28,7 @@ from .errors import (
 )
 from .expect import ANY, EXISTS, NONE
 from .record import Entry, Event
+from .snapshot import Snapshot
 
 __all__ = [
     "ALWAYS",
@@ -49,6 +50,7 @@ __all__ = [
     "IndexUnusable",
     "LogTooShort",
     "NewEvent",
+    "Snapshot",
     "Store",
     "StoreClosed",
     "StoreError",

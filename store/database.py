@@ -17,7 +17,7 @@ import os
 import time
 from collections import deque
 
-from . import backup, check, record
+from . import backup, check, record, snapshot
 from .append import Append, Appended, Change, append_of, encoded
 from .draft import drafts_of, drafts_of_units
 from .errors import StoreClosed, StoreFailed, StoreLocked
@@ -388,6 +388,21 @@ class Store:
     def entries(self, topic):
         """[(key, value)] of all that was put under a topic, sorted by key."""
         return self._log.entries(topic, self._controls_shown)
+
+    def snapshot_put(self, stream, number, data):
+        """Keep `data` as what the events of `stream` up to `number` come to, in place of the snapshot before.
+
+        Raises    ValueError    no stream of this name has event `number`; and as `put`
+        """
+        snapshot.put(self, stream, number, data)
+
+    def snapshot_get(self, stream):
+        """The Snapshot(number, data) of `stream` that was put last, or None."""
+        return snapshot.get(self, stream)
+
+    def snapshot_delete(self, stream):
+        """Take the snapshot of `stream` out, if there is one."""
+        snapshot.delete(self, stream)
 
     @property
     def _controls_shown(self):
