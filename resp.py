@@ -531,6 +531,9 @@ _HEAD = re.compile(
     rb"\$([0-9]{1,9}\r\n[^\r]+)\r\n"
     rb"\$([0-9]{1,9})\r\n")
 
+# A command up to its first argument: its opening, which those like it share.
+_OPENING = re.compile(rb"\*([1-9][0-9]{0,3})\r\n\$([1-9][0-9]?)\r\n([^\r]+)\r\n")
+
 # More bytes than such a head has where the fast path takes it.
 _MAX_HEAD = 1024
 _MAX_KNOWN = 1 << 16
@@ -540,6 +543,8 @@ _LONGEST_KNOWN = 256
 # short: the lengths that these may have, as they stand on the wire.
 _WINDOW = 16 * 1024
 _LENGTHS = {b"%d" % length: length for length in range(1000)}
+# The same with the type byte before them.
+_HEADS = {b"$%d" % length: length for length in range(1000)}
 
 
 class Known(dict):
@@ -595,6 +600,8 @@ class Requests(Parser):
         self._longest = -1
         if max_arguments >= 4 and max_bulk >= _MAX_HEAD:
             self._longest = min(max_last, max_bulk, max_size - 2 * _MAX_HEAD)
+        # The same for how many strings a command may have that is split with others.
+        self._most = min(max_arguments, 9999) if min(max_bulk, max_size) >= _WINDOW + MAX_LINE else 0
 
     def take(self):
         """Return what was asked in the bytes fed so far, in order, as a list of
@@ -611,10 +618,12 @@ class Requests(Parser):
                               it is all that comes from now on
         """
         taken = []
-        tried = 0
+        tried = tried_alike = 0
         while True:
             if not self._stack and not self._coming and not self._failed:
                 tried = self._take_runs(taken, tried)
+                if self._pos < len(self._buffer):
+                    tried_alike = self._take_alike(taken, tried_alike)
                 if self._pos == len(self._buffer):
                     self._drop_read()
                     return taken
@@ -723,6 +732,35 @@ class Requests(Parser):
             taken.append((runs, len(runs) + repeated, pos - self._pos))
             self._pos = pos
         return tried
+
+    def _take_alike(self, taken, tried):
+        """The fast path for other commands of short strings: those of one name and count are split together.
+
+        It too leaves what it can't read as it was, and splits nothing twice.
+        """
+        buffer, pos = self._buffer, self._pos
+        opening = _OPENING.match(buffer, pos) if pos >= tried else None
+        if opening is None:
+            return tried
+        count, size, name = opening.groups()
+        strings = int(count) - 1
+        if int(size) != len(name) or not 0 < strings < self._most or name.lower() == self._name:
+            return tried
+        limit = pos + _WINDOW
+        between = CRLF + opening.group()
+        if len(buffer) <= limit and buffer.endswith(CRLF):
+            commands = buffer[opening.end():-2].split(between)
+        else:
+            commands = buffer[opening.end():limit].split(between)[:-1]      # the last one may be cut
+        for command in commands:
+            parts = command.split(CRLF)
+            arguments = parts[1::2]
+            if len(arguments) != strings or [_HEADS.get(head) for head in parts[::2]] != list(map(len, arguments)):
+                break
+            taken.append([name, *arguments])
+            pos += len(between) + len(command)
+        self._pos = pos
+        return limit
 
     def _split_commands(self, pos, limit, between, runs):
         """Take short commands from `pos` on, none beyond `limit`, each as a run; return the end of the last.

@@ -2,6 +2,7 @@
 
 from . import (
     about,
+    appending,
     clients,
     following,
     safekeeping,
@@ -13,6 +14,7 @@ from .table import COMMANDS, execute, unknown
 __all__ = [
     "COMMANDS",
     "about",
+    "appending",
     "clients",
     "execute",
     "following",

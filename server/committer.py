@@ -1,4 +1,4 @@
-"""Batches of publishes on their way to the store, and their replies on the way back.
+"""Batches of publishes and appends on their way to the store, and their replies on the way back.
 
     poller ──> Batch ──> write, sync ──> replies, one buffer a connection
                                     '──> feeds
@@ -13,40 +13,73 @@ import threading
 import time
 
 import resp
-from store import ALWAYS, StoreError, StoreFailed, StoreFull
+from store import ALWAYS, StoreError, StoreFailed, StoreFull, WrongVersion
 
 log = logging.getLogger("meilies.commit")
 
 _OK = b"+OK\r\n"
 _OKS = [_OK * n for n in range(257)]
 
+# What an error of the store's begins with on the wire, if programs may want to know it from others.
+_CODES = {StoreFull: "STOREFULL", StoreFailed: "STOREFAILED", WrongVersion: "WRONGVERSION"}
+
 
 class Batch:
-    """Publishes of any number of connections, in the order in which they take effect.
+    """Publishes and appends of any number of connections, in the order in which they take effect.
 
-    runs     [(stream, name, datas)], a list or a tuple of what one event or more hold
-    owed     {connection: how many of the events are its own}
+    units    runs, (stream, name, datas) with a list or a tuple of what one event or more hold,
+             and Appends
+    appends  those of them that are Appends
+    owed     {connection: how many publishes are its own, or [so many, an Append, so many, …]
+             in the order in which they are answered}
     size     bytes of the requests
     refused  the store has said no, and so was answered
     """
 
-    __slots__ = ("runs", "owed", "size", "refused")
+    __slots__ = ("units", "appends", "owed", "size", "refused", "_published")
 
     def __init__(self):
-        self.runs = []
+        self.units = []
+        self.appends = []
         self.owed = {}
         self.size = 0
         self.refused = False
+        self._published = 0
 
     def add(self, connection, runs, count, size):
         """Add `count` publishes of one connection, which came in `size` bytes."""
-        self.runs += runs
+        self.units += runs
         self.size += size
-        if connection in self.owed:
-            self.owed[connection] += count
-        else:
+        self._published += count
+        owed = self.owed.get(connection)
+        if owed is None:
             self.owed[connection] = count
             connection.uncommitted += 1
+        elif type(owed) is int:
+            self.owed[connection] = owed + count
+        else:
+            owed.append(count)
+
+    def add_append(self, connection, append, size):
+        """Add an Append of one connection, which came in `size` bytes."""
+        self.units.append(append)
+        self.appends.append(append)
+        self.size += size
+        owed = self.owed.get(connection)
+        if owed is None:
+            self.owed[connection] = [append]
+            connection.uncommitted += 1
+        elif type(owed) is int:
+            self.owed[connection] = [owed, append]
+        else:
+            owed.append(append)
+
+    @property
+    def stored(self):
+        """How many events the store took."""
+        if self.refused:
+            return 0
+        return self._published + sum([len(one.places) for one in self.appends if one.error is None])
 
 
 # Seconds that a write and sync may take for the next one to be done without a thread.
@@ -108,18 +141,18 @@ class Committer:
     def _commit(self, batch):
         began = time.monotonic()
         try:
-            stored = self._store.write(batch.runs)
+            stored = self._store.write(batch.units, batch.appends)
             self._store.commit(stored)
             self._took = time.monotonic() - began
         except StoreError as error:
             self._refuse(batch, error)
         except Exception as error:
-            log.exception("a batch of publishes failed")
+            log.exception("a batch of events failed")
             self._refuse(batch, error)
         else:
             self._failing = None
-            for connection, count in batch.owed.items():
-                connection.outbox.put_and_flush(_OKS[count] if count <= 256 else _OK * count)
+            for connection, owed in batch.owed.items():
+                connection.outbox.put_and_flush(_oks(owed) if type(owed) is int else _replies(owed))
             self._feeds.committed(stored)
 
     def _refuse(self, batch, error):
@@ -127,8 +160,9 @@ class Committer:
         if type(error) is not self._failing:
             self._failing = type(error)
             log.error("publishes are refused: %s", error)
-        reply = resp.error(f"{_code(error)} {error}")
-        for connection, count in batch.owed.items():
+        reply = _error(error)
+        for connection, owed in batch.owed.items():
+            count = owed if type(owed) is int else sum([one if type(one) is int else 1 for one in owed])
             connection.outbox.put_and_flush(reply * count)
 
     def stop(self):
@@ -141,9 +175,23 @@ class Committer:
         self._thread.join()
 
 
-def _code(error):
-    if isinstance(error, StoreFull):
-        return "STOREFULL"
-    if isinstance(error, StoreFailed):
-        return "STOREFAILED"
-    return "ERR"
+def _oks(count):
+    return _OKS[count] if count <= 256 else _OK * count
+
+
+def _replies(owed):
+    """The replies to publishes and appends in their order."""
+    return b"".join([_oks(one) if type(one) is int else _reply(one) for one in owed])
+
+
+def _reply(append):
+    if append.error is not None:
+        return _error(append.error)
+    places = append.places
+    if len(places) == 1:
+        return b"*1\r\n*2\r\n:%d\r\n:%d\r\n" % places[0]
+    return b"*%d\r\n%b" % (len(places), b"".join([b"*2\r\n:%d\r\n:%d\r\n" % place for place in places]))
+
+
+def _error(error):
+    return resp.error(f"{_CODES.get(type(error), 'ERR')} {error}")

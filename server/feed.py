@@ -400,7 +400,7 @@ class Feeds:
     def committed(self, batch):
         """Serve the followers of what `batch` made visible."""
         feeds = self._feeds
-        if not feeds:
+        if not feeds or not batch.drafts:
             return
         records = None
         for feed, (first, frames) in self._addressed(batch.drafts).items():

@@ -173,6 +173,7 @@ OPTIONS = (
     Option(LIMITS, "max-request-size", size(KIB, 2 * GIB), "64M", "SIZE",
            "one request with all its arguments"),
     Option(LIMITS, "max-event-size", size(1, GIB), "16M", "SIZE", "the data of one event"),
+    Option(LIMITS, "max-metadata-size", size(0, GIB // 4), "1M", "SIZE", "the metadata of one event"),
     Option(LIMITS, "max-arguments", number(4, 10 ** 7), "100000", "N", "arguments of one request"),
     Option(LIMITS, "max-connections", number(1, 10 ** 6), "10000", "N", "clients at once"),
     Option(LIMITS, "max-pending-input", size(KIB, GIB), "1M", "SIZE",

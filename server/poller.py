@@ -1,5 +1,5 @@
-"""Parked connections: one wait for all of them, one batch of their publishes, one
-reply each.
+"""Parked connections: one wait for all of them, one batch of their publishes and
+appends, one reply each.
 
     epoll ──> receive ──> parse ──> execute ──> batch ──> committer
        ^                               |
@@ -7,8 +7,8 @@ reply each.
        '── interest: input while there is room, output while a socket refuses
 
 A connection's requests take effect and are answered in their order: publishes
-gather in the batch, and any other command of that connection waits until they
-are committed.  Everything here runs in the thread that called `run`, except
+and appends gather in the batch, and any other command of that connection waits
+until they are committed.  Everything here runs in the thread that called `run`, except
 `call_soon` and `stop`, and `_watch_output`, which whoever sends may call.
 
 Interest is level-triggered.  A connection isn't read while something that it
@@ -28,10 +28,12 @@ from collections import deque
 import resp
 from resp import BadRequest, ProtocolError
 
+from .appending import append_of
 from .commands import COMMANDS, execute, unknown
 from .committer import Batch, Committer
 from .connection import Connection
 from .feed import Feeds
+from .table import CommandError
 from .text import printable
 from .workers import Workers
 
@@ -372,7 +374,7 @@ class Poller:
                 if not connection.closed:
                     self._execute(connection)
             batch = self._batch
-            if batch.runs and (not self._committer.busy or batch.size >= TURN):
+            if batch.units and (not self._committer.busy or batch.size >= TURN):
                 self._batch = Batch()
                 self._committer.submit(batch)
 
@@ -381,7 +383,7 @@ class Poller:
         pending = connection.pending
         left = _COMMANDS
         while pending and not connection.working:
-            self._take_publishes(connection)
+            self._take_events(connection)
             if not pending or connection.uncommitted:
                 break               # goes on in `_committed`
             if not left or connection.owes_too_much:
@@ -394,11 +396,22 @@ class Poller:
         if not connection.wants_input or connection.mask != READ:
             self._settle(connection)
 
-    def _take_publishes(self, connection):
-        """Move the publishes that come first to the batch."""
+    def _take_events(self, connection):
+        """Move the publishes and appends that come first to the batch."""
         pending = connection.pending
-        while pending and type(pending[0]) is tuple:
-            self._batch.add(connection, *pending.popleft())
+        while pending:
+            first = pending[0]
+            if type(first) is tuple:
+                self._batch.add(connection, *pending.popleft())
+            elif type(first) is list and first[0].lower() == b"append":
+                try:
+                    append, size = append_of(first, self.limits)
+                except CommandError:
+                    return      # to be answered in its turn
+                self._batch.add_append(connection, append, size)
+                pending.popleft()
+            else:
+                return
 
     def _interrupt(self, connection):
         """Let others have their turn; this one goes on in the next, or when it has read what it is owed."""
@@ -454,13 +467,13 @@ class Poller:
             self._committed(batch)
 
     def _committed(self, batch):
-        for connection, count in batch.owed.items():
-            self.published += 0 if batch.refused else count
+        self.published += batch.stored
+        for connection in batch.owed:
             connection.uncommitted -= 1
             if connection.pending or connection.input_ended or connection.mask != READ:
                 self._go_on(connection)
         batch = self._batch
-        if batch.runs and not self._committer.busy:
+        if batch.units and not self._committer.busy:
             self._batch = Batch()
             self._committer.submit(batch)
 
@@ -496,7 +509,7 @@ class Poller:
         while self.connections and time.monotonic() < deadline:
             self._turn(self._epoll.poll(0.05))
         batch, self._batch = self._batch, Batch()
-        if batch.runs:          # the disk was too slow for it until now
+        if batch.units:         # the disk was too slow for it until now
             self._committer.submit(batch)
         self._committer.stop()
         self._call_those_due()

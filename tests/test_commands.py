@@ -666,7 +666,7 @@ def test_config_tells_settings_by_pattern(serving, client, client3):
     settings = dict(zip(found[::2], found[1::2]))
     assert settings[b"port"] == b"%d" % serving.port
     assert settings[b"max-event-size"] == b"%d" % (16 << 20)
-    assert set(settings) == {b"port", b"max-request-size", b"max-event-size", b"max-arguments",
+    assert set(settings) == {b"port", b"max-request-size", b"max-event-size", b"max-metadata-size", b"max-arguments",
                              b"max-connections", b"max-pending-input", b"max-pending-output",
                              b"max-subscriptions"}
     assert client.ask("config", "get", "nothing-such") == []
@@ -853,5 +853,6 @@ def test_commands_modules_names_are_what_the_transcript_and_design_name():
     assert {b"publish", b"subscribe", b"unsubscribe", b"follow", b"unfollow", b"last-event-number",
             b"stream-names", b"hello", b"ping", b"echo", b"quit", b"reset", b"select", b"client", b"info",
             b"time", b"config", b"command",
+            b"append",
             b"backup", b"check",
             b"snapshot-put", b"snapshot-get", b"snapshot-delete"} == set(commands.COMMANDS)

@@ -8,7 +8,7 @@ from conftest import SECONDS
 from serving import OK, eventually
 
 from server.committer import Batch, Committer
-from store import ALWAYS, NO, StoreClosed, StoreFailed, StoreFull
+from store import ALWAYS, NO, Append, StoreClosed, StoreFailed, StoreFull, WrongVersion
 
 
 class FakeStore:
@@ -22,7 +22,7 @@ class FakeStore:
         self.gate.set()
         self.committing = threading.Event()
 
-    def write(self, runs):
+    def write(self, runs, appends):
         if self.error:
             raise self.error
         self.written.append(runs)
@@ -47,10 +47,14 @@ class Client:
     def __init__(self):
         self.uncommitted = 0
         self.outbox = self
-        self.got = b""
+        self.buffers = []
+
+    @property
+    def got(self):
+        return b"".join(self.buffers)
 
     def put_and_flush(self, data):
-        self.got += data
+        self.buffers.append(data)
 
 
 class Bench:
@@ -89,11 +93,59 @@ def test_a_batch_knows_whose_its_events_are_and_how_large_they_are():
     batch.add(one, [(b"s", b"x", [b"12", b"34"]), (b"t", b"x", (b"567",))], 3, 120)
     batch.add(other, [(b"s", b"x", [b""])], 1, 38)
     batch.add(one, [(b"s", b"x", [b"8"])], 1, 39)
-    assert batch.runs == [(b"s", b"x", [b"12", b"34"]), (b"t", b"x", (b"567",)), (b"s", b"x", [b""]),
+    assert batch.units == [(b"s", b"x", [b"12", b"34"]), (b"t", b"x", (b"567",)), (b"s", b"x", [b""]),
                           (b"s", b"x", [b"8"])]
     assert batch.owed == {one: 4, other: 1}
     assert batch.size == 197
     assert one.uncommitted == other.uncommitted == 1
+
+
+def append(*places, error=None):
+    """An Append that the store has judged."""
+    one = Append([(b"s", "any", b"x", b"", b"", b"", b"")] * max(1, len(places)))
+    one.places, one.error = list(places), error
+    return one
+
+
+def test_a_batch_knows_the_order_in_which_publishes_and_appends_are_answered():
+    batch, one, other, third = Batch(), Client(), Client(), Client()
+    first, second, refused = append((1, 1)), append((4, 4), (0, 5)), append(error=StoreClosed())
+    batch.add(one, [(b"s", b"x", [b"12"])], 1, 40)
+    batch.add_append(one, first, 60)
+    batch.add_append(other, second, 90)
+    batch.add(one, [(b"s", b"x", [b"8", b"9"])], 2, 39)
+    batch.add_append(one, refused, 60)
+    batch.add(third, [(b"s", b"x", [b"8"])], 1, 39)
+    assert batch.units == [(b"s", b"x", [b"12"]), first, second, (b"s", b"x", [b"8", b"9"]), refused,
+                           (b"s", b"x", [b"8"])]
+    assert batch.appends == [first, second, refused]
+    assert batch.owed == {one: [1, first, 2, refused], other: [second], third: 1}
+    assert (batch.size, batch.stored) == (40 + 60 + 90 + 39 + 60 + 39, 7)
+    assert one.uncommitted == other.uncommitted == third.uncommitted == 1
+
+
+def test_publishes_and_appends_are_answered_in_their_order_in_one_buffer(bench):
+    client, batch = Client(), Batch()
+    batch.add(client, [(b"s", b"x", [b"d"])], 1, 40)
+    batch.add_append(client, append((1, 1)), 60)
+    batch.add(client, [(b"s", b"x", [b"d", b"d"])], 2, 80)
+    batch.add_append(client, append(error=WrongVersion("s", 7, None)), 60)
+    batch.add_append(client, append((4, 4), (0, 5)), 60)
+    bench.committer.submit(batch)
+    eventually(lambda: bench.done == [batch])
+    assert client.buffers == [
+        OK + b"*1\r\n*2\r\n:1\r\n:1\r\n" + OK * 2 + b"-WRONGVERSION stream 's': expected event 7 as its last one, "
+        b"found no event; nothing was stored\r\n*2\r\n*2\r\n:4\r\n:4\r\n*2\r\n:0\r\n:5\r\n"]
+
+
+def test_a_store_that_says_no_is_quoted_for_each_publish_and_each_append(bench):
+    client, batch = Client(), Batch()
+    batch.add(client, [(b"s", b"x", [b"d", b"d"])], 2, 80)
+    batch.add_append(client, append((4, 4), (0, 5)), 60)
+    bench.store.error = StoreClosed()
+    bench.committer.submit(batch)
+    eventually(lambda: bench.done == [batch])
+    assert client.got == b"-ERR the store is closed\r\n" * 3 and batch.stored == 0
 
 
 @pytest.mark.parametrize("count", [1, 256, 257, 5000])

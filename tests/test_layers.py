@@ -72,6 +72,7 @@ ORDER = {
         "committer",
         "table",
         "streams",
+        "appending",
         "following",
         "snapshots",
         "clients",

@@ -162,9 +162,12 @@ class Requests(resp.Requests):
 
 
 class Plain(Requests):
-    """Requests without its fast path."""
+    """Requests without its fast paths."""
 
     def _take_runs(self, taken, tried):
+        return tried
+
+    def _take_alike(self, taken, tried):
         return tried
 
 
@@ -964,7 +967,13 @@ def test_the_last_command_of_what_was_split_may_be_cut(looks, cut):
 class CountingSplits(Requests):
     """Counts the bytes that it splits commands out of."""
 
-    split = 0
+    split = split_alike = 0
+
+    def _take_alike(self, taken, tried):
+        pos = self._pos
+        after = super()._take_alike(taken, tried)
+        self.split_alike += max(0, min(after, len(self._buffer)) - max(pos, tried))
+        return after
 
     def _split_commands(self, pos, limit, between, runs):
         self.split += min(limit, len(self._buffer)) - pos
@@ -987,6 +996,46 @@ def test_no_byte_is_split_twice_whatever_the_commands_are(made):
     requests = CountingSplits()
     assert take_all(requests, [data]) == take_all(Plain(), [data])
     assert 0 < requests.split <= len(data)
+    assert requests.split_alike <= len(data)
+
+
+OTHER = (b"add", b"orders", b"any", b"created", b"{}", b"", b"")
+
+
+def test_other_commands_of_one_name_and_count_are_split_together(monkeypatch):
+    monkeypatch.setattr(resp.Parser, "get", None)      # the plain path
+    data = b"".join(resp.command(*OTHER[:4], b"x" * i, b"id-%d" % i, b"") for i in range(100))
+    requests = CountingSplits()
+    assert take_all(requests, [data]) == [(*OTHER[:4], b"x" * i, b"id-%d" % i, b"") for i in range(100)]
+    assert requests.split_alike == len(data)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 40])
+def test_the_last_of_other_commands_may_be_cut(cut):
+    data = resp.command(*OTHER) * 10
+    requests = Requests()
+    assert take_all(requests, [data[:-cut]]) == [OTHER] * 9
+    assert take_all(requests, [data[-cut:]]) == [OTHER]
+
+
+@pytest.mark.parametrize("last", [b"x\r\n", b"\r\n$1\r\n", resp.command(*OTHER), CRLF + resp.command(*OTHER)[:-2],
+                                  b"y" * 999, b"y" * 1000, b"z" * 20_000])
+@pytest.mark.parametrize("name", [b"add", b"ADD", b"a" * 99, b"a" * 100])
+def test_what_other_commands_hold_does_not_matter(name, last):
+    commands = [(name, *OTHER[1:-1], last), (name, *OTHER[1:]), OTHER[:-1], (b"set", b"s", b"n", b"data")]
+    data = b"".join(resp.command(*one) for one in commands) * 3
+    assert take_all(Requests(), [data]) == take_all(Plain(), [data])
+
+
+@pytest.mark.parametrize("made", [
+    lambda i: resp.command(*OTHER[:-1], b"x" + CRLF + resp.command(*OTHER)[:-2]),
+    lambda i: resp.command(*OTHER) + resp.command("set", "s", "n", "d") * (i % 2),
+    lambda i: resp.command(*OTHER[:2 + i % 5])])
+def test_no_byte_of_other_commands_is_split_twice(made):
+    data = b"".join(map(made, range(2000)))
+    requests = CountingSplits()
+    assert take_all(requests, [data]) == take_all(Plain(), [data])
+    assert 0 < requests.split_alike <= len(data)
 
 
 def test_commands_are_split_a_window_at_a_time():
@@ -1273,8 +1322,10 @@ differing = st.lists(sets.map(lambda parts: resp.command(*parts)) | sets.map(lam
                      | strangely_encoded(), min_size=4, max_size=12).map(b"".join)
 no_command = st.sampled_from([data for data, _ in VALUES] + [b"*0\r\n", b"*1\r\n:1\r\n"])
 hostile = st.sampled_from([data for data, _, _ in HOSTILE])
+others = st.lists(st.tuples(*[payloads] * 6).map(lambda parts: resp.command("add", *parts)), min_size=2,
+                  max_size=9).map(b"".join)
 pipelines = st.lists(st.integers(0, 19).flatmap(lambda dice: (
-    differing if dice < 6 else alike if dice < 15 else no_command if dice < 19 else hostile)),
+    differing if dice < 4 else others if dice < 7 else alike if dice < 15 else no_command if dice < 19 else hostile)),
     max_size=12).map(b"".join)
 limits = st.sampled_from([{}, {}, {}, *TIGHT])
 windows = st.sampled_from([60, 200, 700, resp._WINDOW])

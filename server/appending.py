@@ -1,0 +1,95 @@
+"""The append command: a request becomes an Append, which joins the poller's batch.
+
+    append STREAM EXPECTED NAME DATA ID METADATA ...  ──>  Append ──> the batch, with publishes
+
+Like a publish it is committed with what came before and behind it, and answered in
+its turn; see committer.py.
+"""
+
+from store import ANY, EXISTS, NONE
+from store.append import Append
+from store.names import check_name, check_stream
+from store.record import MAX_ID
+
+from .table import MAX_NUMBER, CommandError, checked, command
+from .text import printable
+
+_FIELDS = 6         # of each event
+_EXPECTED = {b"any": ANY, b"none": NONE, b"exists": EXISTS}
+
+
+class _Known(dict):
+    """Names in good order that were seen lately, to themselves.
+
+    check   check(name) raises ValueError where one isn't
+    """
+
+    LONGEST = 256
+    MOST = 1 << 16
+
+    def __init__(self, check):
+        super().__init__()
+        self._check = check
+
+    def __missing__(self, name):
+        checked(self._check, name)
+        if len(name) <= self.LONGEST:
+            if len(self) >= self.MOST:
+                self.clear()
+            self[name] = name
+        return name
+
+
+_streams, _names = _Known(check_stream), _Known(check_name)
+
+
+@command("append", -7, "STREAM EXPECTED NAME DATA ID METADATA [STREAM EXPECTED NAME DATA ID METADATA ...]",
+         "Store events, all or none; EXPECTED is any, none, exists or the number of the stream's last event")
+def append(server, connection, arguments):
+    """Says what is wrong; those that are right never come here but go to the store in batches."""
+    append_of(arguments, server.limits)
+
+
+def append_of(arguments, limits):
+    """(Append, bytes) of a request.
+
+    limits    max_event_size, max_metadata_size: the server's options
+    Raises    CommandError
+    """
+    if len(arguments) == 1 + _FIELDS:
+        return Append([_event_of(arguments[1:], limits)]), sum(map(len, arguments))
+    count, more = divmod(len(arguments) - 1, _FIELDS)
+    if more or not count:
+        raise CommandError("ERR wrong number of arguments for 'append' command; usage: append STREAM EXPECTED "
+                           "NAME DATA ID METADATA [STREAM EXPECTED NAME DATA ID METADATA ...]")
+    events = []
+    for i in range(count):
+        try:
+            events.append(_event_of(arguments[1 + i * _FIELDS:1 + (i + 1) * _FIELDS], limits))
+        except CommandError as error:
+            raise CommandError(str(error).replace("ERR ", f"ERR event {i} of the append: ", 1)) from None
+    return Append(events), sum(map(len, arguments))
+
+
+def _event_of(fields, limits):
+    """What an Append has of an event."""
+    stream, expected, name, data, id_, metadata = fields
+    if len(data) > limits.max_event_size:
+        raise CommandError(f"ERR data of {len(data)} bytes, expected no more than {limits.max_event_size}")
+    if len(id_) > MAX_ID:
+        raise CommandError(f"ERR an id of {len(id_)} bytes, expected no more than {MAX_ID}")
+    if len(metadata) > limits.max_metadata_size:
+        raise CommandError(f"ERR metadata of {len(metadata)} bytes, expected no more than "
+                           f"{limits.max_metadata_size}")
+    return _streams[stream], _EXPECTED.get(expected) or _expected_of(expected), _names[name], data, id_, metadata, b""
+
+
+def _expected_of(text):
+    """EXPECTED where it isn't a word in lower case."""
+    if text.isdigit() and len(text) <= 20 and int(text) <= MAX_NUMBER:
+        return int(text)
+    word = _EXPECTED.get(text.lower())
+    if word is None:
+        raise CommandError(f"ERR EXPECTED is '{printable(text[:60])}', expected any, none, exists or a number from 0 "
+                           f"to {MAX_NUMBER}")
+    return word
