@@ -34,6 +34,7 @@ class Findings:
     problems    texts, one for each thing that is bad; empty for a sound store
     notes       texts about what is as it may be, such as a tear
     events      good ones
+    cut         how many were taken out on purpose
     lost        events that are lost in `holes`
     streams     how many streams have an event
 
@@ -50,7 +51,7 @@ class Findings:
         self.chain = chain
         self.problems = []
         self.notes = []
-        self.events = self.lost = self.streams = self.position = self.byte = 0
+        self.events = self.cut = self.lost = self.streams = self.position = self.byte = 0
         self.holes = []
         self.tear = None
         self.raise_epoch = self.drop_index = False
@@ -361,10 +362,13 @@ def _sum_up(findings, walk):
     findings.position = walk.position
     findings.byte = walk.byte
     findings.events = walk.events
+    findings.cut = walk.cut
     findings.lost = sum(hole.count for hole in walk.holes)
     findings.streams = sum(1 for name in walk.heads if not name.startswith(record.UNKNOWN))
     findings.drop_index = bool(walk.holes)
     findings.raise_epoch = any(_is_unknown(stream) for hole in walk.holes for stream, _, _ in hole.lost)
+    if walk.cut:
+        findings.notes.append(f"taken out on purpose, by retention or deletion: {_counted(walk.cut, 'event')}")
     for slot, byte, gap in walk.gaps:
         if gap.count:
             span = _span("position", gap.position, gap.count)

@@ -36,6 +36,8 @@ class Filter(NamedTuple):
 
     def may_pass(self, one):
         """False if no event of a Record passes: a bounded look, whatever it holds."""
+        if one.kind == record.CUT:
+            return False
         if one.count == 1:
             return _pattern(self).match(one.body) is not None
         if one.kind != record.PACK:

@@ -16,7 +16,7 @@ events that are on disk enter it, so it never knows more than the log.
 
 Locks: `_lock` guards the sqlite3 connection (there is one: SQLite before 3.51.3
 can lose data when two connections reset the write-ahead log), `_fresh_lock` the
-list of Fresh and what is in them.  Neither is held while waiting for the other.
+lists of Fresh and what is in them.  Neither is held while waiting for the other.
 """
 
 import logging
@@ -102,6 +102,7 @@ class Fresh:
     begin     the Through where it begins
     through   the Through where it ends, None while it is added to
     latest    the highest clock of its events
+    replaces  the segment was rewritten: what sqlite3 has of it, a part or all, is of the file as it was
     """
 
     def __init__(self, begin):
@@ -112,6 +113,7 @@ class Fresh:
         self.marks = array("Q")     # position, byte, latest; and again
         self.latest = 0
         self.through = None
+        self.replaces = False
         self.records = 0        # that were added
         self.entries = {}       # topic -> {key: [(number of the control, Place)]}, oldest first
         self._stream = None     # of the last record added
@@ -243,6 +245,7 @@ class Index:
         self._lock = threading.Lock()
         self._fresh_lock = threading.Lock()
         self._fresh = []            # oldest first; the last one is added to
+        self._rewritten = {}        # sequence -> Fresh of a segment that sqlite3 knows as it was before
         self._connection = None
 
     # -- opening -------------------------------------------------------------
@@ -378,22 +381,13 @@ class Index:
             heads = ((name, last + 1, zlib.crc32(name, (last + 1) & _BYTE))
                      for name, last in sorted(fresh.lasts.items()))
             self._execute_many("insert or replace into heads values (?, ?, ?)", heads)
-            places = (_place_row(name, fresh) for name in sorted(fresh.places))
-            self._execute_many("insert or replace into places values (?, ?, ?, ?, ?, ?)", places)
-            if fresh.marks:
-                packed = _pack(fresh.marks)
-                row = [fresh.sequence, fresh.marks[0], min(fresh.latest, _MAX_SQLITE)]
-                self._execute("insert or replace into marks values (?, ?, ?, ?, ?, ?)",
-                              (*row, _checksum(repr(row).encode()), packed, _checksum(packed, fresh.sequence)))
+            self._put_places(fresh)
             for topic, keys in sorted(fresh.entries.items()):
                 self._put_entries(topic, ((key, known[-1][1]) for key, known in sorted(keys.items())))
-            about = dict(through._asdict(), uuid=self.uuid, version=_VERSION, crc=_sum_of(through))
-            self._execute_many("insert or replace into about values (?, ?)", iter(about.items()))
+            self._put_about(through)
             self._execute("commit")
         except BaseException:
-            with self._lock:
-                if self._connection is not None and self._connection.in_transaction:
-                    self._connection.rollback()
+            self._roll_back()
             raise
 
     def _put_entries(self, topic, places):
@@ -405,6 +399,62 @@ class Index:
                                ((topic, key) for key, place in some if place.taken_out))
             self._execute_many("insert or replace into controls values (?, ?, ?, ?, ?, ?)",
                                (_entry_row(topic, key, place) for key, place in some if not place.taken_out))
+
+    def _put_places(self, fresh):
+        """The rows of places and marks of a segment, or of a part of it."""
+        if fresh.replaces:
+            self._execute_many("delete from places where stream = ? and first >= ? and first <= ?",
+                               ((name, _first_of(known), fresh.lasts[name]) for name, known in fresh.places.items()))
+            self._execute("delete from marks where segment = ?", (fresh.sequence,))
+        places = (_place_row(name, fresh) for name in sorted(fresh.places))
+        self._execute_many("insert or replace into places values (?, ?, ?, ?, ?, ?)", places)
+        if fresh.marks:
+            packed = _pack(fresh.marks)
+            row = [fresh.sequence, fresh.marks[0], min(fresh.latest, _MAX_SQLITE)]
+            self._execute("insert or replace into marks values (?, ?, ?, ?, ?, ?)",
+                          (*row, _checksum(repr(row).encode()), packed, _checksum(packed, fresh.sequence)))
+
+    def _put_about(self, through):
+        about = dict(through._asdict(), uuid=self.uuid, version=_VERSION, crc=_sum_of(through))
+        self._execute_many("insert or replace into about values (?, ?)", iter(about.items()))
+
+    def _roll_back(self):
+        with self._lock:
+            if self._connection is not None and self._connection.in_transaction:
+                self._connection.rollback()
+
+    def shadow(self, fresh):
+        """A segment that was flushed stands otherwise now; `replace` follows.  Called while nobody reads."""
+        with self._fresh_lock:
+            self._rewritten[fresh.sequence] = fresh
+
+    def shadows(self):
+        """The Fresh that wait for a `replace`."""
+        with self._fresh_lock:
+            return list(self._rewritten.values())
+
+    def replace(self, fresh, generations):
+        """Write what `shadow` was given over the segment's rows, in one transaction.
+
+        generations   as in `flush`
+        Raises    sqlite3.Error: memory has it still
+        """
+        try:
+            self._execute("begin immediate")
+            self._put_places(fresh)
+            for topic, keys in sorted(fresh.entries.items()):
+                self._execute_many("update controls set byte = ?, crc = ? where topic = ? and key = ? and segment = ?",
+                                   (_moved_entry(topic, key, known[-1][1]) for key, known in sorted(keys.items())))
+            with self._lock:
+                about = dict(self._usable().execute("select key, value from about"))
+            through = Through(*(about[field] for field in Through._fields))
+            self._put_about(through._replace(generations=generations(through.sequence)))
+            self._execute("commit")
+        except BaseException:
+            self._roll_back()
+            raise
+        with self._fresh_lock:
+            self._rewritten.pop(fresh.sequence, None)
 
     def _execute(self, statement, values=()):
         with self._lock:
@@ -455,6 +505,10 @@ class Index:
                 found = find(fresh)
                 if found:
                     return fresh.sequence, [(p >> 32, p & _BYTE) for p in found]
+            for fresh in self._rewritten.values():
+                found = find(fresh) if number <= fresh.lasts.get(stream, -1) else None
+                if found:
+                    return fresh.sequence, [(p >> 32, p & _BYTE) for p in found]
 
         def read(first, last, segment, packed, crc):
             places = _places_of(stream, first, last, segment, packed, crc)
@@ -481,7 +535,7 @@ class Index:
         Raises    IndexDamaged
         """
         with self._fresh_lock:
-            for fresh in reversed(self._fresh):
+            for fresh in (*reversed(self._fresh), *self._rewritten.values()):
                 if fresh.sequence == sequence:
                     mark = _mark_in(fresh.marks, position)
                     if mark is not None:
@@ -503,8 +557,9 @@ class Index:
                 place = fresh.entry(topic, key, stop)
                 if place is not None:
                     return None if place.taken_out else place
+            rewritten = dict(self._rewritten)
 
-        return self._row(lambda *row: _place_in(topic, key, *row),
+        return self._row(lambda *row: _place_now(topic, key, rewritten, *row),
                          "select segment, byte, value, crc from controls where topic = ? and key = ?", (topic, key))
 
     def entries(self, topic, stop):
@@ -516,10 +571,11 @@ class Index:
                     place = fresh.entry(topic, key, stop)
                     if place is not None:
                         found[key] = place
+            rewritten = dict(self._rewritten)
         try:
             for key, *row in self._rows("select key, segment, byte, value, crc from controls where topic = ?",
                                         (topic,)):
-                found.setdefault(key, _place_in(topic, key, *row))
+                found.setdefault(key, _place_now(topic, key, rewritten, *row))
         except _NONSENSE as error:
             raise IndexDamaged(f"{type(error).__name__}: {error}") from None
         return {key: place for key, place in found.items() if not place.taken_out}
@@ -535,10 +591,14 @@ class Index:
                     place = fresh.place_up_to(stream, byte if fresh.sequence == sequence else _BYTE)
                     if place is not None:
                         return fresh.sequence, place >> 32, place & _BYTE
+            rewritten = dict(self._rewritten)
 
         def read(first, last, segment, packed, crc):
-            place = _place_up_to(_places_of(stream, first, last, segment, packed, crc),
-                                 byte if segment == sequence else _BYTE)
+            up_to = byte if segment == sequence else _BYTE
+            if segment in rewritten:
+                place = rewritten[segment].place_up_to(stream, up_to)
+                return first, None if place is None else (segment, place >> 32, place & _BYTE)
+            place = _place_up_to(_places_of(stream, first, last, segment, packed, crc), up_to)
             return first, None if place is None else (segment, (place >> 32) + first, place & _BYTE)
 
         before = _MAX_SQLITE
@@ -556,13 +616,16 @@ class Index:
         Raises    IndexDamaged
         """
         with self._fresh_lock:      # asked first: what moves to sqlite3 meanwhile is found there
-            fresh = {(fresh.sequence, fresh.marks[0]): fresh.latest for fresh in self._fresh if fresh.marks}
+            rewritten = set(self._rewritten)
+            fresh = {(fresh.sequence, fresh.marks[0]): fresh.latest
+                     for fresh in (*self._rewritten.values(), *self._fresh) if fresh.marks}
         found = {}
         for *row, crc in self._rows("select segment, first, latest, latest_crc from marks", ()):
             if crc != _checksum(repr(row).encode()):
                 raise IndexDamaged("the time in a row of marks doesn't match its checksum")
             segment, first, latest = row
-            found[segment, first] = latest
+            if segment not in rewritten:
+                found[segment, first] = latest
         return {**found, **fresh}
 
     def mark_of(self, sequence, first, time):
@@ -572,7 +635,7 @@ class Index:
         Raises    IndexDamaged
         """
         with self._fresh_lock:
-            for fresh in self._fresh:
+            for fresh in (*self._rewritten.values(), *self._fresh):
                 if fresh.sequence == sequence and fresh.marks and fresh.marks[0] == first:
                     return _mark_of(fresh.marks, time)
 
@@ -580,6 +643,15 @@ class Index:
             return _mark_of(_marks_of(sequence, packed, crc), time)
 
         return self._row(read, "select packed, crc from marks where segment = ? and first = ?", (sequence, first))
+
+    def spans(self, stream, first, stop):
+        """[(segment, first number, last number)] of the rows of `stream` with events in [first, stop).
+
+        The rows say so themselves, unchecked: for what is only an estimate.
+        Raises    IndexDamaged
+        """
+        return self._rows("select segment, first, last from places where stream = ? and first < ? and last >= ? "
+                          "order by first", (stream, min(stop, _MAX_SQLITE), first))
 
     # -- checking ------------------------------------------------------------
 
@@ -643,6 +715,11 @@ class Index:
             raise IndexDamaged(f"{type(error).__name__}: {error}") from None
 
 
+def _first_of(known):
+    """The number of the first of a stream's places."""
+    return (known if isinstance(known, int) else known[0]) >> 32
+
+
 def _place_row(name, fresh):
     known = fresh.places[name]
     places = [known] if isinstance(known, int) else known
@@ -663,6 +740,19 @@ def _place_in(topic, key, sequence, byte, value, crc):
     if crc != _entry_sum(topic, key, value, sequence, byte):
         raise IndexDamaged("a row of controls doesn't match its checksum")
     return Place(sequence, byte, value)
+
+
+def _place_now(topic, key, rewritten, *row):
+    """The same, once its segment was written anew and is known in memory."""
+    place = _place_in(topic, key, *row)
+    if place.sequence in rewritten:
+        return rewritten[place.sequence].entries[topic][key][-1][1]
+    return place
+
+
+def _moved_entry(topic, key, place):
+    *_, crc = _entry_row(topic, key, place)
+    return place.byte, crc, topic, key, place.sequence
 
 
 def _entry_sum(topic, key, value, sequence, byte):

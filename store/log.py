@@ -588,21 +588,34 @@ class Log:
             except (BadRecord, OSError) as error:
                 logger.warning("%s: joining its small records failed (%s); it holds what it held", segment.path, error)
 
-    # A crash before the new file has the old one's name leaves the old one, and
-    # after it the new one; both hold the same.
     def _merge(self, segment, fresh):
+        written = self._write_anew(segment, fresh.through.position, fresh.is_old, lambda one: None)
+        if written is not None:
+            new, merged = written
+            merged.through = fresh.through
+            self._replace(segment, new, lambda: self.index.replace_oldest(merged))
+            self._files.sync_folder(self.folder)
+
+    # A crash before the new file has the old one's name leaves the old one, and
+    # after it the new one; both hold the same, but for what was to go.
+    def _write_anew(self, segment, synced, is_old, sieve):
+        """(Segment, the Fresh of it) of a file that took the name of `segment`, or None: the log is being closed.
+
+        See merge.py.
+        Raises    BadRecord, OSError: `segment` is as it was
+        """
         path = segment.path + MERGING
         header = segment.header
-        merged = Fresh(self._through(segment, HEADER_SIZE, header.first, 0))
-        merged.through = fresh.through
+        fresh = Fresh(self._through(segment, HEADER_SIZE, header.first, 0))
+        fresh.replaces = True
         fd = self._files.create(path)
         try:
-            end = merge.merge(segment, self._files, fd, fresh.through.position,
-                              lambda one, byte: _add(merged, one, byte), self.pause, fresh.is_old)
+            end, gone = merge.merge(segment, self._files, fd, synced, lambda one, byte: _add(fresh, one, byte),
+                                    self.pause, is_old, sieve)
             if end is None:
                 self._abandon(fd, path)
-                return
-            header = header._replace(generation=header.generation + 1, end=end)
+                return None
+            header = header._replace(generation=header.generation + 1, end=end, gone=gone)
             self._files.write(fd, header.encode(), 0)
             self._files.sync(fd)
             self._files.rename(path, segment.path)
@@ -611,8 +624,82 @@ class Log:
             raise
         new = Segment(self._files, segment.path, fd, header)
         new.end = end
-        self._replace(segment, new, merged)
+        return new, fresh
+
+    # -- what compaction.py needs --------------------------------------------
+
+    def flushed(self):
+        """The segments that nothing is added to, and whose places are all in sqlite3."""
+        return self._segments[:self.index.flushed_through.sequence]
+
+    def events_in(self, sequence):
+        """How many events a segment has or had, which is not the last one."""
+        return self._firsts[sequence + 1] - self._firsts[sequence]
+
+    def segment_of(self, stream, number):
+        """The sequence of the segment that has event `number` of `stream`.
+
+        Raises    IndexUnusable, StoreClosed, CannotRead
+        """
+        return self._while_open(self._with_index, self._sequence_of, stream, number)
+
+    def _sequence_of(self, stream, number):
+        found = self.index.places(stream, number, 1)
+        if found is None:
+            raise IndexDamaged(f"it has no place for event {number} of stream {stream!r}")
+        return found[0]
+
+    def seal(self):
+        """Go on in a new segment, so that what was written can be compacted.
+
+        Raises    StoreFull, StoreFailed
+        """
+        with self.lock:
+            if self.failed:
+                raise self.failed
+            if self._segments[-1].end > HEADER_SIZE:
+                self._roll()
+        self.sync()
+
+    def rewrite(self, sequence, sieve):
+        """Write a segment of `flushed` anew, as `sieve` says; bytes that are free now, None: it is being closed.
+
+        Called by one thread at a time.
+        Raises    StoreFull   the disk has no room for it beside the old one
+                  BadRecord, OSError, sqlite3.Error
+        """
+        segment = self._segments[sequence]
+        if self._files.free(self.folder) < _ROOM * segment.end:
+            raise StoreFull(segment.path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        written = self._write_anew(segment, self._firsts[sequence + 1],
+                                   lambda control, byte: self._is_old(control, sequence, byte), sieve)
+        if written is None:
+            return None
+        new, fresh = written
+        self._replace(segment, new, lambda: self.index.shadow(fresh))
         self._files.sync_folder(self.folder)
+        self.write_shadows()
+        return segment.end - new.end
+
+    def _is_old(self, control, sequence, byte):
+        """Whether later controls that are on disk have entries for all that one of segment `sequence` says.
+
+        What takes an entry out stays until there is a new one: an older control may still have it.
+        """
+        for topic, key, value in control.entries():
+            place = self._with_index(self.index.entry, topic, key, self.controls_synced)
+            if place is None and value is None or place is not None and place[:2] == (sequence, byte):
+                return False
+        return True
+
+    def write_shadows(self):
+        """Have sqlite3 say what became of segments that were rewritten; memory does until then.
+
+        Raises    sqlite3.Error
+        """
+        with self._index_writing:
+            for fresh in self.index.shadows():
+                self.index.replace(fresh, self._generations)
 
     def end_tidying(self):
         """A merge that is under way is given up; the log is about to be closed."""
@@ -626,14 +713,14 @@ class Log:
         self._files.close(fd)
         self._files.remove(path)
 
-    def _replace(self, old, new, fresh):
-        """From now on `new`, whose places are in `fresh`, is what is read."""
+    def _replace(self, old, new, tell_index):
+        """From now on `new` is what is read."""
         with self._reading:
             self._replacing = True
             while self._readers:
                 self._reading.wait()
             self._segments[old.sequence] = new
-            self.index.replace_oldest(fresh)
+            tell_index()
             self._replays.forget()
             self._replacing = False
             self._reading.notify_all()
@@ -707,7 +794,10 @@ class Log:
         return self._while_open(self._with_index, self._read_all, position, stop, limit)
 
     def read_frames(self, stream, first, stop, limit):
-        """The Frames of the same records; those of `read_all` if `stream` is None."""
+        """The Frames of the same records; those of `read_all` if `stream` is None.
+
+        None if some of them were cut: then there is more to know than frames tell.
+        """
         return self._while_open(self._with_index, self._read_frames, stream, first, stop, limit)
 
     def _read_frames(self, stream, first, stop, limit):
@@ -715,8 +805,12 @@ class Log:
         if frames is not None:
             return frames
         if stream is None:
-            return Frames.of(self._read_all(first, stop, limit), by_position=True)
-        return Frames.of(self._read_stream(stream, first, stop, limit), by_position=False)
+            records = self._read_all(first, stop, limit)
+        else:
+            records = self._read_stream(stream, first, stop, limit)
+        if any(one.kind == record.CUT for one in records):
+            return None
+        return Frames.of(records, by_position=stream is None)
 
     @property
     def segment_count(self):
@@ -908,12 +1002,12 @@ def _encode(drafts, salt, clock, synced, level):
 
 
 def _indexed(found):
-    """What the index is told of a record: nothing of a mark, and of a gap each stream that lost events."""
+    """What the index is told of a record: nothing of a mark, and of a gap or a cut each stream whose events it was."""
     if found.kind == record.CONTROL:
         return [found]
     if not found.count:
         return []
-    return found.runs() if found.kind == record.GAP else [found]
+    return found.runs() if found.kind in record.WITHOUT_EVENTS else [found]
 
 
 def _add(index, one, byte):

@@ -14,7 +14,8 @@ knows what is inside.
     magic       ff 45 56 01: the last byte is the version of this layout
     kind        1 a run: events of one stream; 2 a mark, which has no event and no body;
                 3 a pack: events of several streams; 4 a gap, where events are lost;
-                5 a control, which has entries for the store's own use and no event
+                5 a control, which has entries for the store's own use and no event;
+                6 a cut, where events were taken out on purpose
     flags       1 more follows: this record and the next are one append
                 2 the body is compressed (zlib)
                 4 the body has details
@@ -65,6 +66,24 @@ and ffffffff in place of a length where the entry is taken out.  The `number` of
 a mark says how many controls came before it, all of them on disk; that of a gap,
 how many came before what follows it.
 
+A cut stands for `count` events from `position` on, of which retention took out
+some or all; `number` says how many are left, and `clock` is the highest of all.
+Its body:
+
+    pack        the body of a pack of those that are left, if any are
+    places      for each of them a u32: how far its position is from the cut's
+    table       of the others, see below
+    u32         bytes of the pack
+
+The table has for each stream
+
+    u16 bytes of its name, u64 number of the first one that went, u32 how many went,
+    u32 how many of them had an id, name; and for each id u32 how far its event's
+    number is from that number, u32 how far its position is from the cut's, u16 bytes, id
+
+What goes of a stream is always what it begins with, so a number in the table is
+below all that are left.
+
 The salt is random, drawn for each segment, and never leaves the machine.
 So bytes of an old file, or a payload made to look like a record, don't pass.
 """
@@ -83,12 +102,15 @@ MARK = 2
 PACK = 3
 GAP = 4
 CONTROL = 5
+CUT = 6
 MORE = 1
 ZIPPED = 2
 DETAILS = 4
 CLOCKS = 8
 
-KINDS = {EVENTS, MARK, PACK, GAP, CONTROL}
+KINDS = {EVENTS, MARK, PACK, GAP, CONTROL, CUT}
+# Those that stand for events which aren't there any more, a cut perhaps for some that are.
+WITHOUT_EVENTS = {GAP, CUT}
 # Bytes that each event has in the columns of its record.
 _COLUMNS = {EVENTS: 4, MARK: 4, PACK: 16}
 _CLOCK = 8
@@ -123,6 +145,8 @@ _LEAN = struct.Struct("<8xIII4xQQ16xII")
 _DETAIL = struct.Struct("<HHI")
 _LOST = struct.Struct("<HQI")
 _ENTRY = struct.Struct("<HHI")
+_GONE = struct.Struct("<HQII")
+_STUB = struct.Struct("<IIH")
 HEADER_SIZE = _HEADER.size + _U32.size
 
 MAX_ID = 0xFFFF
@@ -192,7 +216,7 @@ class ShortRecord(BadRecord):
 
 
 class Lost(NamedTuple):
-    """Events of one stream that a gap stands for: to the index, a record of theirs."""
+    """Events of one stream that a gap or a cut stands for, there or not: to the index, a record of theirs."""
 
     stream: bytes
     number: int
@@ -225,6 +249,45 @@ class Entry(NamedTuple):
     topic: str
     key: bytes
     value: object
+
+
+class Gone(NamedTuple):
+    """Events of one stream that a cut stands for.
+
+    stubs   [(number, position, id)] of those that had an id
+    """
+
+    stream: bytes
+    number: int
+    count: int
+    stubs: list
+
+
+class Passed(NamedTuple):
+    """In place of records, to readers: events that aren't there any more, and are passed over.
+
+    stream, number   None and 0 where events of any stream are read
+    """
+
+    stream: bytes
+    number: int
+    count: int
+    position: int
+    size: int = 0
+    kind = CUT
+    pack = None
+    lost = False
+
+    @property
+    def stop(self):
+        """The number after the last one."""
+        return self.number + self.count
+
+    def runs(self):
+        return []
+
+    def events(self, first=0, stop=None):
+        return []
 
 
 class Record:
@@ -285,9 +348,9 @@ class Record:
     def runs(self):
         """Records of one stream each with the events of this one, in order: itself, unless it is a pack.
 
-        Of a gap, a Lost for each stream.
+        Of a gap or a cut, a Lost for each stream.
         """
-        if self.kind == GAP:
+        if self.kind in WITHOUT_EVENTS:
             return self._lost()
         if self.kind != PACK:
             return [self]
@@ -313,7 +376,7 @@ class Record:
         return runs
 
     def _run(self, begin, stop, stream, number):
-        """The events [begin, stop) of a pack, which are of one stream."""
+        """The events [begin, stop), which are of one stream."""
         base = self.ends[begin - 1] if begin else 0
         ends = array("I", [end - base for end in self.ends[begin:stop]])
         body = bytes(self.frames(begin, stop)) + _packed(ends)
@@ -326,9 +389,14 @@ class Record:
 
     @property
     def clocks(self):
-        """The clock of each event."""
+        """The clock of each event; in a cut, 0 for those that aren't there."""
         if self._clocks is None:
-            if self.flags & CLOCKS:
+            if self.kind == CUT:
+                self._clocks = [0] * self.count
+                pack, places, _ = self.cut_parts()
+                for place, clock in zip(places, pack.clocks if pack else ()):
+                    self._clocks[place] = clock
+            elif self.flags & CLOCKS:
                 at = self.frames_size + _COLUMNS[self.kind] * self.count
                 self._clocks = _unpacked("Q", self.body[at:at + _CLOCK * self.count])
             else:
@@ -338,7 +406,7 @@ class Record:
     @property
     def latest(self):
         """The highest clock of its events."""
-        return max(self.clocks) if self.flags & CLOCKS else self.clock
+        return max(self.clocks) if self.flags & CLOCKS and self.kind != CUT else self.clock
 
     @property
     def lost(self):
@@ -383,10 +451,85 @@ class Record:
     def _lost(self):
         runs = []
         position = self.position
-        for stream, number, count in _lost_in(self.body):
+        lost = _lost_in(self.body) if self.kind == GAP else self._stood_for()
+        for stream, number, count in lost:
             runs.append(Lost(stream, number, count, position, self.clock, self.size))
             position += count
         return runs
+
+    def _stood_for(self):
+        """[(stream, number, count)] of all events of a cut; a stream's follow one another."""
+        pack, _, gone = self.cut_parts()
+        counts = {one.stream: [one.number, one.count] for one in gone}
+        for stream, number in zip(*pack.pack) if pack else ():
+            counts.setdefault(stream, [number, 0])[1] += 1
+        return [(stream, number, count) for stream, (number, count) in counts.items()]
+
+    def cut_parts(self):
+        """(the Record of a pack or None, how far each of its events is from `position`, [Gone]) of a cut."""
+        size, = _U32.unpack_from(self.body, len(self.body) - _U32.size)
+        left = self.number
+        pack = None
+        if left:
+            body = self.body[:size]
+            pack = Record(PACK, self.flags, self.size, left, 0, self.position, self.clock, self.synced, body,
+                          self.frames_size)
+        table = size + 4 * left
+        return pack, _unpacked("I", self.body[size:table]), self._gone(table, len(self.body) - _U32.size)
+
+    def _gone(self, pos, end):
+        found = []
+        while pos < end:
+            name_size, number, count, ids = _GONE.unpack_from(self.body, pos)
+            pos += _GONE.size + name_size
+            one = Gone(bytes(self.body[pos - name_size:pos]), number, count, [])
+            for _ in range(ids):
+                at, further, size = _STUB.unpack_from(self.body, pos)
+                pos += _STUB.size + size
+                one.stubs.append((number + at, self.position + further, bytes(self.body[pos - size:pos])))
+            found.append(one)
+        return found
+
+    def left(self):
+        """What a cut left: Records of one stream each, in order, and a Passed where there is nothing between them."""
+        pack, places, _ = self.cut_parts()
+        found = []
+        due = 0
+        for run in pack.runs_at(places) if pack else ():
+            if run.position > self.position + due:
+                found.append(Passed(None, 0, run.position - self.position - due, self.position + due))
+            found.append(run)
+            due = run.position - self.position + run.count
+        if due < self.count:
+            found.append(Passed(None, 0, self.count - due, self.position + due))
+        return found
+
+    def left_of(self, stream):
+        """The same of the events of one stream."""
+        pack, places, gone = self.cut_parts()
+        found = [Passed(stream, one.number, one.count, self.position) for one in gone if one.stream == stream]
+        return found + [run for run in pack.runs_at(places) if run.stream == stream] if pack else found
+
+    def runs_at(self, places):
+        """The runs of a pack whose events have positions of their own, so far from its `position`."""
+        streams, numbers = self.pack
+        begins = [i for i in range(self.count) if not i or (streams[i], numbers[i], places[i]) !=
+                  (streams[i - 1], numbers[i - 1] + 1, places[i - 1] + 1)]
+        runs = [self._run(begin, stop, streams[begin], numbers[begin])
+                for begin, stop in zip(begins, (*begins[1:], self.count))]
+        for run, begin in zip(runs, begins):
+            run.position = self.position + places[begin]
+        return runs
+
+    def split(self):
+        """The frames of a run, each by itself."""
+        if self.count == 1:
+            return [self.body[:self.frames_size]]
+        return [self.body[start:end] for start, end in zip((0, *self.ends), self.ends)]
+
+    def part(self, begin, stop):
+        """The events [begin, stop) of a run, counted from its first, as a run of their own."""
+        return self._run(begin, stop, self.stream, self.number + begin)
 
     def frames(self, first=0, stop=None):
         """The frames of the events [first, stop) of this record, counted from its own first."""
@@ -665,6 +808,46 @@ def encode_gap(salt, position, clock, synced, lost, room, controls=0):
     return b"%b%b%b" % (header, _U32.pack(_crc32(header, salt)), table)
 
 
+def encode_cut(salt, position, clock, synced, gone, left=(), level=0):
+    """The bytes of a cut.
+
+    clock  the highest of all that it stands for
+    gone   [Gone], a stream's in one
+    left   Records of one stream each, in order: what is there of the events that the cut stands for
+    """
+    count = sum(run.count for run in left)
+    pack, places, flags, frames_size = b"", array("I"), 0, 0
+    if left:
+        clocks = [clock for run in left for clock in run.clocks]
+        details = [some for run in left for some in run.details()]
+        pack = encode(0, 0, position, clock, synced, [frame for run in left for frame in run.split()],
+                      details=details if any(map(any, details)) else None,
+                      clocks=clocks if clocks.count(clock) < count else None,
+                      pack=([run.stream for run in left for _ in range(run.count)],
+                            [run.number + i for run in left for i in range(run.count)]))
+        _, _, _, flags, _, _, frames_size, *_ = _HEADER.unpack_from(pack)
+        pack = pack[HEADER_SIZE:]
+        for run in left:
+            places.extend(range(run.position - position, run.position - position + run.count))
+    table = b"".join([_gone_entry(one, position) for one in gone])
+    stored = b"".join([pack, _packed(places), table, _U32.pack(len(pack))])
+    size = len(stored)
+    if level or not left:
+        zipped = zlib.compress(stored, level or 1)
+        if len(zipped) < size:
+            flags, stored = flags | ZIPPED, zipped
+    header = _HEADER.pack(MAGIC, CUT, 0, flags, len(stored), count + sum(one.count for one in gone), frames_size, size,
+                          count, position, clock, synced, _crc32(stored))
+    return b"%b%b%b" % (header, _U32.pack(_crc32(header, salt)), stored)
+
+
+def _gone_entry(one, position):
+    parts = [_GONE.pack(len(one.stream), one.number, one.count, len(one.stubs)), one.stream]
+    for number, at, id_ in one.stubs:
+        parts += (_STUB.pack(number - one.number, at - position, len(id_)), id_)
+    return b"".join(parts)
+
+
 def gap_size(lost):
     """Bytes that a gap needs for what is lost there, uncompressed."""
     return HEADER_SIZE + sum(_LOST.size + len(stream) for stream, _, _ in lost)
@@ -708,6 +891,8 @@ def _header(buffer, pos, salt):
 
 def _sizes_agree(kind, flags, stored, count, frames_size, size):
     zipped = flags & ZIPPED
+    if kind == CUT:
+        return frames_size + _U32.size <= size and (zipped or stored == size)
     if kind == GAP:
         return frames_size <= stored and (zipped or frames_size == size)
     if kind == CONTROL:

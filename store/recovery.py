@@ -131,7 +131,7 @@ class Scan:
             if found.kind == record.CONTROL and found.number < self._group_controls:
                 raise BadRecord(f"it says that {found.number} controls came before it, found {self._group_controls}")
             return
-        if found.kind == record.GAP:
+        if found.kind in record.WITHOUT_EVENTS:
             for lost in found.runs():
                 self._check_number(lost.stream, lost.number, lost.count)
         elif found.pack is None:

@@ -79,7 +79,7 @@ class Runs:
                 for at, one in Reader(segment).records(byte):
                     byte = at + one.size
                     if one.position + one.count > position:
-                        found.append(one)
+                        found += [part for part in _parts(one) if part.position + part.count > position]
                         position = one.position + one.count
                         size += one.size
                         if position >= stop or size >= limit:
@@ -139,10 +139,15 @@ class Runs:
                 raise segment.corrupt(byte, bad, stop - 1) from None
             if not some or some[-1].position + some[-1].count < stop:
                 raise IndexDamaged(f"position {stop - 1} isn't in {segment.path}")
-            found += reversed(some)
+            found += [part for one in reversed(some) for part in reversed(_parts(one)) if part.position < stop]
             size += sum([one.size for one in some])
             stop = some[0].position
         return found
+
+
+def _parts(one):
+    """What readers get of a record: of a cut what it left, with a Passed where that is nothing."""
+    return one.left() if one.kind == record.CUT else [one]
 
 
 def _pieces(places, size):
@@ -195,16 +200,20 @@ def _stretch(segment, stream, places, number, have_some):
                 if have_some:
                     return      # the next call says what is wrong
                 raise segment.corrupt(byte, bad) from None
-            if found.kind == record.GAP:
+            if found.kind in record.WITHOUT_EVENTS:
                 lost = next((one for one in found.runs() if one.stream == stream), None)
                 if lost is None or lost.number > number:
                     break
+            if found.kind == record.GAP:
                 if lost.stop > number:
                     number = lost.stop
                     have_some = True
                     yield lost
             else:
-                runs = found.of(stream) if found.count else []
+                if found.kind == record.CUT:
+                    runs = found.left_of(stream)
+                else:
+                    runs = found.of(stream) if found.count else []
                 if not runs or runs[0].number > number:
                     break
                 for one in runs:

@@ -6,7 +6,7 @@
     +-------+---------+------+------+----+----------+----------+-------+
     80       88             96           104     112   120    124   128
     +-------+--------------+------------+-------+-----+------+-----+---------
-    | first | previous end | generation | clock | end | zero | crc | records …
+    | first | previous end | generation | clock | end | gone | crc | records …
     +-------+--------------+------------+-------+-----+------+-----+---------
 
     magic         "MEILIES" and a zero byte
@@ -25,6 +25,7 @@
     clock         microseconds since 1970 when it was created
     end           the byte where its records end, if it was rewritten: the next
                   segment's header tells where they ended before.  0 otherwise
+    gone          how many of its events were taken out when it was rewritten
 
 The header is on disk, and the folder too, before the first record is written.
 So a last segment with a bad header never held anything.
@@ -44,7 +45,7 @@ log = logging.getLogger("meilies.log")
 
 MAGIC = b"MEILIES\0"
 VERSION = 1
-_HEADER = struct.Struct("<8sII16s16s16sQQQQQQQ4x")
+_HEADER = struct.Struct("<8sII16s16s16sQQQQQQQI")
 _CRC = struct.Struct("<I")
 HEADER_SIZE = _HEADER.size + _CRC.size
 
@@ -83,6 +84,7 @@ class Header(NamedTuple):
     generation: int
     clock: int
     end: int = 0
+    gone: int = 0
 
     def encode(self):
         packed = _HEADER.pack(MAGIC, VERSION, 0, *self)

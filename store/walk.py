@@ -83,12 +83,13 @@ class Walk:
     synced      the highest `synced` of any good header
     controls, controls_synced   how many there are, and were on disk
     events      good ones
+    cut         how many were taken out on purpose
     gaps        [(slot, gap)] that an earlier repair left
     byte        where the records of the last slot end
     """
 
     def __init__(self, slots, stop=None, seen=lambda slot, byte, one: None, progress=lambda size: None):
-        self.position = self.synced = self.events = 0
+        self.position = self.synced = self.events = self.cut = 0
         self.controls = self.controls_synced = 0
         self.heads = {}
         self.holes = []
@@ -182,7 +183,7 @@ class Walk:
             found = reader.record(byte)
         except BadRecord as bad:
             return None, bad
-        why = self._misfit(found) or _unsound(found)
+        why = _unsound(found) or self._misfit(found)
         return (None, BadRecord(why)) if why else (found, None)
 
     def _misfit(self, found):
@@ -230,6 +231,9 @@ class Walk:
         self._count_controls(found)
         if found.kind == record.GAP:
             self.gaps.append((slot, byte, found))
+        elif found.kind == record.CUT:
+            self.events += found.number
+            self.cut += found.count - found.number
         else:
             self.events += found.count
         self._seen(slot, byte, found)
@@ -344,6 +348,8 @@ def _unsound(found):
         return _unsound_control(found)
     if found.kind == record.GAP or not found.count:
         return None
+    if found.kind == record.CUT:
+        return _unsound_cut(found)
     try:
         frames = []
         for event in found.events():
@@ -367,3 +373,18 @@ def _unsound_control(found):
     except (ValueError, struct.error) as error:
         return f"what is in it isn't entries: {error}"
     return None if record.decode(again, 0, 0).body == found.body else "what is in it isn't what its entries make"
+
+
+def _unsound_cut(found):
+    """Why a cut isn't what it says it is, or None."""
+    try:
+        pack, _, gone = found.cut_parts()
+        for one in gone:
+            check_stream(one.stream)
+        left = [one for one in found.left() if one.kind != record.CUT]
+        why = _unsound(pack) if pack else None
+        again = record.encode_cut(0, found.position, found.clock, found.synced, gone, left)
+    except (ValueError, LookupError, ArithmeticError, struct.error) as error:
+        return f"what is in it isn't a cut: {error}"
+    made = record.decode(again, 0, 0)
+    return why or (None if (made.body, made.count) == (found.body, found.count) else "what is in it isn't a cut")

@@ -671,3 +671,37 @@ def test_an_index_that_contradicts_the_streams_does_not_say_whose_events_are_los
     findings = found(tmp_path)
     assert findings.lost == 1
     assert "what it says of the streams contradicts the log" in findings.problems[-1]
+
+
+def with_cut(folder, spoil):
+    """A store that begins with a cut of two events, one of them left, after `spoil` changed its body."""
+    path, *_ = written(folder, count=2, segment_size=1 << 20)
+    salt = salt_of(path)
+    (_, a), (_, b), *_ = records_of(path)
+    cut_ = record.encode_cut(salt, 0, a.clock, 2, [record.Gone(b"a", 0, 1, [(0, 0, b"id")])], [b])
+    header, body = spoil(bytearray(cut_[:record.HEADER_SIZE - 4]), cut_[record.HEADER_SIZE:])
+    header[56:60] = zlib.crc32(body).to_bytes(4, "little")
+    header += zlib.crc32(header, salt).to_bytes(4, "little")
+    overwrite(path, HEADER_SIZE, bytes(header + body))
+    mark = record.encode_mark(salt, 2, 7)
+    overwrite(path, HEADER_SIZE + len(header + body), mark)
+    cut(path, HEADER_SIZE + len(header + body) + len(mark))
+    drop_index(folder)
+    return found(folder)
+
+
+def test_events_that_were_cut_are_not_lost(tmp_path):
+    findings = with_cut(tmp_path, lambda header, body: (header, body))
+    assert findings.problems == []
+    assert (findings.events, findings.cut, findings.lost, findings.position) == (1, 1, 0, 2)
+    assert "taken out on purpose, by retention or deletion: 1 event" in findings.notes
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda header, body: (header, body.replace(b"\1\0\0\0a", b"\1\0\0\0\n")),
+    lambda header, body: (header, body[:-4] + b"\xff\xff\0\0"),
+    lambda header, body: (header, body.replace(b"*5", b"*6", 1)),
+    lambda header, body: (header[:12] + b"\3" + header[13:], body),
+])
+def test_a_cut_that_is_none_is_damage(tmp_path, spoil):
+    assert not with_cut(tmp_path, spoil).sound

@@ -3,6 +3,7 @@
 import errno
 import itertools
 import logging
+import sqlite3
 import threading
 
 import pytest
@@ -10,8 +11,12 @@ from disk import Call, Disk, crash, drop_index, everything, flip, quick_index, r
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from store import EVERYSEC, NO, Change, CorruptSegment, NewEvent, Store, StoreFailed, log, merge, record
+from store import (EVERYSEC, NO, Change, CorruptSegment, EventsLost, IndexUnusable, NewEvent, Store, StoreFailed,
+                   StoreFull, log, merge, record)
 from store.append import append_of
+from store.check import check
+from store.record import Gone
+from store.repair import repair
 from store.segment import HEADER_SIZE, MERGING
 
 __all__ = ["quick_index"]
@@ -280,6 +285,302 @@ def test_the_power_may_go_at_any_moment(open_store, folder, disk, changes):
     crash(store, disk)
     again = open_store(files=Disk())
     assert everything(again) == before
+    assert not list(folder.glob("*" + MERGING))
+
+
+@pytest.mark.parametrize("openings", [2, 3])
+def test_every_part_of_a_segment_that_was_indexed_before_is_known_where_it_is_now(open_store, folder, openings):
+    for _ in range(openings):
+        store = open_store()
+        fill(store, streams=("s", "t"))
+        store.close()
+    store = open_store()
+    fill(store, streams=("s", "t"))
+    before = found(store)
+    seal(store)
+    assert generations(store) == [1, 0]
+    for number in range(len(before[1]["s"])):
+        assert store.read("s", number, number + 1) == [before[1]["s"][number]]
+        assert store.read_all(number, number + 1) == [before[0][number]]
+    assert not store._log._rebuilt
+    store.close()
+    assert check(str(folder)).problems == []
+
+
+# -- what goes ---------------------------------------------------------------------------
+
+def shed(*going):
+    """A sieve that takes out the events of these (stream, number)."""
+    def sieve(one):
+        pieces = []
+        touched = False
+        for run in one.runs():
+            for i in range(run.count):
+                part = run.part(i, i + 1)
+                if (part.stream.decode(), part.number) in going:
+                    id_ = part.details()[0][0]
+                    stubs = [(part.number, part.position, id_)] if id_ else []
+                    pieces.append(merge.Shed(part.position, part.latest, Gone(part.stream, part.number, 1, stubs)))
+                    touched = True
+                else:
+                    pieces.append(part)
+        return pieces if touched else None
+    return sieve
+
+
+def rewrite(store, *going):
+    """Take these events out of the first segment, which is sealed."""
+    return store._log.rewrite(0, shed(*going))
+
+
+def left(events, *going):
+    return [event for event in events if (event.stream, event.number) not in going]
+
+
+def sealed(store):
+    """A store with a sealed segment of events of two streams; everything in it."""
+    for i in range(FEW):
+        store.append("st"[i % 2], "n", b"%d " % i + b"x" * 50, id=b"%d" % i)
+    before = store.read_all(limit=FEW)
+    seal(store)
+    return before
+
+
+FIRST = tuple(("s", number) for number in range(20))
+
+
+@pytest.mark.parametrize("level", [0, 6])
+def test_what_goes_is_passed_over_and_what_stays_keeps_its_numbers_and_positions(open_store, folder, level):
+    store = open_store(compression=level)
+    before = sealed(store)
+    size = store.size
+    freed = rewrite(store, *FIRST)
+    assert freed == size - store.size > 0 or level
+    assert store.read_all(limit=FEW) == left(before, *FIRST)
+    assert [event.number for event in store.read("s")] == list(range(20, 50))
+    assert [event.number for event in store.read("t")] == list(range(50))
+    assert store.last_number("s") == 49 and store.position == FEW
+    assert store._log._segments[0].header.gone == 20
+    for number in range(50):
+        assert [event.number for event in store.read("s", number, number + 1)] == [number][:number >= 20]
+    assert not store._log._rebuilt
+    store.close()
+    assert check(str(folder)).problems == []
+    assert check(str(folder)).cut == 20
+
+
+def test_after_a_restart_with_or_without_the_index_it_is_as_before(open_store, folder):
+    store = open_store()
+    before = sealed(store)
+    rewrite(store, *FIRST)
+    for loses_index in (False, True):
+        store.close()
+        if loses_index:
+            drop_index(folder)
+        store = open_store()
+        assert store.read_all(stop=FEW, limit=FEW) == left(before, *FIRST)
+        assert [event.number for event in store.read("s", stop=50)] == list(range(20, 50))
+        assert store.append("s", "n", b"next").number == 50 + loses_index
+
+
+def test_what_went_is_not_on_the_disk(open_store, folder):
+    store = open_store()
+    sealed(store)
+    assert b"\r\n38 xxxxx" in segments(folder)[0].read_bytes()
+    rewrite(store, *FIRST)
+    assert b"\r\n38 xxxxx" not in segments(folder)[0].read_bytes()
+    assert b"\r\n39 xxxxx" in segments(folder)[0].read_bytes()
+
+
+def test_cuts_that_become_neighbours_are_joined_and_keep_the_ids(open_store, folder):
+    store = open_store()
+    sealed(store)
+    rewrite(store, *[("s", number) for number in range(50)])
+    rewrite(store, *[("t", number) for number in range(50)])
+    (_, only), = records_of(segments(folder)[0])
+    assert (only.kind, only.position, only.count) == (record.CUT, 0, FEW)
+    _, _, (s, t) = only.cut_parts()
+    assert (s.stream, s.number, s.count) == (b"s", 0, 50)
+    assert t.stubs == [(number, 2 * number + 1, b"%d" % (2 * number + 1)) for number in range(50)]
+    assert store.read_all() == store.read("s") == store.read("t") == []
+    assert store.append("t", "n", b"goes on") == (50, FEW)
+
+
+def test_a_long_cut_is_several(open_store, folder, monkeypatch):
+    monkeypatch.setattr(record, "MAX_FRAMES", 500)
+    store = open_store()
+    sealed(store)
+    rewrite(store, *[(stream, number) for stream in "st" for number in range(50)])
+    cuts = [one for _, one in records_of(segments(folder)[0])]
+    assert len(cuts) > 3 and sum(one.count for one in cuts) == FEW
+    assert not store.read_all()
+
+
+def test_a_gap_stays_a_gap_between_cuts(open_store, folder):
+    store = open_store()
+    before = sealed(store)
+    store.close()
+    byte, _ = records_of(segments(folder)[0])[1]
+    flip(segments(folder)[0], byte + 100)
+    lost = repair(str(folder)).findings.holes[0]
+    store = open_store()
+    rewrite(store, *FIRST)
+    gap, = [one for _, one in records_of(segments(folder)[0]) if one.kind == record.GAP]
+    assert (gap.position, gap.count) == (lost.position, lost.count)
+    with pytest.raises(EventsLost):
+        store.read_all(lost.position)
+    assert store.read_all(0, lost.position) == left(before[:lost.position], *FIRST)
+    assert store.read_all(lost.end, FEW) == left(before[lost.end:], *FIRST)
+
+
+def test_a_segment_that_goes_on_behind_a_restart_is_rewritten_as_one(open_store):
+    store = open_store()
+    fill(store, 30, streams=("s", "t"))
+    store.close()
+    store = open_store()
+    fill(store, 30, streams=("s", "t"))
+    before = store.read_all()
+    seal(store)
+    assert generations(store) == [0, 0]         # few records are left as they are
+    rewrite(store, *FIRST)
+    assert store.read_all() == left(before, *FIRST)
+    for number in range(30):
+        assert [event.number for event in store.read("s", number, number + 1)] == [number][:number >= 20]
+
+
+def test_replays_pass_over_what_went(open_store):
+    store = open_store()
+    sealed(store)
+    rewrite(store, *FIRST)
+    assert store.frames(store.all, 0, FEW, 1 << 20) is None     # there is more to know than frames tell
+    assert store.frames(store.find(b"s"), 0, 50, 1 << 20) is None
+    passed, *_ = store.records(store.find(b"s"), 0, 50, 1 << 20)
+    assert (passed.stream, passed.number, passed.stop, passed.runs(), passed.events()) == (b"s", 0, 20, [], []) or \
+        passed.stop <= 20
+    frames = store.frames(store.find(b"s"), 45, 50, 1 << 20)
+    assert frames.stop == 50
+
+
+def test_entries_stay_and_are_found_where_they_are_then(open_store, folder, monkeypatch):
+    store = open_store()
+    long = b"long" * 500
+    store.put_many([("t", b"long", long), ("t", b"short", b"1"), ("t", b"out", b"1")])
+    store.put("t", b"out", None)
+    store.put("t", b"later", b"1")
+    store.put("t", b"gone later", b"1")
+    sealed(store)
+    store.put("t", b"later", b"2")
+    store.put("t", b"gone later", None)
+    store.sync()
+    expected = [(b"later", b"2"), (b"long", long), (b"short", b"1")]
+    with monkeypatch.context() as patch:
+        patch.setattr(store._log.index, "_put_about", refuse)
+        with pytest.raises(sqlite3.OperationalError):
+            rewrite(store, *FIRST)
+    assert (store.entries("t"), store.get("t", b"long")) == (expected, long)    # as memory has it
+    store._log.write_shadows()
+    assert (store.entries("t"), store.get("t", b"long")) == (expected, long)
+    left_ = [entry[1] for _, one in records_of(segments(folder)[0]) if one.kind == record.CONTROL
+             for entry in one.entries()]
+    assert left_ == [b"long", b"short", b"out", b"out"]
+    for loses_index in (False, True):
+        store.close()
+        assert check(str(folder)).problems == []
+        if loses_index:
+            drop_index(folder)
+        store = open_store()
+        assert (store.entries("t"), store.get("t", b"long")) == (expected, long)
+
+
+def test_damage_leaves_a_segment_as_it_is_when_events_are_to_go(open_store, folder):
+    store = open_store()
+    sealed(store)
+    byte, _ = records_of(segments(folder)[0])[1]
+    flip(segments(folder)[0], byte + 100)
+    with pytest.raises(record.BadRecord):
+        rewrite(store, *FIRST)
+    assert not list(folder.glob("*" + MERGING))
+
+
+def test_without_room_nothing_is_taken_out(open_store, disk):
+    store = open_store()
+    sealed(store)
+    disk.free = lambda path: 1000
+    with pytest.raises(StoreFull):
+        rewrite(store, *FIRST)
+
+
+def test_a_close_ends_taking_events_out(open_store):
+    store = open_store()
+    sealed(store)
+    store._log.end_tidying()
+    assert rewrite(store, *FIRST) is None or len(store.read("s")) == 30
+    assert not store._log.index.shadows()
+
+
+def test_what_sqlite_did_not_take_is_known_in_memory_until_it_does(open_store, monkeypatch, folder):
+    store = open_store()
+    before = sealed(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(store._log.index, "_put_about", refuse)
+        with pytest.raises(sqlite3.OperationalError):
+            rewrite(store, *FIRST)
+    assert [fresh.sequence for fresh in store._log.index.shadows()] == [0]
+    fill(store, 3, streams=("s", "u"))
+    for number in range(52):
+        assert [event.number for event in store.read("s", number, number + 1)] == [number][:number >= 20]
+    assert store.read_all(1, limit=FEW)[:FEW - 20] == left(before, *FIRST)
+    store._log.write_shadows()
+    assert not store._log.index.shadows()
+    assert store.read_all(limit=FEW)[:FEW - 20] == left(before, *FIRST)
+
+
+def refuse(*args):
+    raise sqlite3.OperationalError("disk I/O error")
+
+
+def test_an_index_that_was_not_told_is_made_anew(open_store, monkeypatch, caplog):
+    store = open_store()
+    before = sealed(store)
+    monkeypatch.setattr(store._log.index, "_put_about", refuse)
+    with pytest.raises(sqlite3.OperationalError):
+        rewrite(store, *FIRST)
+    store.close()
+    caplog.clear()
+    store = open_store()
+    assert "rewritten" in caplog.text
+    assert store.read_all(limit=FEW) == left(before, *FIRST)
+
+
+def test_an_open_segment_is_sealed_on_request(open_store):
+    store = open_store()
+    store._log.seal()
+    assert generations(store) == [0]
+    fill(store, 3)
+    store._log.seal()
+    until(lambda: len(store._log.flushed()) == 1)
+    assert store._log.events_in(0) == 3
+    assert store._log.segment_of(b"s", 2) == 0
+    with pytest.raises(IndexUnusable):
+        store._log.segment_of(b"nobody", 2)
+    store._log.fail("here", "a test", OSError(errno.EIO, "no"))
+    with pytest.raises(StoreFailed):
+        store._log.seal()
+
+
+@pytest.mark.parametrize("changes", range(1, 12))
+def test_the_power_may_go_while_events_are_taken_out(open_store, folder, disk, changes):
+    store = open_store()
+    before = sealed(store)
+    disk.die_in(changes)
+    try:
+        rewrite(store, *FIRST)
+    except OSError:
+        pass
+    crash(store, disk)
+    again = open_store(files=Disk())
+    assert again.read_all(limit=FEW) in (before, left(before, *FIRST))
+    assert [event.number for event in again.read("s")][-30:] == list(range(20, 50))
     assert not list(folder.glob("*" + MERGING))
 
 

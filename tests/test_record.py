@@ -293,7 +293,7 @@ def test_a_record_of_another_segment_does_not_decode(salt):
 
 @pytest.mark.parametrize("changes, why", [
     ({"magic": b"\xffEV\x02"}, "record version 2"),
-    ({"kind": 6}, "record kind 6"),
+    ({"kind": 7}, "record kind 7"),
     ({"flags": 16}, "record flags 0x10"),
     ({"zero": 1}, "record flags 0x10000"),
 ])
@@ -366,3 +366,52 @@ def test_synced_is_read_from_a_whole_header_even_if_the_body_is_damaged():
 ])
 def test_a_guess_names_what_can_still_be_read(spoil, expected):
     assert record.guess(spoil(encoded(stream=b"stream")), SALT) == expected
+
+
+# -- cuts ------------------------------------------------------------------------------
+
+RUNS = st.lists(st.tuples(st.sampled_from([b"a", b"b"]), st.booleans(), st.binary(max_size=20), st.binary(max_size=3)),
+                min_size=1, max_size=12)
+
+
+@given(events=RUNS, level=st.sampled_from([0, 6]))
+def test_a_cut_gives_what_is_left_and_says_of_which_stream_the_rest_was(events, level):
+    nexts = {}
+    left, gone, expected = [], {}, []
+    for i, (stream, goes, data, id_) in enumerate(events):
+        number = nexts.get(stream, 5)
+        nexts[stream] = number + 1
+        goes = goes and not any(run.stream == stream for run in left)       # what goes is what a stream begins with
+        if goes:
+            known = gone.setdefault(stream, record.Gone(stream, number, 0, []))
+            gone[stream] = known._replace(count=known.count + 1, stubs=known.stubs + [(number, 70 + i, id_)])
+        else:
+            frames = record.frames(stream, b"n", number, [data])
+            one = record.encode(0, number, 70 + i, 9 + i, 1, frames, details=[(id_, b"m", b"")])
+            left.append(record.decode(one, 0, 0))
+            expected += left[-1].events()
+    if not gone:
+        return
+    found = record.decode(record.encode_cut(3, 70, 9, 1, gone.values(), left, level), 0, 3)
+    assert (found.kind, found.position, found.count, found.number) == (record.CUT, 70, len(events), len(left))
+    assert found.cut_parts()[2] == list(gone.values())
+    parts = found.left()
+    assert [event for part in parts for event in part.events()] == expected
+    assert [part.position for part in parts] == [70 + sum(one.count for one in parts[:i]) for i in range(len(parts))]
+    assert sum(part.count for part in parts) == len(events)
+    assert sorted((one.stream, one.number, one.count) for one in found.runs()) == sorted(
+        (stream, 5, stop - 5) for stream, stop in nexts.items())
+    for stream in (b"a", b"b"):
+        parts = found.left_of(stream)
+        assert [part.stop for part in parts[:-1]] == [part.number for part in parts[1:]]
+        assert [event for part in parts for event in part.events()] == [
+            event for event in expected if event.stream == stream.decode()]
+
+
+def test_a_cut_whose_sizes_contradict_each_other_is_no_record():
+    good = record.encode_cut(1, 0, 0, 0, [record.Gone(b"s", 0, 1, [])])
+    header = bytearray(good[:60])
+    header[16:20] = (1000).to_bytes(4, "little")        # bytes of frames
+    bad = bytes(header) + zlib.crc32(header, 1).to_bytes(4, "little") + good[64:]
+    with pytest.raises(record.BadRecord, match="contradict"):
+        record.decode(bad, 0, 1)
