@@ -54,14 +54,16 @@ class Append:
              and metadata in bytes, tags as record.join_tags makes them
     places   [(number, position), …] of each, once the store has given them
     error    why none of them was stored, or None
+    clocks   when each of them happened, if they come from another store; then it is written by itself
     """
 
-    __slots__ = ("events", "places", "error")
+    __slots__ = ("events", "places", "error", "clocks")
 
-    def __init__(self, events):
+    def __init__(self, events, clocks=None):
         self.events = events
         self.places = None
         self.error = None
+        self.clocks = clocks
 
     def refusal(self, streams):
         """What stands in its way if the streams are these, {name: Stream}: a WrongVersion, or None."""

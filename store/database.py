@@ -21,7 +21,7 @@ from . import backup, check, record, snapshot
 from .append import Append, Appended, Change, append_of, encoded
 from .draft import drafts_of, drafts_of_units
 from .errors import StoreClosed, StoreFailed, StoreLocked
-from .expect import ANY
+from .expect import ANY, NONE
 from .files import Files, owner_of
 from .keeper import Keeper
 from .log import Log
@@ -269,6 +269,33 @@ class Store:
             raise append.error
         return [Appended(*place) for place in append.places]
 
+    def restore(self, events):
+        """Append Events of another store, all or none, as they were there but for their positions.
+
+        events   read from it; each has its number, id, metadata, tags and time.  Those that come
+                 first and are here already, the same in all of these, are passed over
+        Returns how many were appended.
+        Raises    WrongVersion   a number isn't the next one of its stream, or another event has it
+                  ValueError, StoreFull, StoreFailed, StoreClosed, CorruptSegment
+        """
+        events = events[self._restored(events):]
+        if events:
+            changes = [Change(one.stream, one[4:], one.number - 1 if one.number else NONE) for one in events]
+            append = append_of(changes)
+            append.clocks = [one.time for one in events]
+            self.commit(self.write([append], [append]))
+            if append.error is not None:
+                raise append.error
+        return len(events)
+
+    def _restored(self, events):
+        """How many of `events` are here already, one behind the other from the first."""
+        for i, event in enumerate(events):
+            here = self.read(event.stream, event.number, event.number + 1)
+            if not here or here[0]._replace(position=event.position) != event:
+                return i
+        return len(events)
+
     def write(self, units, appends=None):
         """The first half of an append: store events, in one write; return the Batch.
 
@@ -403,6 +430,10 @@ class Store:
     def snapshot_delete(self, stream):
         """Take the snapshot of `stream` out, if there is one."""
         snapshot.delete(self, stream)
+
+    def topics(self):
+        """The topics that ever had an entry, sorted."""
+        return self._log.topics()
 
     @property
     def _controls_shown(self):

@@ -30,11 +30,13 @@ class Draft:
     pack                 (stream of each, number of each), None if they are a run of one stream
     more                 the next draft belongs to the same append
     details              (id, metadata, tags) of each, or None
+    clocks               of each, if they happened in another store, or None
     count, size          those of the record, once it is written
     latest               the highest clock of its events, then
     """
 
-    __slots__ = ("stream", "number", "position", "frames", "pack", "more", "details", "count", "size", "latest")
+    __slots__ = ("stream", "number", "position", "frames", "pack", "more", "details", "clocks", "count", "size",
+                 "latest")
 
     def __init__(self, stream, number, position, frames, pack=None):
         self.stream = stream
@@ -44,6 +46,7 @@ class Draft:
         self.pack = pack
         self.more = False
         self.details = None
+        self.clocks = None
 
 
 class _Drafts(list):
@@ -168,7 +171,15 @@ def drafts_of_units(units, streams, new_stream, position, nexts):
         else:
             _add_run(gathered, unit, take)
     gathered.close()
+    if gathered.drafts and type(units[0]) is Append and units[0].clocks is not None:
+        _date(gathered.drafts, units[0].clocks)
     return gathered.drafts
+
+
+def _date(drafts, clocks):
+    """Have the events of `drafts` keep the times of another store."""
+    for draft in drafts:
+        draft.clocks, clocks = clocks[:len(draft.frames)], clocks[len(draft.frames):]
 
 
 def _add_one(gathered, events, take):

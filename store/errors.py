@@ -6,6 +6,7 @@
     |-- on appending   WrongVersion  StoreFull  StoreFailed
     |-- on repair      CannotRepair
     |-- on backup      CannotBackUp
+    |-- on import      BadExport
     '-- at any time    StoreClosed
 
 A wrong argument is a ValueError, as everywhere in Python.
@@ -140,6 +141,14 @@ class WrongVersion(StoreError):
         self.stream = stream
         self.expected = expected
         self.actual = actual
+
+
+class BadExport(StoreError):
+    """A line of what is imported isn't what an export has."""
+
+    def __init__(self, line, why):
+        super().__init__(f"line {line}: {why}; what came before it is stored, importing again passes it over")
+        self.line = line
 
 
 class StoreFull(StoreError):

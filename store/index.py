@@ -562,6 +562,12 @@ class Index:
         return self._row(lambda *row: _place_now(topic, key, rewritten, *row),
                          "select segment, byte, value, crc from controls where topic = ? and key = ?", (topic, key))
 
+    def topics(self):
+        """The topics that ever had an entry.  Raises IndexDamaged."""
+        with self._fresh_lock:
+            found = {topic for fresh in self._fresh for topic in fresh.entries}
+        return found.union(topic for topic, in self._rows("select distinct topic from controls", ()))
+
     def entries(self, topic, stop):
         """{key: Place} of all of a topic; see `entry`."""
         found = {}
@@ -684,10 +690,6 @@ class Index:
                 raise IndexDamaged(f"{type(error).__name__}: {error}") from None
             found += zip(marks[::3], marks[1::3])
         return found
-
-    def topics(self):
-        """The topics that have an entry.  Raises IndexDamaged."""
-        return [topic for topic, in self._rows("select distinct topic from controls", ())]
 
     def says(self, key):
         """What it says of itself under `key`, or None.  Raises IndexDamaged."""

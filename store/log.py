@@ -842,6 +842,10 @@ class Log:
         """[(key, value)] of all entries of a topic, sorted; see `entry`."""
         return self._while_open(self._with_index, self._entries, topic, stop)
 
+    def topics(self):
+        """The topics that ever had an entry, sorted."""
+        return sorted(self._while_open(self._with_index, self.index.topics))
+
     def _entry(self, topic, key, stop):
         place = self.index.entry(topic, key, stop)
         return None if place is None else self._value_at(place, topic, key)
@@ -990,13 +994,13 @@ def _encode(drafts, salt, clock, synced, level):
     parts = []
     whole = 0
     for draft in drafts:
-        frames = draft.frames
-        part = record.encode(salt, draft.number, draft.position, clock, synced, frames,
-                             draft.more, draft.details, level, draft.pack)
+        frames, clocks = draft.frames, draft.clocks
+        part = record.encode(salt, draft.number, draft.position, clocks[0] if clocks else clock, synced, frames,
+                             draft.more, draft.details, level, draft.pack, clocks)
         parts.append(part)
         draft.count = len(frames)
         draft.size = size = len(part)
-        draft.latest = clock
+        draft.latest = max(clocks) if clocks else clock
         whole += size
     return parts, whole
 

@@ -53,6 +53,7 @@ ORDER = {
         "walk",
         "check",
         "database",
+        "export",
         "repair",
         "__init__",
     ),

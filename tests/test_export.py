@@ -1,0 +1,169 @@
+"""store/export.py: a store as lines of JSON, and back."""
+
+import json
+
+import pytest
+from disk import quick_index
+from hypothesis import given
+from hypothesis import strategies as st
+
+from store import Change, NewEvent, Store, WrongVersion
+from store.errors import BadExport
+from store.export import Counted, export, import_
+
+__all__ = ["quick_index"]
+
+
+@pytest.fixture
+def stores(tmp_path):
+    """Make stores, which are closed when the test ends."""
+    made = []
+
+    def make(**options):
+        made.append(Store(str(tmp_path / f"db{len(made)}"), sync="no", **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def lines_of(store):
+    lines = []
+    export(store, lines.append)
+    return lines
+
+
+def everything(store):
+    return store.read_all(limit=1 << 20)
+
+
+def test_the_lines_say_all_that_an_event_has(stores):
+    store = stores(clock=lambda: 1234)
+    store.append_all([Change("orders", NewEvent("created", b"one", b"id", b"{}", (b"a", b"b"))),
+                      Change("ö", NewEvent("ä", b"\xff", tags=(b"\xff",)))])
+    store.put("topic", b"key", b"\xfe")
+    head, first, second, entry, end = map(json.loads, lines_of(store))
+    assert head == {"meilies-export": 1, "store": store.uuid, "epoch": 1, "position": 2}
+    assert first == {"stream": "orders", "number": 0, "position": 0, "time": 1234, "name": "created", "data": "one",
+                     "id": "id", "metadata": "{}", "tags": ["a", "b"]}
+    assert second == {"stream": "ö", "number": 0, "position": 1, "time": 1234, "name": "ä", "data_base64": "/w==",
+                      "tags_base64": ["/w=="]}
+    assert entry == {"topic": "topic", "key": "key", "value_base64": "/g=="}
+    assert end == {"end": True, "events": 2, "entries": 1}
+
+
+def test_an_import_makes_the_same_store(stores):
+    clock = iter(range(10 ** 6, 10 ** 9, 7))
+    one, other = stores(clock=lambda: next(clock)), stores()
+    for i in range(2500):
+        one.append(f"s{i % 7}", "happened", b"%d" % i, id=b"%d" % i if i % 2 else b"", metadata=b"m" if i % 3 else b"")
+    one.append("long", "happened", b"\xff" * (1 << 21), id=b"x")
+    one.append_all([Change(f"t{i % 3}", NewEvent("n", b"", tags=(b"t",))) for i in range(100)])
+    one.put("topic", b"key", b"value")
+    one.put("topic", b"gone", b"value")
+    one.put("topic", b"gone", None)
+    assert import_(other, lines_of(one)) == Counted(2601, 1)
+    assert everything(other) == everything(one)
+    assert other.topics() == ["topic"] and other.entries("topic") == [(b"key", b"value")]
+    assert import_(other, lines_of(one)) == Counted(2601, 1, 2601)
+    assert everything(other) == everything(one)
+
+
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0:"), min_size=1, max_size=5)
+events = st.tuples(texts.filter(lambda name: name != "$all"), texts, st.binary(max_size=20), st.binary(max_size=3),
+                   st.binary(max_size=3), st.lists(st.binary(min_size=1, max_size=3).filter(lambda tag: 0 not in tag),
+                                                   max_size=2), st.integers(0, 2 ** 63))
+
+
+@given(st.lists(events, max_size=8))
+def test_any_events_come_through(tmp_path_factory, drawn):
+    folder = tmp_path_factory.mktemp("export")
+    clock = iter([time for *_, time in drawn])
+    with Store(str(folder / "one"), sync="no", clock=lambda: next(clock, 0)) as one:
+        for stream, name, data, id, metadata, tags, _ in drawn:
+            one.append_all([Change(stream, NewEvent(name, data, id, metadata, tuple(tags)))])
+        lines, before = lines_of(one), everything(one)
+    with Store(str(folder / "other"), sync="no") as other:
+        import_(other, lines)
+        assert everything(other) == before
+
+
+def test_an_import_that_was_interrupted_goes_on(stores):
+    one, other = stores(), stores()
+    for i in range(2500):
+        one.append("s", "n", b"%d" % i)
+    lines = lines_of(one)
+    with pytest.raises(BadExport, match="line 1701: .* missing"):
+        import_(other, lines[:1701])
+    assert other.position == 1700
+    assert import_(other, lines) == Counted(2500, 0, 1700)
+    assert everything(other) == everything(one)
+
+
+def test_events_that_are_others_are_refused(stores):
+    one, other = stores(), stores()
+    one.append("s", "n", b"one")
+    other.append("s", "n", b"other")
+    with pytest.raises(WrongVersion):
+        import_(other, lines_of(one))
+    assert [event.data for event in everything(other)] == [b"other"]
+
+
+def test_what_is_published_meanwhile_is_exported_up_to_where_it_began(stores):
+    store = stores()
+    for _ in range(10):
+        store.append("s", "n", b"")
+    lines = []
+
+    def write(line):
+        lines.append(line)
+        store.append("s", "n", b"later")
+
+    assert export(store, write) == Counted(10, 0)
+    assert json.loads(lines[-1]) == {"end": True, "events": 10, "entries": 0}
+
+
+GOOD = [b'{"meilies-export": 1, "store": "", "epoch": 1, "position": 1}',
+        b'{"stream": "s", "number": 0, "position": 0, "time": 1, "name": "n", "data": ""}',
+        b'{"end": true, "events": 1, "entries": 0}']
+
+
+@pytest.mark.parametrize("line, text, why", [
+    (1, b'{"meilies-export": 2}', "an export of version 2"),
+    (1, b'{}', "KeyError"),
+    (2, b'rubbish', "Expecting value"),
+    (2, b'[]', "TypeError"),
+    (2, b'{}', "KeyError"),
+    (2, b'{"stream": "s", "number": -1, "position": 0, "time": 1, "name": "n", "data": ""}', "number is -1"),
+    (2, b'{"stream": "s", "number": 0, "position": 0, "time": 1.5, "name": "n", "data": ""}', "time is 1.5"),
+    (2, b'{"stream": "s", "number": 0, "position": 0, "time": 1, "name": "n"}', "KeyError"),
+    (2, b'{"stream": "s", "number": 0, "position": 0, "time": 1, "name": "n", "data_base64": "!"}', "Error"),
+    (2, b'{"stream": "s", "number": 0, "position": 0, "time": 1, "name": "n", "data": 5}', "AttributeError"),
+    (3, b'{"stream": "a:b", "number": 0, "position": 0, "time": 1, "name": "n", "data": ""}', "no ':'"),
+    (3, b'{"end": true, "events": 2, "entries": 0}', "expected 2 and 0"),
+    (4, b'{}', "behind the end"),
+])
+def test_a_line_that_is_wrong_is_named(stores, line, text, why):
+    lines = [*GOOD[:line - 1], text]
+    if line == 3 and b"stream" in text:
+        lines.append(GOOD[2])
+    with pytest.raises(BadExport, match=why) as raised:
+        import_(stores(), lines)
+    assert raised.value.line == len(lines)
+
+
+def test_nothing_is_no_export(stores):
+    with pytest.raises(BadExport, match="line 0: .* missing"):
+        import_(stores(), [])
+
+
+def test_progress_is_told_up_to_the_end(stores):
+    one, other = stores(), stores()
+    for _ in range(2500):
+        one.append("s", "n", b"")
+    told = []
+    lines = []
+    export(one, lines.append, lambda *so_far: told.append(so_far))
+    import_(other, lines, lambda *so_far: told.append(so_far))
+    assert told == [(1000, 2500), (2000, 2500), (2500, 2500)] * 2
