@@ -209,10 +209,12 @@ Each option can also be a variable of the environment, {BY_NAME["db-path"].varia
 
 The command line goes before the environment, and that before the file.
 
-Two more commands, for a store that no server has open; each has a --help:
+More commands, for a store that no server has open; each has a --help:
 
   python3 meilies_server.py check --db-path my-db
   python3 meilies_server.py repair --db-path my-db --dry-run
+  python3 meilies_server.py export --db-path my-db --file my-db.jsonl
+  python3 meilies_server.py import --db-path new-db --file my-db.jsonl
 
 examples:
   python3 meilies_server.py --db-path my-db
@@ -230,12 +232,20 @@ Makes a damaged store one that opens.  Events that can be read keep their number
 and position; a gap stands where others were, and readers that come to it are
 told what is lost.  All that is taken out or written over is kept in DIR/cut.
 It can be run again after a crash.""",
+    "export": """\
+Writes the store as lines of JSON: events with their numbers, times, ids,
+metadata and tags, and what is kept beside them; see docs/backup.md.""",
+    "import": """\
+Appends what an export has to a store, which is made if it is missing.  Events
+that are there already are passed over, so it can be run again after a crash.""",
 }
 
 UPKEEP_STATUS = {
     "check": "exit status: 0 sound, 1 damaged, 2 it couldn't be checked",
     "repair": "exit status: 0 the store is sound now, 1 it isn't, 2 nothing was tried;\n"
               "with --dry-run 0 nothing to repair, 1 something",
+    "export": "exit status: 0 done, 2 it couldn't be done",
+    "import": "exit status: 0 done, 2 not all of it",
 }
 
 
@@ -255,7 +265,7 @@ def parse(argv, environ):
 
 
 def parse_upkeep(command, argv, environ):
-    """The Options of `check` or `repair`: db_path, and dry_run.
+    """The Options of a command of UPKEEP: db_path, dry_run, and the file to write or read, None for a pipe.
 
     Raises    SystemExit   2 after one line on stderr for what can't be used;
                            0 after --help
@@ -263,7 +273,9 @@ def parse_upkeep(command, argv, environ):
     try:
         arguments = _known_arguments(_upkeep_parser(command), argv)
         dry_run = bool(arguments.pop("dry-run", False))
-        return Options(db_path=_value(BY_NAME["db-path"], *_found(arguments, environ)["db-path"]), dry_run=dry_run)
+        file = arguments.pop("file", "-")
+        return Options(db_path=_value(BY_NAME["db-path"], *_found(arguments, environ)["db-path"]), dry_run=dry_run,
+                       file=None if file == "-" else file)
     except OptionError as error:
         print(f"{PROGRAM} {command}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -376,6 +388,8 @@ def _upkeep_parser(command):
     parser.add_argument("--db-path", metavar="DIR", help=f"directory of the events [{BY_NAME['db-path'].default}]")
     if command == "repair":
         parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    if command in ("export", "import"):
+        parser.add_argument("--file", metavar="FILE", help="of the lines [standard output, or input]")
     parser.add_argument("--config", metavar="FILE", help="read the directory from FILE, as the server does")
     parser.add_argument("--help", action="help", help="show this and exit")
     return parser

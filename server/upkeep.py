@@ -1,17 +1,22 @@
-"""The server's other commands: check a store, and repair it.
+"""The server's other commands: check a store, repair it, write it as lines and read them.
 
     python3 meilies_server.py check --db-path DIR        exit 0 sound, 1 damaged, 2 it couldn't be done
     python3 meilies_server.py repair --db-path DIR       exit 0 sound now, 1 it still isn't, 2 it couldn't be done
+    python3 meilies_server.py export --db-path DIR       exit 0 done, 2 it couldn't be done
+    python3 meilies_server.py import --db-path DIR       exit 0 done, 2 not all of it
 
-Neither touches a store that a server has open.
+None touches a store that a server has open.
 """
 
+import errno
 import logging
+import os
 import sys
 
-from store import StoreError
+from store import NO, Store, StoreError
 from store.check import check
 from store.errors import CannotRepair
+from store.export import export, import_
 from store.repair import repair
 
 from . import options
@@ -19,14 +24,16 @@ from .text import printable
 
 
 def run(command, argv, environ):
-    """Run `check` or `repair` with the options in `argv`; return the exit code."""
+    """Run a command with the options in `argv`; return the exit code."""
     chosen = options.parse_upkeep(command, argv, environ)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    progress = _Progress(sys.stderr)
+    moves_events = command in ("export", "import")
+    progress = _Progress(sys.stderr, (lambda count: _counted(count, "event")) if moves_events else options.shown_size)
     try:
-        if command == "check":
-            return _check(chosen, progress)
-        return _repair(chosen, progress)
+        return _COMMANDS[command](chosen, progress)
+    except BrokenPipeError:     # of `export | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
     except CannotRepair as error:
         progress.end()
         _complain(command, error)
@@ -59,6 +66,38 @@ def _repair(chosen, progress):
     return 1 if chosen.dry_run and not outcome.findings.sound else 0
 
 
+def _export(chosen, progress):
+    if not os.path.isdir(chosen.db_path):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), chosen.db_path)
+    with Store(chosen.db_path) as store:
+        if chosen.file is None:
+            export(store, sys.stdout.buffer.write, progress)
+            sys.stdout.buffer.flush()
+        else:
+            with open(chosen.file, "wb") as file:
+                done = export(store, file.write, progress)
+                file.flush()
+                os.fsync(file.fileno())
+            progress.end()
+            print(f"{printable(chosen.file)}: {_counted(done.events, 'event')}")
+    progress.end()
+    return 0
+
+
+def _import(chosen, progress):
+    source = sys.stdin.buffer if chosen.file is None else open(chosen.file, "rb")
+    # Nothing is promised before the end, which is when all of it is synced.
+    with source, Store(chosen.db_path, NO) as store:
+        done = import_(store, source, progress)
+    progress.end()
+    there = f", {done.passed_over} of them were there already" if done.passed_over else ""
+    print(f"{printable(chosen.db_path)}: {_counted(done.events, 'event')}{there}")
+    return 0
+
+
+_COMMANDS = {"check": _check, "repair": _repair, "export": _export, "import": _import}
+
+
 def _show(findings):
     for problem in findings.problems:
         print(problem)
@@ -86,8 +125,9 @@ def _complain(command, error):
 class _Progress:
     """How far it is, on a line of a terminal; nothing in a pipe."""
 
-    def __init__(self, file):
+    def __init__(self, file, shown_of=options.shown_size):
         self._file = file if file.isatty() else None
+        self._shown_of = shown_of
         self._shown = None
 
     def __call__(self, done, of):
@@ -96,7 +136,7 @@ class _Progress:
         percent = 100 * done // of
         if percent != self._shown:
             self._shown = percent
-            self._file.write(f"\r{percent:3d}% of {options.shown_size(of)} ")
+            self._file.write(f"\r{percent:3d}% of {self._shown_of(of)} ")
             self._file.flush()
 
     def end(self):

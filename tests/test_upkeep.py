@@ -12,6 +12,7 @@ from test_repair import damaged
 
 from meilies_server import main
 from server import upkeep
+from store import Store
 from store.segment import HEADER_SIZE
 
 __all__ = ["quick_index"]       # which pytest finds here, and uses by itself
@@ -150,3 +151,53 @@ def test_in_a_pipe_it_says_nothing_of_how_far_it_is():
     progress(1, 2)
     progress.end()
     assert pipe.getvalue() == ""
+
+
+# -- lines of JSON ------------------------------------------------------------
+
+def test_a_store_goes_through_a_file(tmp_path, capsys):
+    one, other, file = str(tmp_path / "one"), str(tmp_path / "other"), str(tmp_path / "lines")
+    with Store(one) as store:
+        store.append("s", "n", b"data", id=b"id")
+        before = store.read_all()
+    assert ran(capsys, "export", "--db-path", one, "--file", file) == (0, [f"{file}: 1 event"], "")
+    assert ran(capsys, "import", "--db-path", other, "--file", file) == (0, [f"{other}: 1 event"], "")
+    assert ran(capsys, "import", "--db-path", other, "--file", file) == (
+        0, [f"{other}: 1 event, 1 of them were there already"], "")
+    with Store(other) as store:
+        assert store.read_all() == before
+
+
+def test_a_store_goes_through_a_pipe(tmp_path):
+    with Store(str(tmp_path / "one")) as store:
+        for i in range(10):
+            store.append("s", "n", b"%d" % i)
+        before = store.read_all()
+    program = f"{sys.executable} {ROOT / 'meilies_server.py'}"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {program} export --db-path one | {program} import "
+                           f"--db-path other"], cwd=tmp_path, env=clean_environ(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "other: 10 events\n", "")
+    with Store(str(tmp_path / "other")) as store:
+        assert store.read_all() == before
+
+
+def test_a_reader_that_goes_away_ends_an_export_quietly(tmp_path):
+    with Store(str(tmp_path / "one"), sync="no") as store:
+        store.append_many("s", [("n", b"x" * 1000)] * 1000)
+    command = f"{sys.executable} {ROOT / 'meilies_server.py'} export --db-path one | head -1"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=clean_environ(), capture_output=True,
+                          text=True)
+    assert done.stderr == "" and done.stdout.startswith('{"meilies-export": 1')
+
+
+@pytest.mark.parametrize("command", ["export", "import"])
+def test_what_is_missing_is_named(tmp_path, capsys, command):
+    argv = ["--db-path", str(tmp_path / "missing"), "--file", str(tmp_path / "also" / "missing")]
+    code, out, err = ran(capsys, command, *argv)
+    assert (code, out) == (2, []) and "No such file or directory" in err and "missing" in err
+
+
+def test_a_line_that_is_wrong_is_named(tmp_path, capsys):
+    (tmp_path / "lines").write_text("rubbish\n")
+    code, out, err = ran(capsys, "import", "--db-path", str(tmp_path / "db"), "--file", str(tmp_path / "lines"))
+    assert (code, out) == (2, []) and "line 1: " in err
