@@ -1,0 +1,176 @@
+"""What README.md and docs/ show is what happens.
+
+    ```console                      the commands behind `$ ` (and `> `, which go on with one) are
+    $ python3 meilies_cli.py ping   run by bash, and print the lines behind them; `...` stands
+    pong in ... ms                  for anything, and a last line `^C` says that somebody stops it
+    ```
+
+    ```python                       is run as a script, which ends well
+
+The blocks of a page are run one after the other, in one folder, beside one server, which is
+on the port 6480 as far as they know.  One that can't be run says why in its fence:
+`console not run: …`.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+import pytest
+from conftest import ROOT, SECONDS, clean_environ
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PORT = "6480"
+
+_FENCE = re.compile(r"^```(console|python)(?: +([^\n]+))?\n(.*?)^```$", re.M | re.S)
+_REASON = re.compile(r"not run: \S")
+
+# What each Python of a page begins with: the server is on another port than its clients think.
+REDIRECT = """
+import socket
+
+def connect(self, address, there=socket.socket.connect):
+    if isinstance(address, tuple) and address[1] == 6480:
+        address = (address[0], %d, *address[2:])
+    return there(self, address)
+
+socket.socket.connect = connect
+"""
+
+
+class Block(NamedTuple):
+    line: int
+    language: str
+    note: str
+    text: str
+
+
+class Step(NamedTuple):
+    """A command and what it prints."""
+
+    command: str
+    shows: str
+
+
+def blocks_of(page):
+    text = page.read_text()
+    return [Block(text.count("\n", 0, match.start()) + 1, match[1], match[2] or "", match[3])
+            for match in _FENCE.finditer(text)]
+
+
+def steps_of(text):
+    steps = []
+    for line in text.splitlines():
+        if line.startswith("$ "):
+            steps.append(Step(line[2:], ""))
+            continue
+        assert steps, f"{line!r} stands before any command"
+        command, shows = steps[-1]
+        if line.startswith("> ") and not shows:
+            steps[-1] = Step(f"{command}\n{line[2:]}", "")
+        else:
+            steps[-1] = Step(command, f"{shows}{line}\n")
+    return steps
+
+
+def fits(shown, found):
+    """Whether `found` is what is `shown`, where `...` stands for anything."""
+    return re.fullmatch(".*?".join(map(re.escape, shown.split("..."))), found, re.S) is not None
+
+
+class Desk:
+    """Where somebody sits who tries a page: a folder with the project's files, and programs that find the server."""
+
+    def __init__(self, folder, port):
+        self.port = str(port)
+        self.folder = folder / "desk"
+        self.folder.mkdir()
+        for name in "meilies_cli.py", "meilies_client.py", "meilies_server.py", "resp.py", "server", "store":
+            (self.folder / name).symlink_to(ROOT / name)
+        programs, redirect = folder / "programs", folder / "redirect"
+        programs.mkdir()
+        redirect.mkdir()
+        (redirect / "sitecustomize.py").write_text(REDIRECT % port)
+        self._provide(programs / "python3", f'exec "{sys.executable}" "$@"')
+        if shutil.which("redis-cli"):
+            self._provide(programs / "redis-cli", f'exec "{shutil.which("redis-cli")}" --no-raw "$@"')
+        self.environ = clean_environ(PATH=f"{programs}:{os.environ['PATH']}", PYTHONPATH=str(redirect))
+
+    def _provide(self, path, line):
+        path.write_text(f"#!/bin/sh\n{line}\n")
+        path.chmod(0o755)
+
+    def run(self, step):
+        """What a step prints, the port called as the page does; the step is over then."""
+        stopped = step.shows.endswith("^C\n")
+        awaited = step.shows[:-len("^C\n")]
+        log = self.folder.parent / "printed"
+        with open(log, "wb") as output:
+            process = subprocess.Popen(
+                ["bash", "-c", step.command.replace(PORT, self.port)], cwd=self.folder, env=self.environ,
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+        try:
+            if stopped:
+                until = time.monotonic() + SECONDS
+                while not fits(awaited, self._printed(log)) and process.poll() is None and time.monotonic() < until:
+                    time.sleep(0.01)
+                found = self._printed(log) + "^C\n"
+                os.killpg(process.pid, signal.SIGINT)
+            process.wait(SECONDS)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        return found if stopped else self._printed(log)
+
+    def _printed(self, log):
+        return log.read_text().replace(self.port, PORT)
+
+
+def test_blocks_are_found_with_their_lines_and_notes(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# A\n\n```\nfree\n```\n```console\n$ a\nb\n```\n\n```python not run: it is long\nx\n```\n"
+                    "```sh\n```\n")
+    assert blocks_of(page) == [Block(6, "console", "", "$ a\nb\n"), Block(11, "python", "not run: it is long", "x\n")]
+
+
+def test_a_command_may_go_on_in_lines_behind_it_and_prints_the_others():
+    assert steps_of("$ one \\\n> two\nprinted\n> too\n$ three\n") == [
+        Step("one \\\ntwo", "printed\n> too\n"), Step("three", "")]
+
+
+@pytest.mark.parametrize("shown, found, expected", [
+    ("a\n", "a\n", True), ("a\n", "a\nb\n", False), ("", "x", False), ("a...b\n", "a\nxb\n", True),
+    ("...\n", "a\nb\n", True), ("a.b\n", "axb\n", False)])
+def test_dots_stand_for_anything_and_the_rest_for_itself(shown, found, expected):
+    assert fits(shown, found) == expected
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_is_not_run_says_why(page):
+    for block in blocks_of(page):
+        assert not block.note or _REASON.match(block.note), f"{page.name}:{block.line}: {block.note!r}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_shows_is_what_happens(page, server, tmp_path):
+    desk = Desk(tmp_path, server().port)
+    for block in blocks_of(page):
+        if block.note or "redis-cli" in block.text and not shutil.which("redis-cli"):
+            continue
+        where = f"{page.name}:{block.line}"
+        if block.language == "python":
+            script = desk.folder / "example.py"
+            script.write_text(block.text)
+            ended = subprocess.run(["python3", script.name], cwd=desk.folder, env=desk.environ, timeout=SECONDS,
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+            assert ended.returncode == 0, f"{where}: it ended with {ended.returncode}\n{ended.stdout.decode()}"
+            continue
+        for step in steps_of(block.text):
+            found = desk.run(step)
+            assert fits(step.shows, found), f"{where}: $ {step.command}\nprinted:\n{found}expected:\n{step.shows}"
