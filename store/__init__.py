@@ -27,6 +27,8 @@ from .errors import (
     WrongVersion,
 )
 from .expect import ANY, EXISTS, NONE
+from .filter import Prefix
+from .reading import Selected, StreamInfo
 from .record import Entry, Event
 from .snapshot import Snapshot
 
@@ -50,6 +52,8 @@ __all__ = [
     "IndexUnusable",
     "LogTooShort",
     "NewEvent",
+    "Prefix",
+    "Selected",
     "Snapshot",
     "Store",
     "StoreClosed",
@@ -57,6 +61,7 @@ __all__ = [
     "StoreFailed",
     "StoreFull",
     "StoreLocked",
+    "StreamInfo",
     "UnknownFormat",
     "WrongVersion",
 ]

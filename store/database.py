@@ -17,7 +17,7 @@ import os
 import time
 from collections import deque
 
-from . import backup, check, record, snapshot
+from . import backup, check, reading, record, snapshot
 from .append import Append, Appended, Change, append_of, encoded
 from .draft import drafts_of, drafts_of_units
 from .errors import StoreClosed, StoreFailed, StoreLocked
@@ -26,6 +26,8 @@ from .files import Files, owner_of
 from .keeper import Keeper
 from .log import Log
 from .names import ALL
+from .reading import Selection
+from .roster import Roster, in_order
 from .stream import Stream
 
 logger = logging.getLogger("meilies.store")
@@ -105,6 +107,7 @@ class Store:
             self._files.close(self._lock_fd)
             raise
         self._streams = {}
+        self._roster = Roster()
         while heads:                # taken apart as it goes: there may be millions
             name, number = heads.popitem()
             if not name.startswith(record.UNKNOWN):
@@ -345,14 +348,20 @@ class Store:
 
     def _new_stream(self, name):
         stream = self._streams[name] = Stream(name, 0)
+        self._roster.add(name)
         return stream
+
+    def _forget(self, stream):
+        """A stream has no event, and nobody waits for one; under the append lock."""
+        if self._streams.pop(stream.name, None) is not None:
+            self._roster.discard(stream.name)
 
     def _take_back(self, nexts):
         """Give the numbers of a failed write back."""
         for stream, number in nexts.items():
             stream.next = number
             if not number and stream not in self._attended:
-                del self._streams[stream.name]
+                self._forget(stream)
 
     def _show(self, batch):
         """Let readers see a batch; the caller holds the append lock."""
@@ -543,6 +552,86 @@ class Store:
                 first = min(end, start + one.count)
         return events
 
+    def read_back(self, stream, before=None, limit=1000):
+        """Up to `limit` events of `stream` before number `before`, the newest first.
+
+        before   None begins with the last event
+        Raises   as `read`; after EventsLost, read on before its `first`
+        """
+        return self._events_back(stream, before, limit)
+
+    def read_all_back(self, before=None, limit=1000):
+        """`read_back`, but of every stream in the order of positions."""
+        return self._events_back(ALL, before, limit)
+
+    def _events_back(self, selector, before, limit):
+        if before is not None and before < 0:
+            raise ValueError(f"before is {before}, expected 0 or more")
+        key = None if before is None else before - 1
+        return self.select(selector, key, limit, back=True).events
+
+    def read_last(self, selector):
+        """The last event of a stream, of all ("$all") or of a Prefix; None if there is none."""
+        return next(iter(self.select(selector, None, 1, back=True).events), None)
+
+    def select(self, selector=ALL, first=None, limit=1000, names=(), back=False):
+        """Up to `limit` events of `selector`, and the key to go on with: Selected(events, following).
+
+        selector   a stream's name, "$all", or a Prefix: every stream whose name begins so
+        first      the key to begin with, and the last one before it if that is past the end and it is `back`;
+                   a number for a stream, a position for $all and a Prefix.  None: the first, or the last, there is
+        names      of the events that are wanted; none: any
+        back       the newest first
+        `following` is None if there is nothing further.
+        Raises     ValueError       names that can't be, limit < 1
+                   CorruptSegment, EventsLost, StoreClosed   as `read`
+        """
+        return reading.select(self, Selection.of(selector, names), first, limit, back)
+
+    def info(self, stream):
+        """The StreamInfo of a stream, or None if it has no event.  It isn't read for that but for two events."""
+        return reading.info(self, encoded(stream))
+
+    def bounds(self, stream):
+        """(first key that readers see, the key after the last) of a stream's name (bytes); None: of positions."""
+        known = self.all if stream is None else self._streams.get(stream)
+        return (0, known.visible) if known is not None else (0, 0)
+
+    def runs(self, stream, first, stop, limit, back=False):
+        """See Log.runs: of a stream's name (bytes)."""
+        return self._log.runs(stream, first, stop, limit, back)
+
+    def all_records(self, first, stop, limit, back=False):
+        """See Log.records."""
+        return self._log.records(first, stop, limit, back)
+
+    def path_at(self, position):
+        """Of the segment that has the event at `position`, for messages."""
+        return self._log.path_at(position)
+
+    def names_beginning(self, prefix, limit):
+        """Up to `limit` names (bytes) of streams that begin so, in order; the first call sorts all there are."""
+        roster = self._roster
+        with roster.filling:
+            if not roster.filled:
+                with self._log.lock:
+                    names = list(self._streams)
+                    roster.begin()
+                names = in_order(names)
+                with self._log.lock:
+                    roster.fill(names)
+        with self._log.lock:
+            return roster.beginning(prefix, limit)
+
+    def number_from(self, stream, position):
+        """The number of the first event of a stream (its name in bytes) at `position` or behind it, or of its next."""
+        first, stop = self.bounds(stream)
+        if position <= 0 or first >= stop:
+            return first
+        if position >= self.all.visible:
+            return stop
+        return self._log.number_from(stream, position, stop)
+
     def position_at(self, time):
         """The position of the first event at or after `time`; of the next one to come if there is none.
 
@@ -556,10 +645,7 @@ class Store:
 
     def number_at(self, stream, time):
         """The number of the first event of `stream` at `position_at(time)` or behind it, or of its next one to come."""
-        known = self.find(encoded(stream))
-        stop = known.visible if known is not None else 0
-        position = self.position_at(time)
-        return self._log.number_from(known.name, position, stop) if stop else 0
+        return self.number_from(encoded(stream), self.position_at(time))
 
     def records(self, stream, first, stop, limit):
         """The records that hold the events [first, stop) of a Stream, about `limit` bytes of them.
@@ -626,7 +712,7 @@ class Store:
                 raise StoreClosed()
             stream = self.all if name == ALL else self._streams.get(name)
             if stream is None:
-                stream = self._streams[name] = Stream(name, 0)
+                stream = self._new_stream(name)
             self._attended.add(stream)
             stream.attend(waiting)
             return stream
@@ -637,7 +723,7 @@ class Store:
             if stream.leave():
                 self._attended.discard(stream)
                 if not stream.next and stream is not self.all:
-                    self._streams.pop(stream.name, None)
+                    self._forget(stream)
 
     # -- copying -------------------------------------------------------------
 

@@ -81,17 +81,21 @@ class EventsLost(StoreError):
 
     stream        whose events, or None where they are counted by position
     first, stop   the first that is lost, and the one to read on from
+    back          who was told reads backwards, and goes on from the one before `first`
     """
 
-    def __init__(self, path, stream, first, stop):
+    def __init__(self, path, stream, first, stop, back=False):
         of, unit = ("", "position") if stream is None else (f" of stream {stream!r}", "event")
         what = f"{unit} {first}{of} is" if stop == first + 1 else f"{unit}s {first} to {stop - 1}{of} are"
-        super().__init__(f"{path}: {what} lost to damage; what was left of the bytes is kept in cut/, "
-                         f"read on from {unit} {stop}")
+        on = f"read on from {unit} {stop}"
+        if back:
+            on = f"read on from {unit} {first - 1}" if first else "nothing is before"
+        super().__init__(f"{path}: {what} lost to damage; what was left of the bytes is kept in cut/, {on}")
         self.path = path
         self.stream = stream
         self.first = first
         self.stop = stop
+        self.back = back
 
 
 class IndexUnusable(StoreError):

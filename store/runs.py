@@ -10,7 +10,7 @@ the records.  Whoever reads decides what that means.
 from bisect import bisect_right
 
 from . import record
-from .index import IndexDamaged
+from .index import SPACING, IndexDamaged
 from .record import BadRecord
 from .replay import CLOSE, PLACES_AT_ONCE
 from .segment import HEADER_SIZE, LONG_READ, SHORT_READ, Reader
@@ -126,13 +126,15 @@ class Runs:
             segment = self.segment_at(stop - 1)
             some = []
             byte = self._index.byte_of(segment.sequence, stop - 1) or HEADER_SIZE
+            reader = Reader(segment)
             try:
-                for at, one in Reader(segment).records(byte):
-                    byte = at + one.size
+                while byte < segment.end:
+                    one = reader.record(byte, SPACING + SHORT_READ)
                     if one.position >= stop:
                         break
                     if one.count:
                         some.append(one)
+                    byte += one.size
             except BadRecord as bad:
                 if found:
                     break       # the next call says what is wrong

@@ -48,6 +48,8 @@ ORDER = {
         "runs",
         "seek",
         "log",
+        "reading",
+        "roster",
         "backup",
         "chain",
         "walk",
