@@ -12,7 +12,6 @@ a reader who wants more asks on from the key that the page names.
 """
 
 from heapq import merge
-from itertools import islice
 from typing import NamedTuple
 
 from . import record
@@ -66,7 +65,7 @@ class StreamInfo(NamedTuple):
 
     first, last            numbers of its first and its last event
     count                  of its events
-    first_time, last_time  microseconds since 1970, UTC
+    first_time, last_time  microseconds since 1970, UTC; None if these events are gone
     """
 
     first: int
@@ -297,6 +296,8 @@ def _by_position(store, stream, first, stop, back, step):
     else:
         begin = store.number_from(stream, first)
     for one, number, after in _of_stream(store, stream, begin, end, back, step):
+        if not one.lost and one.kind == record.CUT:     # of what is gone the positions needn't be consecutive
+            continue
         low = max(first, one.position + number - one.number)
         high = min(stop, one.position + after - one.number)
         if low >= high:
@@ -325,9 +326,14 @@ def info(store, stream):
     first, stop = store.bounds(stream)
     if first >= stop:
         return None
-    times = []
-    for number in (first, stop - 1):
-        one, = islice(store.runs(stream, number, number + 1, 1), 1)
-        times.append(one.clock if one.lost else one.clocks[number - one.number])
-    return StreamInfo(first, stop - 1, stop - first, *times)
+    return StreamInfo(first, stop - 1, stop - first, _time(store, stream, False), _time(store, stream, True))
+
+
+def _time(store, stream, back):
+    """The time of the first, or the last, event of a stream that is there; None if it isn't found at once."""
+    try:
+        found = page(store, Selection(stream, Filter()), None, 1, back).found
+    except EventsLost:
+        return None
+    return found[0][0].clocks[found[0][1]] if found else None
 

@@ -334,3 +334,9 @@ def test_rows_that_are_missing_or_altered_change_no_answer(open_store, statement
     assert [event.number for event in store.select(selector, 10, back=False).events] == later
     assert [event.number for event in store.select(selector, 30, back=True).events] == [3, 2, 1, 0]
     assert store._log._rebuilt <= 2
+
+
+def test_an_info_says_no_time_of_what_is_lost(open_store, tmp_path):
+    damaged(open_store, tmp_path, (5,), 0)
+    repair(str(tmp_path / "db"))
+    assert open_store().info("s") == (0, 4, 5, None, 1005)
