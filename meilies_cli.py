@@ -29,6 +29,7 @@ from meilies_client import (
     Client,
     ClientError,
     Event,
+    NewEvent,
     NothingCame,
     PublishInterrupted,
     Refused,
@@ -148,6 +149,49 @@ def _publish_lines(client: Client, stream: str, name: str) -> None:
                      f"the fate of {error.unknown} more is unknown") from error
     except ClientError as error:
         raise Failed(f"{error}; {stored} lines are stored") from error
+
+
+def run_append(options: argparse.Namespace) -> None:
+    """One event, or all of standard input as one append; prints number and position of each."""
+    if options.json:
+        events = [_event_of_json(i, line) for i, line in enumerate(_stdin().read().splitlines(), 1) if line.strip()]
+    else:
+        data = _stdin().read() if options.data in (None, "-") else os.fsencode(options.data)
+        events = [NewEvent(options.stream, options.name, data, options.expected,
+                           os.fsencode(options.id), os.fsencode(options.metadata))]
+    try:
+        with _client(options) as client:
+            places = client.append_all(events)
+    except (ValueError, TypeError) as error:
+        raise Failed(str(error)) from error
+    for number, position in places:
+        print(number, position)
+
+
+_TYPES = {"stream": str, "name": str, "data": str, "data_base64": str, "expected": (int, str), "id": str,
+          "id_base64": str, "metadata": str, "metadata_base64": str}
+
+
+def _event_of_json(number: int, line: bytes) -> NewEvent:
+    """The event that line `number` of standard input is.  Raises Failed."""
+    try:
+        fields = json.loads(line)
+        for name, value in fields.items():
+            if not isinstance(value, _TYPES[name]):
+                raise ValueError(f"{name} is {value!r}")
+        return NewEvent(fields["stream"], fields["name"], _bytes_of_json("data", fields),
+                        fields.get("expected", "any"), _bytes_of_json("id", fields), _bytes_of_json("metadata", fields))
+    except (ValueError, KeyError, AttributeError) as error:
+        raise Failed(f"line {number}: found {printable(line[:60].decode('utf-8', 'backslashreplace'))} ({error!r}), "
+                     f"expected a JSON object with stream, name and data, perhaps expected, id and metadata; "
+                     f"nothing was sent") from error
+
+
+def _bytes_of_json(name: str, fields: dict[str, Any]) -> bytes:
+    """What `_json_bytes` made an object's field of."""
+    if f"{name}_base64" in fields:
+        return base64.b64decode(fields[f"{name}_base64"], validate=True)
+    return fields.get(name, "").encode()
 
 
 def lines_as_they_come(source: BinaryIO) -> Iterator[list[bytes]]:
@@ -627,6 +671,14 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _expected(text: str) -> int | str:
+    if text.lower() in ("any", "none", "exists"):
+        return text.lower()
+    if not (text.isascii() and text.isdigit() and len(text) <= 20):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected any, none, exists or the number of an event")
+    return int(text)
+
+
 def _event_number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 20):
         raise argparse.ArgumentTypeError(f"found {text!r}, expected the number of an event, from 0")
@@ -686,6 +738,20 @@ def parser() -> argparse.ArgumentParser:
                          help="its data; standard input, every byte of it, if this is '-' or missing")
     publish.add_argument("--lines", action="store_true", help="store each line of standard input as an event")
 
+    append = command_for_server("append", run_append, "store events, all or none, if their streams are as expected; "
+                                "prints number and position of each")
+    append.add_argument("stream", metavar="STREAM", nargs="?")
+    append.add_argument("name", metavar="NAME", nargs="?", help="what kind of event it is")
+    append.add_argument("data", metavar="DATA", nargs="?",
+                        help="its data; standard input, every byte of it, if this is '-' or missing")
+    append.add_argument("--expected", type=_expected, default="any", metavar="WHAT",
+                        help="any, none (the stream has no event yet), exists, or the number of its last event (any)")
+    append.add_argument("--id", default="", help="the event's id")
+    append.add_argument("--metadata", default="", help="what else is kept with it")
+    append.add_argument("--json", action="store_true",
+                        help="read events from standard input, one JSON object a line, with stream, name, data, and "
+                             "perhaps expected, id and metadata; all of them are stored or none")
+
     subscribe = command_for_server("subscribe", run_subscribe, "print events, one a line, as they come")
     subscribe.add_argument("selectors", metavar="STREAM[:FROM[:TO]]", nargs="+", type=_selector)
     subscribe.add_following()
@@ -740,9 +806,14 @@ def parser() -> argparse.ArgumentParser:
 
 def _check(options: argparse.Namespace) -> None:
     """What argparse can't.  Raises WrongUsage."""
-    if options.command == "publish":
-        if options.lines and options.data is not None:
-            raise WrongUsage("--lines takes its data from standard input, DATA must be missing")
+    if options.command == "append":
+        if options.json and options.stream is not None:
+            raise WrongUsage("--json takes its events from standard input, STREAM must be missing")
+        if not options.json and options.name is None:
+            raise WrongUsage("expected STREAM and NAME, or --json")
+    if options.command == "publish" and options.lines and options.data is not None:
+        raise WrongUsage("--lines takes its data from standard input, DATA must be missing")
+    if options.command in ("publish", "append") and options.stream is not None:
         try:
             check_event(options.stream, options.name)
         except ValueError as error:

@@ -1,6 +1,6 @@
 """A client: publish events, ask about streams, follow them through outages.
 
-    Client ------ one connection: publish, last-event-number, stream-names, ping
+    Client ------ one connection: publish, append, last-event-number, stream-names, ping
       '- subscribe() -> Subscription ------ one connection each: events
 
     Client, Subscription    sockets, time-outs, trying again
@@ -83,6 +83,28 @@ class Event(NamedTuple):
     time: int | None = None
 
 
+class NewEvent(NamedTuple):
+    """An event to append.
+
+    expected   what its stream must look like: "any", "none" (it has no event yet),
+               "exists", or the number of its last event
+    """
+
+    stream: str
+    name: str
+    data: Data = b""
+    expected: int | str = "any"
+    id: Data = b""
+    metadata: Data = b""
+
+
+class Appended(NamedTuple):
+    """Where an event is: its place in its stream and in the whole store, from 0."""
+
+    number: int
+    position: int
+
+
 class ServerInfo(NamedTuple):
     """What HELLO tells of a server and of the store behind it.
 
@@ -146,6 +168,21 @@ class Refused(ClientError):
         self.reply = reply
         self.index = index
         self.acknowledged = acknowledged
+
+
+class WrongVersion(Refused):
+    """A stream wasn't as an append expected it to be; nothing of the append was stored.
+
+    actual   the number of the stream's last event, None if it has none
+    """
+
+    def __init__(self, reply: resp.ErrorReply, index: int = 0, acknowledged: int = 0) -> None:
+        super().__init__(reply, index, acknowledged)
+        found = _FOUND.search(str(reply))
+        self.actual = int(found[1]) if found else None
+
+
+_FOUND = re.compile(r", found event ([0-9]{1,20}); nothing was stored\Z")
 
 
 class PublishInterrupted(ClientError):
@@ -363,11 +400,15 @@ class Session:
 
 def publish_request(stream: str, name: str, data: Data) -> bytes:
     """The request that publishes one event.  Raises ValueError, TypeError for what can't be one."""
+    return _publish_head(stream, name) + _bulk("data", data)
+
+
+def _bulk(what: str, data: Data) -> bytes:
     if isinstance(data, str):
         data = data.encode()
     elif not isinstance(data, (bytes, bytearray, memoryview)):
-        raise TypeError(f"data is {type(data).__name__}, expected bytes or str")
-    return _publish_head(stream, name) + resp.bulk(bytes(data))
+        raise TypeError(f"{what} is {type(data).__name__}, expected bytes or str")
+    return resp.bulk(bytes(data))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -375,6 +416,33 @@ def _publish_head(stream: str, name: str) -> bytes:
     """A publish up to its data: a pipeline repeats few of these."""
     check_event(stream, name)
     return b"*4\r\n$7\r\npublish\r\n" + resp.bulk(stream.encode()) + resp.bulk(name.encode())
+
+
+def append_request(events: Iterable[NewEvent]) -> bytes:
+    """The request that appends events, all or none.  Raises ValueError, TypeError for what can't be one."""
+    parts = [_new_event(NewEvent(*event)) for event in events]
+    if not parts:
+        raise ValueError("an append takes at least one event")
+    return b"*%d\r\n$6\r\nappend\r\n%b" % (1 + 6 * len(parts), b"".join(parts))
+
+
+def _new_event(event: NewEvent) -> bytes:
+    """An event as an append has it."""
+    expected = event.expected
+    if isinstance(expected, int) and not isinstance(expected, bool) and 0 <= expected <= MAX_NUMBER:
+        expected = str(expected)
+    elif expected not in ("any", "none", "exists"):
+        raise ValueError(f"expected is {expected!r:.60}, expected 'any', 'none', 'exists' or a number from 0 "
+                         f"to {MAX_NUMBER}")
+    return (_stream_and_name(event.stream, event.name) % resp.bulk(expected.encode()) + _bulk("data", event.data)
+            + _bulk("id", event.id) + _bulk("metadata", event.metadata))
+
+
+@functools.lru_cache(maxsize=1024)
+def _stream_and_name(stream: str, name: str) -> bytes:
+    """Those of an append's event, and %b for what stands between them."""
+    check_event(stream, name)
+    return b"%b%%b%b" % tuple(resp.bulk(text.encode()).replace(b"%", b"%%") for text in (stream, name))
 
 
 def _read_event(value: list[Any]) -> Event:
@@ -418,6 +486,18 @@ def _named_answer(command: str, value: Any) -> list[Any]:
     if not isinstance(value, list) or value[:1] != [command.encode()]:
         raise BadReply(f"{value!r:.200} came, expected an answer to {command}")
     return value[1:]
+
+
+def _read_appended(value: Any, count: int) -> list[Appended]:
+    """Where `count` events are.  Raises Refused, BadReply."""
+    if isinstance(value, resp.ErrorReply):
+        raise (WrongVersion if value.code == "WRONGVERSION" else Refused)(value)
+    if not isinstance(value, list) or len(value) != count:
+        raise BadReply(f"{value!r:.200} came, expected the places of {count} events")
+    for place in value:
+        if not isinstance(place, list) or list(map(type, place)) != [int, int]:
+            raise BadReply(f"{value!r:.200} came, expected the places of {count} events")
+    return [Appended(*place) for place in value]
 
 
 def _read_last_number(value: Any) -> int | None:
@@ -813,12 +893,47 @@ class _Batch:
         return PublishInterrupted(self.acknowledged, self.sent - self.answered, why)
 
 
-def _windows(events: Iterable[tuple[str, str, Data]]) -> Iterator[list[bytes]]:
-    """Requests for `events`, in lists of at most WINDOW_EVENTS, or WINDOW_BYTES and one event."""
+class _Appends:
+    """What became of the appends of one pipeline.
+
+    results   for each that was answered where its events are, or why it was refused
+    """
+
+    refused = None      # one that is refused says nothing of those behind it
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.answered = 0
+        self.acknowledged = 0       # events
+        self.results: list[list[Appended] | Refused] = []
+        self._counts: list[int] = []    # events of each
+
+    def requests(self, appends: Iterable[Iterable[NewEvent]]) -> Iterator[bytes]:
+        for append in appends:
+            events = list(append)
+            request = append_request(events)
+            self._counts.append(len(events))
+            yield request
+
+    def take(self, reply: Reply) -> None:
+        try:
+            places = _read_appended(reply.value, self._counts[self.answered])
+        except Refused as error:
+            self.results.append(error)
+        else:
+            self.results.append(places)
+            self.acknowledged += len(places)
+        self.answered += 1
+
+    def interrupted(self, error: ClientError) -> PublishInterrupted:
+        return PublishInterrupted(self.acknowledged, sum(self._counts[self.answered:self.sent]), error)
+
+
+def _windows(requests: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """`requests`, in lists of at most WINDOW_EVENTS, or WINDOW_BYTES and one request."""
     window: list[bytes] = []
     size = 0
-    for event in events:
-        request = publish_request(*event)
+    for request in requests:
         window.append(request)
         size += len(request)
         if len(window) >= WINDOW_EVENTS or size >= WINDOW_BYTES:
@@ -898,7 +1013,7 @@ class Client:
         batch = _Batch()
         try:
             with self._in_use():
-                self._send_windows(batch, events)
+                self._send_windows(batch, (publish_request(*event) for event in events))
         except (Disconnected, TimedOut, BadReply) as error:
             if not batch.refused or batch.answered < batch.sent:
                 raise batch.interrupted(error) from error
@@ -907,9 +1022,9 @@ class Client:
             raise Refused(reply, index, batch.acknowledged)
         return batch.acknowledged
 
-    def _send_windows(self, batch: _Batch, events: Iterable[tuple[str, str, Data]]) -> None:
+    def _send_windows(self, batch: _Batch | _Appends, requests: Iterable[bytes]) -> None:
         connection = None
-        for window in _windows(events):
+        for window in _windows(requests):
             connection = connection or self._connected()    # nothing was sent yet: safe to repeat
             for index, request in enumerate(window, batch.sent):
                 connection.session.request_encoded(index, request)
@@ -925,6 +1040,46 @@ class Client:
                 break
         if connection:
             _collect(connection, batch, leave=0)
+
+    # -- append
+
+    def append(self, stream: str, name: str, data: Data = b"", *, expected: int | str = "any",
+               id: Data = b"", metadata: Data = b"") -> Appended:
+        """Store one event if its stream is as expected; where it is.
+
+        expected   "any", "none" (no event yet), "exists", or the number of the stream's last event
+        Raises     ValueError          stream, name or expected can't be one
+                   WrongVersion        the stream is otherwise; nothing was stored
+                   CannotConnect       nothing was sent
+                   Refused             the server did not store it
+                   PublishInterrupted  it may be stored, or not
+        """
+        return self.append_all([NewEvent(stream, name, data, expected, id, metadata)])[0]
+
+    def append_all(self, events: Iterable[NewEvent]) -> list[Appended]:
+        """Store NewEvents, of one stream or several, all or none; where each is.
+
+        What each expects is compared as if they were appended one after the other.
+        Raises   as append()
+        """
+        result = self.append_batch([events])[0]
+        if isinstance(result, Refused):
+            raise result
+        return result
+
+    def append_batch(self, appends: Iterable[Iterable[NewEvent]]) -> list[list[Appended] | Refused]:
+        """Do several append_all() in order, without waiting for each; the result or the Refused of each.
+
+        appends   taken as they are sent, in windows.  Each is kept or refused by itself
+        Raises    ValueError, CannotConnect, PublishInterrupted as append()
+        """
+        batch = _Appends()
+        try:
+            with self._in_use():
+                self._send_windows(batch, batch.requests(appends))
+        except (Disconnected, TimedOut, BadReply) as error:
+            raise batch.interrupted(error) from error
+        return batch.results
 
     # -- ask
 
@@ -1096,7 +1251,7 @@ class Client:
             connection.close()
 
 
-def _collect(connection: _Connection, batch: _Batch, leave: int) -> None:
+def _collect(connection: _Connection, batch: _Batch | _Appends, leave: int) -> None:
     """Take replies to what was published until no more than `leave` are owed."""
     while connection.session.unanswered > leave:
         for reply in connection.receive_replies():

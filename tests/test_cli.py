@@ -15,6 +15,7 @@ import threading
 import pytest
 from conftest import COMPLAINTS, ROOT, WATCHED, clean_environ
 from fake_server import HELLO, FakeMeilies, FakeServer, free_port, hello, recorded, subscribed
+from serving import Serving
 
 import meilies_cli
 from meilies_client import Event
@@ -493,3 +494,69 @@ def test_the_files_run_from_anywhere_when_copied(tmp_path, store):
         [sys.executable, str(tmp_path / "meilies_cli.py"), "-p", str(store.port), "publish", "s", "n", "x"],
         cwd="/", env=clean_environ(), capture_output=True, timeout=SECONDS, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
+
+
+# -- append ---------------------------------------------------------------------------
+
+@pytest.fixture
+def served(tmp_path):
+    with Serving(tmp_path / "db") as serving:
+        yield serving
+
+
+@pytest.fixture
+def append(run, served):
+    """Append to `served`: append(*arguments, stdin=b"") -> (exit status, stdout, stderr)."""
+    return lambda *arguments, stdin=b"": run("-p", served.port, "append", *arguments, stdin=stdin)
+
+
+def test_append_stores_an_event_with_all_it_has_and_prints_where_it_is(append, served):
+    assert append("s", "n", "data", "--id", "i", "--metadata", "{}", "--expected", "None") == (
+        0, "0 0\n", "")
+    assert append("s", "n", "-", "--expected", "0", stdin=b"\xff\n") == (0, "1 1\n", "")
+    assert [(e.name, e.data, e.id, e.metadata) for e in served.store.read("s")] == [
+        ("n", b"data", b"i", b"{}"), ("n", b"\xff\n", b"", b"")]
+
+
+def test_append_says_why_a_stream_is_not_as_expected(append, served):
+    status, out, err = append("s", "n", "data", "--expected", "exists")
+    assert (status, out) == (1, "")
+    assert "WRONGVERSION stream 's': expected an event, found no event; nothing was stored" in err
+
+
+def test_append_takes_events_of_several_streams_as_json(append, served):
+    lines = [{"stream": "s", "name": "n", "data": "ü", "expected": "none", "id": "i"}, {"stream": "t", "name": "n"},
+             {"stream": "s", "name": "n", "data_base64": "/w==", "expected": 0, "metadata": "m"}]
+    stdin = b"\n\n".join(json.dumps(line).encode() for line in lines)
+    assert append("--json", stdin=stdin) == (0, "0 0\n0 1\n1 2\n", "")
+    assert [(e.stream, e.data, e.id, e.metadata) for e in served.store.read_all()] == [
+        ("s", "ü".encode(), b"i", b""), ("t", b"", b"", b""), ("s", b"\xff", b"", b"m")]
+    status, _, err = append("--json", stdin=stdin)
+    assert status == 1 and "WRONGVERSION" in err and served.store.position == 3
+
+
+@pytest.mark.parametrize("line", [b"nonsense", b"[]", b"{}", b'{"stream": "s"}', b'{"stream": "s", "name": 1}',
+                                  b'{"stream": "s", "name": "n", "what": "x"}', b"\xff",
+                                  b'{"stream": "s", "name": "n", "data_base64": "?"}'])
+def test_a_line_that_is_no_event_is_told_and_nothing_is_sent(append, served, line):
+    status, out, err = append("--json", stdin=b'{"stream": "s", "name": "n"}\n' + line)
+    assert (status, out) == (1, "")
+    assert "line 2: found " in err and "expected a JSON object with stream, name and data" in err
+    assert err.count("\n") == 1 and served.store.position == 0
+
+
+@pytest.mark.parametrize("line, why", [
+    (b'{"stream": "a:b", "name": "n"}', "holds ':'"), (b'{"stream": "s", "name": "n", "expected": "new"}', "'new'"),
+    (b"", "an append takes at least one event")])
+def test_what_can_not_be_appended_is_an_error_in_one_line(append, served, line, why):
+    status, _, err = append("--json", stdin=line)
+    assert status == 1 and why in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments, why", [
+    (["s", "n", "--json"], "STREAM must be missing"), (["s"], "expected STREAM and NAME, or --json"),
+    (["a:b", "n"], "holds ':'"), (["s", "n", "--expected", "new"], "expected any, none, exists"),
+    (["s", "n", "--expected", "-1"], "expected")])
+def test_append_refuses_what_makes_no_sense(append, served, arguments, why):
+    status, _, err = append(*arguments)
+    assert status == 2 and why in err
