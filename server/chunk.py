@@ -5,24 +5,42 @@
 A key is an event's number, for a stream's followers, or its position, for those
 of `$all` and of a prefix.  `data` has a frame for each event: the bytes that the
 log holds, unless the follower wants more (`recorded`) or speaks RESP3 (pushes).
+
+Events may be left out: those that a filter doesn't pass, and those that are no
+more.  Where the latter happens to a follower without a filter, a frame stands
+before the next event that says so, as `follow` promises:
+
+    *3 +checkpoint +KEY :key    all before `key` was looked at
+    *3 +caught-up +KEY :key     the same, and all that was there was sent
 """
 
 from bisect import bisect_right
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, Optional
+
+from store.filter import Filter
+from store.names import ALL
+
+CHECKPOINT = b"checkpoint"
+CAUGHT_UP = b"caught-up"
 
 
 class Form(NamedTuple):
-    """What frames look like.
+    """What frames look like, and which events have one.
 
     recorded   the long form of `follow`, with position, id, metadata and time
     push       RESP3
-    prefix     only streams whose name begins so
+    filter     None: all events
     """
 
     recorded: bool
     push: bool
-    prefix: bytes = b""
+    filter: Optional[Filter] = None
+
+    @property
+    def as_stored(self):
+        """Whether its frames are those of the log, but for the first byte."""
+        return not self.recorded and self.filter is None
 
 
 class Chunk:
@@ -64,6 +82,10 @@ class Chunk:
             return self.stop
         return self.first + begun if self._keys is None else self._keys[begun]
 
+    def told_by(self, begun):
+        """The key behind the last event of the first `begun` frames, at least one: all that their reader knows of."""
+        return self.first + begun if self._keys is None else self._keys[begun - 1] + 1
+
     def between(self, first, stop):
         """The part of it with keys in [first, stop)."""
         if first <= self.first and stop >= self.stop:
@@ -85,24 +107,34 @@ def _count_below(keys, key):
 def chunk_of(records, first, stop, by_position, form):
     """The events of `records` with keys in [first, stop) as a Chunk in `form`.
 
-    The records follow one another and reach at least from `first` on; a chunk
-    that ends before `stop` says so.
+    The records are in order.  What is between them, and before the first, is no
+    more; a chunk that ends before `stop` says so.
     """
     parts = []
-    if form.prefix or form.recorded:
-        records = [run for one in records for run in one.runs()]
     for one in records:
         base = one.position if by_position else one.number
         begin, end = max(0, first - base), min(one.count, stop - base)
         if begin < end:
             parts.append((one, begin, end))
-    last, _, end = parts[-1]
-    stop = (last.position if by_position else last.number) + end
-    if form.prefix or form.recorded:
+    if parts:
+        last, _, end = parts[-1]
+        stop = (last.position if by_position else last.number) + end
+    if not form.as_stored:
         return _encoded(parts, first, stop, by_position, form)
     data = b"".join([one.frames(begin, end) for one, begin, end in parts])
-    chunk = Chunk(first, stop, form, data, lambda: _ends_of(parts))
+    chunk = Chunk(first, stop, form, data, lambda: _ends_of(parts), _keys_of(parts, first, stop, by_position))
     return _as_pushes(chunk) if form.push else chunk
+
+
+def _keys_of(parts, first, stop, by_position):
+    """The key of each event, or None if they are all of [first, stop)."""
+    if sum([end - begin for _, begin, end in parts]) == stop - first:
+        return None
+    keys = []
+    for one, begin, end in parts:
+        base = one.position if by_position else one.number
+        keys += range(base + begin, base + end)
+    return keys
 
 
 def _ends_of(parts):
@@ -141,36 +173,50 @@ def _as_pushes(chunk):
     return chunk
 
 
+def notice(kind, name, key, form):
+    """A Chunk without events that says how far a follower of `name` is: CHECKPOINT or CAUGHT_UP."""
+    data = _notice(kind, name, key, form)
+    return Chunk(key, key, form, data, (len(data),), (key,))
+
+
+def _notice(kind, name, key, form):
+    return b"%b3\r\n+%b\r\n+%b\r\n:%d\r\n" % (b">" if form.push else b"*", kind, name, key)
+
+
 def _encoded(parts, first, stop, by_position, form):
     """A Chunk whose frames are made one by one."""
-    frames, keys, ends = [], [], []
-    size = 0
+    frames, keys = [], []
+    expected = first
     for one, begin, end in parts:
-        if not one.stream.startswith(form.prefix):
-            continue
         base = one.position if by_position else one.number
-        for i, frame in _frames(one, begin, end, form):
-            frames.append(frame)
-            keys.append(base + i)
-            size += len(frame)
-            ends.append(size)
+        if form.filter is None:
+            events = range(begin, end)
+            if base + begin != expected:
+                frames.append(_notice(CHECKPOINT, ALL if by_position else one.stream, base + begin, form))
+                keys.append(base + begin)
+            expected = base + end
+        else:
+            events = form.filter.passing(one, begin, end)
+        frames += _frames(one, events, form)
+        keys += [base + i for i in events]
+    ends = list(accumulate(map(len, frames)))
     return Chunk(first, stop, form, b"".join(frames), ends, keys)
 
 
-def _frames(one, begin, end, form):
-    """Yield (which event of the record, its frame) for the events [begin, end)."""
+def _frames(one, events, form):
+    """Yield the frame of each of `events`, counted from the record's own first."""
     kind = b">" if form.push else b"*"
     if not form.recorded:
-        for i in range(begin, end):
-            yield i, kind + bytes(one.frames(i, i + 1))[1:]
+        for i in events:
+            yield kind + bytes(one.frames(i, i + 1))[1:]
         return
     details, clocks = one.details(), one.clocks
     head = b"%b9\r\n+recorded\r\n" % kind
-    for i in range(begin, end):
+    for i in events:
         # *5 +event +STREAM :NUMBER +NAME $length DATA: from STREAM on it is kept.
         frame = bytes(one.frames(i, i + 1))
         id_, metadata, _ = details[i]
-        yield i, b"%b:%d\r\n%b$%d\r\n%b\r\n$%d\r\n%b\r\n:%d\r\n" % (
+        yield b"%b:%d\r\n%b$%d\r\n%b\r\n$%d\r\n%b\r\n:%d\r\n" % (
             head, one.position + i, frame[_EVENT:], len(id_), id_, len(metadata), metadata, clocks[i])
 
 

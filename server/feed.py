@@ -8,6 +8,8 @@ way between.
                   the log for it)        whoever committed, or the feed's thread)
 
 A Feed is of one stream, or of `$all`; followers of a prefix are in that of `$all`.
+Those with equal filters share what a step finds for them, and one that finds
+nothing costs it a look at each record.
 What makes it whole, without gap or repeat:
 
     join   under the feed's lock: a follower whose `next` isn't below `sent` enters
@@ -17,8 +19,10 @@ What makes it whole, without gap or repeat:
            (`send_at_once` is a step with the frames of a batch at hand)
     wake   whoever moves `visible` calls it afterwards, so every event is in a step
 
-A follower's `next` belongs to the step while it is in the pool, and to the
-worker that serves its connection while it is behind.
+A follower's `next`, and what it is told of that (follower.py), belongs to the step
+while it is in the pool, and to the worker that serves its connection while it is
+behind.  Who has notices joins when it was told that it caught up, which is what
+keeps that in front of the first live event.
 
 Locks: a feed's `lock` guards `sent`, `pool`, `members` and who steps; it is taken
 before an outbox's and never held over a send.  Feeds' own `lock` guards which
@@ -46,40 +50,6 @@ SLICE = 256 * 1024
 # A follower this many events from the end joins a pool that is empty, and the
 # pool begins there; it would never get there while others publish faster.
 _NEAR = 1024
-
-
-class Follower:
-    """One subscription.
-
-    selector  what it follows, as its connection knows it
-    next      the key (number or position) of the next event to send
-    stop      the key to end before
-    ended     set once; nothing is sent from then on
-    alone     a step failed: it reads the log for itself until it needs nothing from there
-    """
-
-    __slots__ = ("connection", "outbox", "selector", "feed", "next", "stop", "form", "ended", "alone")
-
-    def __init__(self, connection, selector, stop, form):
-        self.connection = connection
-        self.outbox = connection.outbox
-        self.selector = selector
-        self.feed = None
-        self.next = 0
-        self.stop = stop
-        self.form = form
-        self.ended = False
-        self.alone = False
-
-    def send(self, chunk):
-        """Send what it needs of `chunk`.  True if it has all of it, False if the socket refused."""
-        if self.ended or self.next >= chunk.stop:
-            return True
-        if self.next != chunk.first or self.stop < chunk.stop:
-            chunk = chunk.between(self.next, self.stop)
-        begun = self.outbox.offer(chunk, self) if chunk.count else 0
-        self.next = chunk.stop if begun == chunk.count else chunk.key_after(begun)
-        return begun == chunk.count
 
 
 class Feed:
@@ -184,7 +154,7 @@ class Feed:
                 return False
             followers = list(self.pool)
             form = followers[0].form
-            if form.recorded or form.prefix:
+            if form.recorded or form.filter:
                 return False
             for follower in followers:
                 if follower.form != form:
@@ -243,7 +213,7 @@ class Feed:
                 chunk = chunks.get(form)
                 if chunk is None:
                     chunk = chunks[form] = make(form)
-                if not follower.send(chunk) or follower.next >= follower.stop:
+                if not follower.give(chunk) or follower.done:
                     self._let_go(follower)
                 else:
                     going_on.append(follower)
@@ -252,7 +222,7 @@ class Feed:
 
     def _let_go(self, follower):
         """It has all that it asked for, or its socket refused."""
-        if follower.next >= follower.stop:
+        if follower.done:
             follower.connection.end(follower)
         else:
             self._fall_behind(follower)
@@ -260,7 +230,7 @@ class Feed:
     def _chunks(self, followers, a, b):
         """What makes a Chunk of a Form, each with the same events from `a` on, of [a, b)."""
         records = self._lately_committed(a)
-        if records is None and not any(one.form.recorded or one.form.prefix for one in followers):
+        if records is None and all(one.form.as_stored for one in followers):
             frames = self.store.frames(self.stream, a, b, SLICE)
             return lambda form: chunk_of_frames(frames, a, b, form)
         if records is None:
@@ -347,7 +317,7 @@ class Feeds:
                 stream = self._store.attend(name, waiting=False)
                 feed = self._feeds[name] = Feed(self, self._store, stream)
             follower.feed = feed
-            follower.next = self._store.next_of(feed.stream) if first is None else first
+            follower.begin(self._store.next_of(feed.stream) if first is None else first)
             feed.members.add(follower)
 
     def remove(self, follower):
@@ -369,30 +339,43 @@ class Feeds:
         if follower.ended:
             return True
         if follower.next >= follower.stop:      # new events only, up to a number that is passed
-            follower.connection.end(follower)
-            return True
+            return self._finish(follower)
         feed = follower.feed
-        if feed.join(follower, near):
+        visible = feed.stream.visible
+        if follower.next >= visible and not follower.greet():
+            return False
+        if follower.live and feed.join(follower, near):
             self._soon(feed.nudge)
             return True
         stop = min(feed.stream.visible, follower.stop)
         if follower.next >= stop:       # a failed sync took `visible` back since: joining does now
             return False
-        form = follower.form
         try:
-            if form.recorded or form.prefix:
-                records = self._store.records(feed.stream, follower.next, stop, SLICE)
-                chunk = chunk_of(records, follower.next, stop, feed.by_position, form)
-            else:
-                frames = self._store.frames(feed.stream, follower.next, stop, SLICE)
-                chunk = chunk_of_frames(frames, follower.next, stop, form)
+            chunk = self._replayed(follower, stop)
         except StoreError as error:
             log.error("a follower of %r is cut off: %s", feed.stream.name, error)
             follower.connection.end(follower)
             follower.connection.outbox.put_and_flush(resp.error(f"CORRUPT {error}"))
             return True
-        follower.send(chunk)
-        if follower.next < follower.stop:
+        follower.give(chunk)
+        if follower.next >= follower.stop:
+            return self._finish(follower)
+        if follower.next >= visible:
+            follower.greet()
+        return False
+
+    def _replayed(self, follower, stop):
+        """A slice of what `follower` is to be sent, from its next event on, of those before `stop`."""
+        feed, first, form = follower.feed, follower.next, follower.form
+        if form.as_stored:
+            frames = self._store.frames(feed.stream, first, stop, SLICE)
+            return chunk_of_frames(frames, first, stop, form)
+        records = self._store.records(feed.stream, first, stop, SLICE)
+        return chunk_of(records, first, stop, feed.by_position, form)
+
+    def _finish(self, follower):
+        """End a follower that has all that it asked for; False if its client can't be told yet."""
+        if not follower.finish():
             return False
         follower.connection.end(follower)
         return True
@@ -402,11 +385,11 @@ class Feeds:
         feeds = self._feeds
         if not feeds or not batch.drafts:
             return
-        records = None
+        written = None
         for feed, (first, frames) in self._addressed(batch.drafts).items():
             if not feed.send_at_once(frames, first):
-                records = records or _by_stream(batch)
-                for one in records[feed.stream.name]:
+                written = written or _Written(batch)
+                for one in written.records if feed.by_position else written.runs_of(feed.stream.name):
                     feed.note(one)
                 feed.wake()
 
@@ -458,11 +441,17 @@ class Feeds:
             thread.join()
 
 
-def _by_stream(batch):
-    """{stream: its records in `batch`}; those of ALL are all of them."""
-    found = {ALL: []}
-    for i in range(len(batch.drafts)):
-        for one in batch.records(i):
-            found.setdefault(one.stream, []).append(one)
-            found[ALL].append(one)
-    return found
+class _Written:
+    """What a batch became: records, and runs of a stream each, which are made for whoever needs them."""
+
+    def __init__(self, batch):
+        self.records = [batch.record(i) for i in range(len(batch.drafts))]
+        self._runs = None
+
+    def runs_of(self, stream):
+        if self._runs is None:
+            self._runs = {}
+            for one in self.records:
+                for run in one.runs():
+                    self._runs.setdefault(run.stream, []).append(run)
+        return self._runs[stream]

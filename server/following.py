@@ -3,8 +3,9 @@
 import resp
 from store.names import ALL, check_stream
 
-from .chunk import Form
-from .feed import Follower
+from .chunk import CHECKPOINT, Form, notice
+from .follower import Follower
+from .selecting import filter_of, parse_names, parse_selector
 from .table import MAX_NUMBER, CommandError, checked, command, parse_number
 from .text import printable
 
@@ -18,25 +19,60 @@ def subscribe(server, connection, arguments):
     return _begin(server, connection, followers)
 
 
-@command("follow", -3, "$all | stream NAME | prefix PREFIX   FROM | - [TO n]",
-         "Follow with position, id, metadata and time of each event", slow=True)
+@command("follow", -3, "$all | stream NAME | prefix PREFIX   FROM | @MICROSECONDS | - [TO n] [NAMES n name ...]",
+         "Follow with position, id, metadata and time of each event, and say how far it is", slow=True)
 def follow(server, connection, arguments):
-    selector, rest = _parse_selector(arguments[1:])
-    if len(rest) not in (1, 3) or (len(rest) == 3 and rest[1].upper() != b"TO"):
-        raise CommandError("ERR syntax error, expected: follow SELECTOR FROM [TO n]")
-    first = None if rest[0] == b"-" else parse_number(rest[0], "FROM")
-    stop = parse_number(rest[2], "TO") if len(rest) == 3 else MAX_NUMBER + 1
-    if first is not None and first >= stop:
-        raise CommandError(f"ERR FROM is {first}, expected less than TO, which is {stop}")
+    selector, rest = parse_selector(arguments[1:])
+    first, stop, names = _parse_part(server.store, selector, rest)
+    form = Form(True, connection.protocol == 3, filter_of(selector, names))
     kind, key = selector
-    prefix = key if kind == "prefix" else b""
-    form = Form(True, connection.protocol == 3, prefix)
-    name = ALL if kind == "prefix" else key
-    return _begin(server, connection, [(Follower(connection, selector, stop, form), name, key, first)])
+    follower = Follower(connection, selector, stop, form, notices=True)
+    # What a time came to is told at once: all before it is passed over.
+    begins = notice(CHECKPOINT, key, first, form).data if _is_time(rest[0]) else b""
+    return _begin(server, connection, [(follower, ALL if kind == "prefix" else key, key, first)], begins)
 
 
-def _begin(server, connection, followers):
+def _parse_part(store, selector, arguments):
+    """(first or None, stop, names) of `FROM [TO n] [NAMES n name ...]`, the options in any order."""
+    stop, names = None, None
+    if not arguments:
+        raise CommandError("ERR syntax error, expected: follow SELECTOR FROM [TO n] [NAMES n name ...]")
+    first = _parse_from(store, selector, arguments[0])
+    rest = arguments[1:]
+    while rest:
+        option = rest[0].upper()
+        if option == b"TO" and stop is None and len(rest) > 1:
+            stop, rest = parse_number(rest[1], "TO"), rest[2:]
+        elif option == b"NAMES" and names is None:
+            names, rest = parse_names(rest[1:])
+        else:
+            raise CommandError("ERR syntax error, expected: follow SELECTOR FROM [TO n] [NAMES n name ...]")
+    if stop is None:
+        stop = MAX_NUMBER + 1
+    if first is not None and first >= stop and not _is_time(arguments[0]):
+        raise CommandError(f"ERR FROM is {first}, expected less than TO, which is {stop}")
+    return first, stop, names or frozenset()
+
+
+def _parse_from(store, selector, text):
+    """The key that FROM stands for: a number, `-` (None, new events only), or `@` and a time."""
+    if text == b"-":
+        return None
+    if not _is_time(text):
+        return parse_number(text, "FROM")
+    time = parse_number(text[1:], "the time in FROM")
+    kind, key = selector
+    return store.position_at(time) if kind == "prefix" or key == ALL else store.number_at(key, time)
+
+
+def _is_time(text):
+    return text.startswith(b"@")
+
+
+def _begin(server, connection, followers, begins=b""):
     """Subscribe to all of (follower, stream, key, first) and acknowledge each before its events.
+
+    begins   what is sent behind each acknowledgement
 
     Each gets a first slice of its replay at once, so that short ones end
     before the next is acknowledged; the rest comes from the workers.
@@ -53,7 +89,7 @@ def _begin(server, connection, followers):
             replaced = connection.follow(follower)
             if replaced is not None:
                 feeds.remove(replaced)
-        connection.outbox.put(_acknowledgement(connection, b"subscribe", b"subscribed", key))
+        connection.outbox.put(_acknowledgement(connection, b"subscribe", b"subscribed", key) + begins)
         if effective[follower.selector] is not follower:
             continue
         feeds.add(follower, name, first)
@@ -89,7 +125,7 @@ def unsubscribe(server, connection, arguments):
 
 @command("unfollow", -2, "$all | stream NAME | prefix PREFIX", "End what follow began")
 def unfollow(server, connection, arguments):
-    selector, rest = _parse_selector(arguments[1:])
+    selector, rest = parse_selector(arguments[1:])
     if rest:
         raise CommandError("ERR syntax error, expected: unfollow SELECTOR")
     return _end(server, connection, selector)
@@ -121,17 +157,3 @@ def _parse_range(argument):
     if first is not None and first >= stop:
         raise CommandError(f"ERR FROM is {first}, expected less than TO, which is {stop}")
     return name, first, stop
-
-
-def _parse_selector(arguments):
-    """((kind, key), the arguments behind it) of `$all`, `stream NAME` or `prefix PREFIX`.
-
-    `$all` is a stream called so.
-    """
-    kind = arguments[0].lower()
-    if kind == ALL:
-        return ("stream", ALL), arguments[1:]
-    if kind not in (b"stream", b"prefix") or len(arguments) < 2:
-        raise CommandError(f"ERR found '{printable(arguments[0])}', expected $all, stream NAME or prefix PREFIX")
-    checked(check_stream, arguments[1])
-    return (kind.decode(), arguments[1]), arguments[2:]

@@ -28,6 +28,7 @@ from .errors import (
 )
 from .expect import ANY, EXISTS, NONE
 from .filter import Prefix
+from .following import CaughtUp, Checkpoint
 from .reading import Selected, StreamInfo
 from .record import Entry, Event
 from .snapshot import Snapshot
@@ -44,7 +45,9 @@ __all__ = [
     "BackedUp",
     "CannotBackUp",
     "CannotRead",
+    "CaughtUp",
     "Change",
+    "Checkpoint",
     "CorruptSegment",
     "Entry",
     "Event",

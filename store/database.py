@@ -17,7 +17,7 @@ import os
 import time
 from collections import deque
 
-from . import backup, check, reading, record, snapshot
+from . import backup, check, following, reading, record, snapshot
 from .append import Append, Appended, Change, append_of, encoded
 from .draft import drafts_of, drafts_of_units
 from .errors import StoreClosed, StoreFailed, StoreLocked
@@ -64,9 +64,9 @@ class Batch:
         self._parts = parts
         self._salt = salt
 
-    def records(self, i):
-        """The records of drafts[i], of one stream each, as reading the log would give them."""
-        return record.written(self._parts[i], self._salt).runs()
+    def record(self, i):
+        """The record of drafts[i], as reading the log would give it."""
+        return record.written(self._parts[i], self._salt)
 
 
 class Store:
@@ -669,6 +669,23 @@ class Store:
         """The key that the next event of `stream` gets, those that wait for a sync counted."""
         with self._log.lock:
             return self._log.next_position if stream is self.all else stream.next
+
+    def follow(self, selector, first=0, stop=None, names=(), timeout=None):
+        """Return an iterator over what is there and what comes: Events, Checkpoints and a CaughtUp.
+
+        selector   a stream's name, "$all", or Prefix("order-")
+        first      a number; for $all and a prefix a position.  None: from new events on
+        stop       ends before this one; None: never
+        names      of the events that are wanted; none: all
+        timeout    seconds to wait for the next event, after which it ends; None waits until close
+        A Checkpoint says how far it is: each 10,000 events that are passed over, at `stop` if the one before that
+        is passed over, and before an event behind some that are no more.  CaughtUp comes once, when all was given
+        that was there at the beginning.
+        Raises    ValueError
+                  StoreClosed   closed before or while waiting
+                  CorruptSegment, EventsLost
+        """
+        return following.follow(self, selector, first, stop, names, timeout)
 
     # -- waiting -------------------------------------------------------------
 

@@ -7,10 +7,11 @@
     Client       one connection: what it asked, its views, a socket that may be left unread
     Crowd        all of them, one selector, one seed
 
-A view of streams checks as it goes that numbers are consecutive; one of `$all`
-or of a prefix keeps what it saw.  When the publishers have ended, the whole
-order is read once by itself, and every view must be a run of it: no gap, no
-repeat, and the same bytes.
+A view of streams checks as it goes that numbers are consecutive; one of `$all`,
+of a prefix or of names keeps what it saw.  When the publishers have ended, the
+whole order is read once by itself, and every view must be a run of it: no gap, no
+repeat, and the same bytes; and what notices said must be true: nothing came later
+that stands before them.
 
 Run it for as long as you like:  python3 tests/crowd.py --seconds 60 --sync always --seed 7
 """
@@ -25,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from bisect import bisect_left
 from collections import Counter, deque
 from itertools import islice
 from pathlib import Path
@@ -44,20 +46,24 @@ _BEHIND = re.compile(rb"\r\n\$0\r\n\r\n\$0\r\n\r\n:[0-9]+\r\n")
 _OK = re.compile(rb"\+OK\r\n")
 _ACK2 = re.compile(rb"\*2\r\n\+(subscribed|unsubscribed)\r\n\+([^\r]*)\r\n")
 _ACK3 = re.compile(rb">3\r\n\$[0-9]+\r\n(subscribe|unsubscribe)\r\n\$[0-9]+\r\n([^\r]*)\r\n:[0-9]+\r\n")
+_NOTICE = re.compile(rb"([*>])3\r\n\+(checkpoint|caught-up)\r\n\+([^\r]*)\r\n:([0-9]+)\r\n")
 _HELLO = re.compile(rb"%9\r\n.*?\r\nepoch\r\n:[0-9]+\r\n", re.DOTALL)
 _MAX_HEAD = 1000
+
+NAMES = [b"e", b"f", b"ff"]
 
 
 class Frame:
     """One event as it came.  `position` is None in the short form."""
 
-    __slots__ = ("stream", "number", "position", "mark")
+    __slots__ = ("stream", "number", "position", "name", "mark")
 
-    def __init__(self, stream, number, position, mark):
+    def __init__(self, stream, number, position, name, data):
         self.stream = stream
         self.number = number
         self.position = position
-        self.mark = mark        # of name and data
+        self.name = name
+        self.mark = crc32(data, crc32(name))
 
     def __repr__(self):
         return f"{self.stream.decode()}:{self.number}@{self.position}"
@@ -73,7 +79,7 @@ def read(buffer, pos, protocol):
             return None, pos
         assert buffer[end:end + 2] == b"\r\n"
         assert kind == (b">" if protocol == 3 else b"*"), f"{match} in protocol {protocol}"
-        return Frame(stream, int(number), None, crc32(buffer[match.end():end], crc32(name))), end + 2
+        return Frame(stream, int(number), None, name, buffer[match.end():end]), end + 2
     match = _RECORDED.match(buffer, pos)
     if match:
         kind, position, stream, number, name, size = match.groups()
@@ -83,8 +89,8 @@ def read(buffer, pos, protocol):
             assert len(buffer) < end + _MAX_HEAD
             return None, pos
         assert kind == (b">" if protocol == 3 else b"*"), f"{match} in protocol {protocol}"
-        return Frame(stream, int(number), int(position), crc32(buffer[match.end():end], crc32(name))), behind.end()
-    for pattern in _OK, _ACK2, _ACK3, _HELLO:
+        return Frame(stream, int(number), int(position), name, buffer[match.end():end]), behind.end()
+    for pattern in _OK, _NOTICE, _ACK2, _ACK3, _HELLO:
         match = pattern.match(buffer, pos)
         if match:
             return match, match.end()
@@ -98,23 +104,35 @@ class View:
     first   the number or position that was asked for, None for new events only
     after   nothing up to here may come: all of it was seen before this was asked for
     stop    where it ends, or None
+    long    made by `follow`
+    names   of the events that were asked for; empty: of all
     """
 
-    def __init__(self, selector, first, after, stop):
+    def __init__(self, selector, first, after, stop, long=True, names=frozenset()):
         self.selector = selector
         self.next = first
         self.after = after
         self.stop = stop
-        self.seen = []          # of `$all` and prefixes: Frames
+        self.long = long
+        self.names = names
+        self.wanted = (*selector, names)
+        self.by_position = selector[0] == "prefix" or selector[1] == b"$all"
+        self.seen = []          # of `$all` and what is filtered: Frames
+        self.told = []          # what notices said: (key, how many Frames had been seen)
+        self.live = 0           # how often it was told that it caught up
         self.first = first
+
+    def key_of(self, frame):
+        return frame.position if self.by_position else frame.number
 
     def take(self, frame):
         kind, key = self.selector
         if kind == "prefix":
             assert frame.stream.startswith(key), f"{frame} of prefix {key}"
-        if kind == "prefix" or key == b"$all":
+        assert not self.names or frame.name in self.names, f"{frame} is called {frame.name} on {self}"
+        if self.by_position or self.names:
             self.seen.append(frame)
-            if kind == "prefix" or frame.position is None:
+            if kind == "prefix" or self.names or frame.position is None:
                 return
         here = frame.position if key == b"$all" else frame.number
         assert key in (b"$all", frame.stream), f"{frame} of {self.selector}"
@@ -125,63 +143,98 @@ class View:
         assert self.stop is None or here < self.stop, f"found {frame} on {self}"
         self.next = here + 1
 
+    def take_notice(self, what, key):
+        assert self.long and not (self.told and key < self.told[-1][0]), f"found {what} {key} on {self}, {self.told}"
+        if self.first is None and not self.seen and not self.told:
+            self.first = key        # now it is known, and all from there must come
+        self.told.append((key, len(self.seen)))
+        if what == b"caught-up":
+            self.live += 1
+        elif self.next is not None and not self.names and self.selector[0] == "stream":
+            raise AssertionError(f"found a checkpoint at {key} on {self}, where nothing is passed over")
+
     def check(self, orders):
-        """What an ended or completed view of `$all` or a prefix saw is a run of the whole order."""
+        """What an ended or completed view of `$all`, a prefix or names saw is a run of the whole order."""
+        self._check_notices(orders)
         if not self.seen:
             return
-        order = orders[self.selector]
-        begin = orders.place(self.selector, self.seen[0])
+        order = orders[self.wanted]
+        begin = orders.place(self.wanted, self.seen[0])
         if self.first is None:
-            assert order[begin].position > self.after, f"{self} has {order[begin]}"
+            assert self.key_of(order[begin]) > self.after, f"{self} has {order[begin]}"
         else:
-            assert order[begin].position >= self.first, f"{self} has {order[begin]}"
-            assert begin == 0 or order[begin - 1].position < self.first, f"{self} lacks {order[begin - 1]}"
+            assert self.key_of(order[begin]) >= self.first, f"{self} has {order[begin]}"
+            assert begin == 0 or self.key_of(order[begin - 1]) < self.first, f"{self} lacks {order[begin - 1]}"
         assert len(self.seen) <= len(order) - begin, f"{self} has more than there is"
         for found, expected in zip(self.seen, islice(order, begin, None)):
             assert (found.stream, found.number) == (expected.stream, expected.number), \
                 f"found {found} on {self}, expected {expected}"
             assert found.position in (None, expected.position)
         if self.stop is not None:
-            assert order[begin + len(self.seen) - 1].position < self.stop
+            assert self.key_of(order[begin + len(self.seen) - 1]) < self.stop
+
+    def _check_notices(self, orders):
+        """All that stands before the key of a notice had been seen, and nothing behind it."""
+        if not self.by_position and not self.names:
+            return          # it knows of no jump, and says what it saw by `next`
+        keys = [self.key_of(frame) for frame in orders[self.wanted]]
+        first = self.first
+        if first is None and self.seen:
+            first = self.key_of(orders[self.wanted][orders.place(self.wanted, self.seen[0])])
+        if first is not None:
+            begin = bisect_left(keys, first)
+            for key, seen in self.told:
+                expected = max(0, bisect_left(keys, key) - begin)
+                assert seen == expected, f"{self} had {seen} events when it was told {key}, expected {expected}"
 
     def is_complete(self, orders):
         """Whether it has shown all that there is for it."""
-        kind, key = self.selector
-        order = orders[self.selector]
-        if kind == "stream" and key != b"$all":
+        if self.long and not self._knows_its_end(orders):
+            return False
+        order = orders[self.wanted]
+        if not self.by_position and not self.names:
             return self.next is not None and self.next >= min(len(order), self.stop or len(order))
         stop = len(order)
-        while self.stop is not None and stop and order[stop - 1].position >= self.stop:
+        while self.stop is not None and stop and self.key_of(order[stop - 1]) >= self.stop:
             stop -= 1
-        if not stop or (self.first is not None and order[stop - 1].position < self.first):
+        if not stop or (self.first is not None and self.key_of(order[stop - 1]) < self.first):
             return True
-        return bool(self.seen) and orders.place(self.selector, self.seen[-1]) == stop - 1
+        return bool(self.seen) and orders.place(self.wanted, self.seen[-1]) == stop - 1
+
+    def _knows_its_end(self, orders):
+        """Whether it was told that it is live, or that it has come to its end."""
+        kind, key = self.selector
+        there = len(orders["stream", b"$all" if self.by_position else key, frozenset()])
+        if self.stop is None or self.stop > there:
+            return self.live > 0
+        last = self.key_of(self.seen[-1]) + 1 if self.seen else 0
+        return max(last, self.next or 0, self.told[-1][0] if self.told else 0) >= self.stop
 
     def __repr__(self):
-        return f"View({self.selector}, first={self.first}, after={self.after}, stop={self.stop}, next={self.next})"
+        return f"View({self.wanted}, first={self.first}, after={self.after}, stop={self.stop}, next={self.next})"
 
 
 class Orders(dict):
-    """selector -> the events that are for it, in their order, when no more will come."""
+    """(kind, key, names) -> the events that are wanted so, in their order, when no more will come."""
 
     def __init__(self, everything):
         self._everything = everything
         self._places = {}
 
-    def __missing__(self, selector):
-        kind, key = selector
+    def __missing__(self, wanted):
+        kind, key, names = wanted
         if kind == "prefix":
             found = [one for one in self._everything if one.stream.startswith(key)]
         else:
             found = [one for one in self._everything if key in (b"$all", one.stream)]
-        self[selector] = found
-        self._places[selector] = {(one.stream, one.number): i for i, one in enumerate(found)}
+        self[wanted] = found = [one for one in found if not names or one.name in names]
+        self._places[wanted] = {(one.stream, one.number): i for i, one in enumerate(found)}
         return found
 
-    def place(self, selector, frame):
-        """Where in the order of `selector` an event is."""
-        self[selector]
-        return self._places[selector][frame.stream, frame.number]
+    def place(self, wanted, frame):
+        """Where in the order of `wanted` an event is."""
+        self[wanted]
+        return self._places[wanted][frame.stream, frame.number]
 
 
 class Client:
@@ -270,6 +323,9 @@ class Client:
             view = self._view_of(found)
             view.take(found)
             return
+        if found.re is _NOTICE:
+            self._take_notice(*found.groups())
+            return
         assert self.awaited, f"{found} was not asked for"
         expected = self.awaited[0]
         if isinstance(expected, list):      # publishes
@@ -280,6 +336,11 @@ class Client:
         else:
             self.awaited.popleft()
             expected(found)
+
+    def _take_notice(self, push, what, key, at):
+        assert push == (b">" if self.protocol == 3 else b"*"), f"{what} in protocol {self.protocol}"
+        [view] = [view for view in self.views.values() if view.long and view.selector[1] == key]
+        view.take_notice(what, int(at))
 
     def _view_of(self, frame):
         long = frame.position is not None
@@ -292,16 +353,16 @@ class Client:
 
     # -- subscriptions -------------------------------------------------------
 
-    def follow(self, selector, long, first, stop=None):
+    def follow(self, selector, long, first, stop=None, names=frozenset()):
         kind, key = selector
         after = self.crowd.last_seen(selector)
         if long:
             what = ["$all"] if key == b"$all" else [kind, key]
-            arguments = ["follow", *what, b"-" if first is None else first, *(["TO", stop] if stop else [])]
+            arguments = ["follow", *what, b"-" if first is None else first, *(["TO", stop] if stop else []),
+                         *(["NAMES", len(names), *names] if names else [])]
         else:
             arguments = ["subscribe", b":".join([key, *(b"%d" % n for n in (first, stop) if n is not None)])]
-        view = View(selector, first, after, stop)
-        view.long = long
+        view = View(selector, first, after, stop, long, names)
         self.ask(arguments, lambda match: self._followed(match, view))
 
     def _followed(self, match, view):
@@ -369,7 +430,7 @@ class Crowd:
         return self.last_position if key == b"$all" or kind == "prefix" else self.last.get(key, -1)
 
     def retire(self, view):
-        if view is not None and view.seen:
+        if view is not None and (view.seen or view.told):
             self.retired.append(view)
 
     # -- what they do --------------------------------------------------------
@@ -415,7 +476,7 @@ class Crowd:
             for _ in range(count):
                 self.serial += 1
                 datas.append(b"%010d" % self.serial + b"x" * size)
-            client.publish(draw.choice(self.streams), b"e", datas)
+            client.publish(draw.choice(self.streams), draw.choice(NAMES), datas)
 
     def _publish_last(self):
         """An event for every stream, so that whoever waits for new ones sees some."""
@@ -448,7 +509,8 @@ class Crowd:
         stop = None
         if first is not None and draw.random() < 0.15:
             stop = first + draw.randrange(1, 500)
-        client.follow(selector, form == "long", first, stop)
+        names = draw.choice([[], [], NAMES[:1], NAMES[1:], [b"none"]]) if form == "long" else []
+        client.follow(selector, form == "long", first, stop, frozenset(names))
 
     def _disturb(self, client):
         draw = self.random

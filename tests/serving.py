@@ -36,6 +36,14 @@ def unsubscribed(key):
     return f"*2\r\n+unsubscribed\r\n+{key}\r\n".encode()
 
 
+def checkpoint(key, at, kind="*"):
+    return f"{kind}3\r\n+checkpoint\r\n+{key}\r\n:{at}\r\n".encode()
+
+
+def caught_up(key, at, kind="*"):
+    return f"{kind}3\r\n+caught-up\r\n+{key}\r\n:{at}\r\n".encode()
+
+
 def last_number(stream, number):
     shown = "$-1" if number is None else f":{number}"
     return f"*3\r\n+last-event-number\r\n+{stream}\r\n{shown}\r\n".encode()

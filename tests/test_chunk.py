@@ -4,6 +4,7 @@ import pytest
 
 from server.chunk import Form, chunk_at_hand, chunk_of, chunk_of_frames
 from store import record
+from store.filter import Filter
 
 PLAIN = Form(False, False)
 PUSH = Form(False, True)
@@ -51,7 +52,7 @@ def test_ends_are_where_the_frames_end(records):
     assert chunk.ends == [sum(map(len, frames[:i + 1])) for i in range(4)]
 
 
-@pytest.mark.parametrize("form", [PLAIN, PUSH, RECORDED, Form(True, True, b"a"), Form(False, False, b"")])
+@pytest.mark.parametrize("form", [PLAIN, PUSH, RECORDED, Form(True, True, Filter(b"a")), Form(False, False, Filter())])
 def test_a_part_is_what_a_chunk_of_that_range_is(records, form):
     whole = chunk_of(records, 10, 16, True, form)
     for first in range(9, 17):
@@ -82,13 +83,13 @@ def test_a_cut_finishes_the_frame_that_was_begun(records):
 def test_after_some_frames_the_next_key_follows_gaps_included(records):
     plain = chunk_of(records, 10, 16, True, PLAIN)
     assert [plain.key_after(n) for n in range(7)] == [10, 11, 12, 13, 14, 15, 16]
-    prefixed = chunk_of(records, 10, 16, True, Form(False, False, b"b"))
+    prefixed = chunk_of(records, 10, 16, True, Form(False, False, Filter(b"b")))
     assert prefixed.data == ALL[2]
     assert [prefixed.key_after(n) for n in range(2)] == [12, 16]
 
 
 def test_a_prefix_that_nothing_has_makes_an_empty_chunk_of_the_same_range(records):
-    chunk = chunk_of(records, 10, 16, True, Form(True, False, b"zz"))
+    chunk = chunk_of(records, 10, 16, True, Form(True, False, Filter(b"zz")))
     assert (chunk.first, chunk.stop, chunk.data, chunk.count) == (10, 16, b"", 0)
     assert chunk.key_after(0) == 16
 

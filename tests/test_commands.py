@@ -7,8 +7,8 @@ import sys
 import threading
 
 import pytest
-from serving import (OK, Client, FailingDisk, Serving, SlowDisk, event, eventually, last_number, publish,
-                     subscribed, unsubscribed)
+from serving import (OK, Client, FailingDisk, Serving, SlowDisk, caught_up, checkpoint, event, eventually,
+                     last_number, publish, subscribed, unsubscribed)
 
 import resp
 from resp import ErrorReply, Push
@@ -380,7 +380,8 @@ def test_follow_sends_all_that_an_event_has(serving, client):
     client.recv_exactly(
         subscribed("$all")
         + recorded(0, "orders", 0, "one", name="created", id="id-1", metadata="{}", time=first)
-        + recorded(1, "other", 0, "0", time=second) + recorded(2, "orders", 1, "0", time=third))
+        + recorded(1, "other", 0, "0", time=second) + recorded(2, "orders", 1, "0", time=third)
+        + caught_up("$all", 3))
 
 
 def test_follow_counts_numbers_of_a_stream_and_positions_of_the_rest(serving, client):
@@ -393,7 +394,7 @@ def test_follow_counts_numbers_of_a_stream_and_positions_of_the_rest(serving, cl
     client.recv_exactly(subscribed("order-") + recorded(2, "order-1", 1, "2", time=at[2])
                         + recorded(3, "order-2", 0, "3", time=at[3]))
     client.command("follow", "$ALL", 4)
-    client.recv_exactly(subscribed("$all") + recorded(4, "order-1", 2, "4", time=at[4]))
+    client.recv_exactly(subscribed("$all") + recorded(4, "order-1", 2, "4", time=at[4]) + caught_up("$all", 5))
     client.recv_nothing()
 
 
@@ -402,7 +403,7 @@ def test_follow_counts_numbers_of_a_stream_and_positions_of_the_rest(serving, cl
 def test_follow_from_now_on_sends_what_comes_even_of_new_streams(serving, client, selector, stream, key):
     fill(serving, "old", 2)
     client.command("follow", *selector, "-")
-    client.recv_exactly(subscribed(key))
+    client.recv_exactly(subscribed(key) + caught_up(key, 0 if selector[0] == "stream" else 2))
     serving.connect().ask("publish", stream, "x", "data")
     client.recv_exactly(recorded(2, stream, 0, "data", time=times(serving)[2]))
 
@@ -412,10 +413,10 @@ def test_a_stream_may_be_followed_and_subscribed_once_and_called_like_a_prefix(s
     serving.store.append("order-1", "x", b"1")
     at = times(serving)
     client.command("follow", "stream", "order-", 0)
-    client.recv_exactly(subscribed("order-") + recorded(0, "order-", 0, "0", time=at[0]))
+    client.recv_exactly(subscribed("order-") + recorded(0, "order-", 0, "0", time=at[0]) + caught_up("order-", 1))
     client.command("follow", "prefix", "order-", 0)
     client.recv_exactly(subscribed("order-") + recorded(0, "order-", 0, "0", time=at[0])
-                        + recorded(1, "order-1", 0, "1", time=at[1]))
+                        + recorded(1, "order-1", 0, "1", time=at[1]) + caught_up("order-", 2))
     client.command("subscribe", "order-:0")         # replaces the first
     client.recv_exactly(subscribed("order-") + event("order-", 0, "x", "0"))
     connection = serving.only_connection()
@@ -431,11 +432,11 @@ def test_a_stream_may_be_followed_and_subscribed_once_and_called_like_a_prefix(s
 
 def test_follow_and_unfollow_end_as_subscribe_does(serving, client):
     client.command("follow", "$all", 0)
-    client.recv_exactly(subscribed("$all"))
+    client.recv_exactly(subscribed("$all") + caught_up("$all", 0))
     client.command("unsubscribe", "$all")
     client.recv_exactly(unsubscribed("$all"))
     client.command("follow", "prefix", "p", 0)
-    client.recv_exactly(subscribed("p"))
+    client.recv_exactly(subscribed("p") + caught_up("p", 0))
     client.command("unsubscribe")
     client.recv_exactly(unsubscribed("p"))
     assert serving.only_connection().subscriptions == {}
@@ -452,16 +453,24 @@ def test_to_that_is_passed_already_ends_the_following_at_once(serving, client):
 
 @pytest.mark.parametrize("arguments, reason", [
     (["orders", 0], "found 'orders', expected $all, stream NAME or prefix PREFIX"),
-    (["stream", "s"], "syntax error, expected: follow SELECTOR FROM [TO n]"),
-    (["stream", "s", 0, "TO"], "syntax error, expected: follow SELECTOR FROM [TO n]"),
-    (["stream", "s", 0, "UPTO", 5], "syntax error, expected: follow SELECTOR FROM [TO n]"),
-    (["$all", 0, "TO", 5, "more"], "syntax error, expected: follow SELECTOR FROM [TO n]"),
+    (["stream", "s"], "syntax error, expected: follow SELECTOR FROM [TO n] [NAMES n name ...]"),
+    (["stream", "s", 0, "TO"], "syntax error, expected: follow SELECTOR FROM [TO n] [NAMES n name ...]"),
+    (["stream", "s", 0, "UPTO", 5], "syntax error, expected: follow SELECTOR FROM [TO n] [NAMES n name ...]"),
+    (["$all", 0, "TO", 5, "more"], "syntax error, expected: follow SELECTOR FROM [TO n] [NAMES n name ...]"),
     (["$all", "x"], "FROM is 'x', expected a number"),
     (["$all", 0, "TO", "-"], "TO is '-', expected a number"),
     (["$all", 5, "TO", 5], "FROM is 5, expected less than TO, which is 5"),
     (["stream", "a:b", 0], "a stream name has no ':'"),
     (["prefix", "", 0], "stream name is empty"),
     (["stream", "$all", 0], "$all is every stream"),
+    (["$all", 0, "NAMES"], "syntax error, expected: NAMES n name ..."),
+    (["$all", 0, "NAMES", "x"], "the number of NAMES is 'x', expected a number"),
+    (["$all", 0, "NAMES", 0], "0 NAMES, expected 1 to 100"),
+    (["$all", 0, "NAMES", 101, *"x" * 101], "101 NAMES, expected 1 to 100"),
+    (["$all", 0, "NAMES", 2, "x"], "found 1 NAMES, expected 2"),
+    (["$all", 0, "NAMES", 1, ""], "event name is empty"),
+    (["$all", 0, "NAMES", 1, "x", "NAMES", 1, "y"], "syntax error, expected: follow"),
+    (["$all", 0, "TO", 5, "TO", 6], "syntax error, expected: follow"),
 ])
 def test_a_bad_follow_is_refused_with_what_is_expected(serving, client, arguments, reason):
     assert client.error("follow", *arguments).startswith(f"ERR {reason}")
@@ -474,6 +483,56 @@ def test_a_bad_unfollow_is_refused_with_what_is_expected(client):
     assert client.error("unfollow", "stream").startswith("ERR found 'stream', expected $all")
 
 
+def test_follow_sends_events_of_the_names_that_were_asked_for_alone(serving, client):
+    for i, (stream, name) in enumerate([("a", "x"), ("a", "y"), ("b", "x"), ("b", "z"), ("a", "z")]):
+        serving.store.append(stream, name, b"%d" % i)
+    at = times(serving)
+    client.command("follow", "$all", 0, "NAMES", 2, "z", "y")
+    client.recv_exactly(subscribed("$all") + recorded(1, "a", 1, "1", name="y", time=at[1])
+                        + recorded(3, "b", 1, "3", name="z", time=at[3])
+                        + recorded(4, "a", 2, "4", name="z", time=at[4]) + caught_up("$all", 5))
+    client.command("follow", "stream", "a", 0, "names", 1, "y")
+    client.recv_exactly(subscribed("a") + recorded(1, "a", 1, "1", name="y", time=at[1]) + caught_up("a", 3))
+    client.command("unfollow", "$all")
+    client.recv_exactly(unsubscribed("$all"))
+    for name in "x", "y":
+        serving.connect().ask("publish", "a", name, "live")
+    client.recv_exactly(recorded(6, "a", 4, "live", name="y", time=times(serving)[6]))
+
+
+def test_follow_from_a_time_says_which_place_that_is(serving, client):
+    for stream in "a", "b", "a":
+        serving.store.append(stream, "x", b"data")
+    first, second, third = times(serving)
+    client.command("follow", "$all", f"@{third}", "TO", 3)
+    client.recv_exactly(subscribed("$all") + checkpoint("$all", 2) + recorded(2, "a", 1, "data", time=third))
+    client.command("follow", "stream", "a", f"@{first + 1}")
+    client.recv_exactly(subscribed("a") + checkpoint("a", 1) + recorded(2, "a", 1, "data", time=third)
+                        + caught_up("a", 2))
+    client.command("follow", "prefix", "b", f"@{third + 1}", "TO", 2)       # which is passed
+    client.recv_exactly(subscribed("b") + checkpoint("b", 3))
+    client.recv_nothing()
+    assert list(serving.connection_of(client).subscriptions) == [("stream", b"a")]
+    assert client.error("follow", "$all", "@yesterday").startswith("ERR the time in FROM is 'yesterday', expected a")
+
+
+def test_a_range_whose_last_events_are_not_wanted_ends_with_a_checkpoint_there(serving, client):
+    for i, name in enumerate("xyxx"):
+        serving.store.append("s", name, b"%d" % i)
+    at = times(serving)
+    client.command("follow", "prefix", "s", 0, "NAMES", 1, "y", "TO", 3)
+    client.recv_exactly(subscribed("s") + recorded(1, "s", 1, "1", name="y", time=at[1]) + checkpoint("s", 3))
+    client.command("follow", "stream", "s", 0, "TO", 6, "NAMES", 1, "y")
+    client.recv_exactly(subscribed("s") + recorded(1, "s", 1, "1", name="y", time=at[1]) + caught_up("s", 4))
+    publisher = serving.connect()
+    publisher.ask("publish", "s", "x", "4")
+    client.recv_nothing()
+    publisher.ask("publish", "s", "x", "5")
+    client.recv_exactly(checkpoint("s", 6))
+    connection = serving.connection_of(client)
+    eventually(lambda: connection.subscriptions == {}, "its end")
+
+
 # -- RESP3 --------------------------------------------------------------------
 
 def test_after_hello_3_acknowledgements_and_events_are_pushes(serving, client3):
@@ -483,7 +542,7 @@ def test_after_hello_3_acknowledgements_and_events_are_pushes(serving, client3):
                          + event("s", 1, "x", "1", ">") + b">3\r\n$9\r\nsubscribe\r\n$1\r\nt\r\n:2\r\n")
     client3.command("follow", "prefix", "s", 1)
     client3.recv_exactly(b">3\r\n$9\r\nsubscribe\r\n$1\r\ns\r\n:3\r\n"
-                         + recorded(1, "s", 1, "1", ">", time=times(serving)[1]))
+                         + recorded(1, "s", 1, "1", ">", time=times(serving)[1]) + caught_up("s", 2, ">"))
     client3.command("unfollow", "prefix", "s")
     client3.recv_exactly(b">3\r\n$11\r\nunsubscribe\r\n$1\r\ns\r\n:2\r\n")
     serving.connect().ask("publish", "s", "x", "2")

@@ -6,7 +6,7 @@ from resp import BadRequest, ProtocolError, command
 from server import options
 from server.chunk import Form
 from server.connection import Connection
-from server.feed import Follower
+from server.follower import Follower
 
 
 class Taker:

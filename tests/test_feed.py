@@ -10,8 +10,10 @@ import resp
 from server import options
 from server.chunk import Form
 from server.connection import Connection
-from server.feed import FEW, Feed, Feeds, Follower
+from server.feed import FEW, Feed, Feeds
+from server.follower import Follower
 from store import NO, CorruptSegment, Store
+from store.filter import Filter
 from store.names import ALL
 
 MAX = 1 << 64
@@ -176,7 +178,7 @@ def test_a_follower_ends_with_the_event_before_to(store, feeds, client):
 
 
 def test_all_and_prefixes_share_a_feed_and_each_gets_its_form(store, feeds):
-    forms = [Form(False, False), Form(True, False), Form(False, True), Form(False, False, b"a")]
+    forms = [Form(False, False), Form(True, False), Form(False, True), Form(False, False, Filter(b"a"))]
     clients = [Client(feeds) for _ in forms]
     for client, form in zip(clients, forms):
         client.follow(ALL, 0, form=form)
@@ -196,7 +198,7 @@ def test_a_prefix_that_is_far_behind_skips_what_is_not_its_own(store, feeds, cli
     for i in range(30):
         fill(store, 20, size=1000, stream=f"other-{i}")
         fill(store, 1, stream="mine", first=i)
-    client.follow(ALL, 0, form=Form(False, False, b"mine"))
+    client.follow(ALL, 0, form=Form(False, False, Filter(b"mine")))
     client.work()
     assert client.got == events("mine", 0, 30)
 
@@ -354,7 +356,7 @@ def test_a_follower_past_what_a_failed_sync_left_reads_nothing_and_asks_again(st
 
 # -- the short way of a step --------------------------------------------------
 
-FORMS = [PLAIN] * 6 + [Form(False, True), Form(True, False), Form(False, False, b"a")]
+FORMS = [PLAIN] * 6 + [Form(False, True), Form(True, False), Form(False, False, Filter(b"a"))]
 
 
 def live_through(folder, seed):
@@ -423,8 +425,8 @@ def test_what_is_sent_as_frames_alone_is_not_read_as_records(store, feeds, clien
     batch = store.write([(b"s", b"x", [b"0"]), (b"t", b"x", [b"0"]), (b"s", b"x", [b"1"])])
     store.commit(batch)
     reads = []
-    records = type(batch).records
-    monkeypatch.setattr(type(batch), "records", lambda batch, i: reads.append(i) or records(batch, i))
+    record = type(batch).record
+    monkeypatch.setattr(type(batch), "record", lambda batch, i: reads.append(i) or record(batch, i))
     feeds.committed(batch)
     kind = ">" if form.push else "*"
     s0, t0, s1 = event("s", 0, "x", "0", kind), event("t", 0, "x", "0", kind), event("s", 1, "x", "1", kind)

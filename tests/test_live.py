@@ -13,7 +13,8 @@ import store.replay
 from server import options
 from server.chunk import Form
 from server.connection import Connection
-from server.feed import Feeds, Follower
+from server.feed import Feeds
+from server.follower import Follower
 from store import CorruptSegment, Store
 
 SOON = 1.2      # seconds that a crowd has

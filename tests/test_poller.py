@@ -20,7 +20,7 @@ from usage import fill
 
 import resp
 from server.chunk import Form
-from server.feed import Follower
+from server.follower import Follower
 from server.poller import Poller
 
 PING = resp.command("ping")
