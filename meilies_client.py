@@ -83,6 +83,7 @@ class Event(NamedTuple):
     time: int | None = None
 
 
+<<<<<<< HEAD
 class NewEvent(NamedTuple):
     """An event to append.
 
@@ -103,6 +104,32 @@ class Appended(NamedTuple):
 
     number: int
     position: int
+=======
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything before `next` was looked at: whoever follows on from there misses nothing.
+
+    followed   what it is said of: a stream, $all, or a prefix
+    next       a number of that stream; else a position
+    """
+
+    followed: str
+    next: int
+
+
+@dataclass(frozen=True)
+class CaughtUp:
+    """The same as Checkpoint, and all that was there has come; what comes now is new."""
+
+    followed: str
+    next: int
+
+
+class Prefix(NamedTuple):
+    """Every stream whose name begins with `text`, those made later too."""
+
+    text: str
+>>>>>>> 1ee521d (wip3)
 
 
 class ServerInfo(NamedTuple):
@@ -267,19 +294,28 @@ def _number(text: str, whole: str) -> int:
 
 @dataclass(frozen=True)
 class Selector:
-    """A stream, or $all, and the part of it that is wanted.
+    """A stream, $all, or a prefix, and the part of it that is wanted.
 
-    from_   first event, by number; for $all by position; None: only new ones
+    stream  its name, or what the names of all begin with that are wanted
+    from_   first event, by number; for $all and a prefix by position; None: only new ones
     to      the event to end before; None: go on for ever
+    names   only events that are called so; empty: all.  As many as 100
+    prefix  `stream` is one
     Raises  ValueError
     """
 
     stream: str
     from_: int | None = None
     to: int | None = None
+    names: tuple[str, ...] = ()
+    prefix: bool = False
 
     def __post_init__(self) -> None:
         check_stream(self.stream)
+        if self.prefix and self.stream == ALL:
+            raise ValueError(f"{ALL} is all streams together, and no prefix")
+        for name in self.names:
+            _check_text("event name", name)
         for number in (self.from_, self.to):
             if number is not None and not 0 <= number <= MAX_NUMBER:
                 raise ValueError(f"{self.stream}: found {number}, expected a number from 0 to {MAX_NUMBER}")
@@ -294,6 +330,13 @@ class Selector:
             raise ValueError(f"{text!r}: expected STREAM, STREAM:FROM or STREAM:FROM:TO")
         return cls(stream, *[_number(number, text) for number in numbers])
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """As the server's commands call it."""
+        if self.stream == ALL:
+            return (ALL,)
+        return ("prefix" if self.prefix else "stream", self.stream)
+
     def __str__(self) -> str:
         parts = [self.stream]
         if self.from_ is not None:
@@ -301,6 +344,9 @@ class Selector:
             if self.to is not None:
                 parts.append(str(self.to))
         return ":".join(parts)
+
+
+Notice = Union[Checkpoint, CaughtUp]
 
 
 # -- without I/O: a connection's bytes -------------------------------------------
@@ -375,7 +421,7 @@ class Session:
         self._outgoing.clear()
         return data
 
-    def receive_data(self, data: bytes) -> Iterator[Event | Reply]:
+    def receive_data(self, data: bytes) -> Iterator[Event | Notice | Reply]:
         """What `data` completes, in order.  Raises BadReply, behind all that was good."""
         self._parser.feed(data)
         try:
@@ -388,9 +434,9 @@ class Session:
         except resp.ProtocolError as error:
             raise BadReply(str(error)) from error
 
-    def _judge(self, value: Any) -> Event | Reply:
+    def _judge(self, value: Any) -> Event | Notice | Reply:
         if isinstance(value, list) and value and isinstance(value[0], bytes):
-            read = _EVENTS.get((value[0], len(value)))
+            read = _PUSHES.get((value[0], len(value)))
             if read:
                 return read(value)
         if self._asked:
@@ -460,9 +506,18 @@ def _read_recorded(value: list[Any]) -> Event:
     return Event(_text(stream), number, _text(name), data, id_, metadata, position, clock)
 
 
-_EVENTS: dict[tuple[Any, int], Callable[[list[Any]], Event]] = {
+def _read_notice(kind: Callable[[str, int], Notice], value: list[Any]) -> Notice:
+    _, followed, key = value
+    if type(key) is not int:
+        raise BadReply(f"{value!r:.200} came, expected a place in what is followed")
+    return kind(_text(followed), key)
+
+
+_PUSHES: dict[tuple[Any, int], Callable[[list[Any]], Event | Notice]] = {
     (b"event", 5): _read_event,
     (b"recorded", 9): _read_recorded,
+    (b"checkpoint", 3): functools.partial(_read_notice, Checkpoint),
+    (b"caught-up", 3): functools.partial(_read_notice, CaughtUp),
 }
 
 
@@ -558,15 +613,26 @@ def _lacks_command(reply: Any) -> bool:
 # -- without I/O: a subscription -------------------------------------------------
 
 class _Place:
-    """How far one stream, or $all, was followed."""
+    """How far one stream, $all or a prefix was followed."""
 
-    __slots__ = ("stream", "next", "to", "until")
+    __slots__ = ("selector", "stream", "next", "to", "until")
 
-    def __init__(self, stream: str, next: int | None, to: int | None) -> None:
-        self.stream = stream
-        self.next = next                        # number (position) to come; None: not known yet
-        self.to = to
+    def __init__(self, selector: Selector) -> None:
+        self.selector = selector
+        self.stream = selector.stream
+        self.next = selector.from_              # number (position) to come; None: not known yet
+        self.to = selector.to
         self.until: int | None = None        # MeiliES: where the replay that was asked for ends
+
+    @property
+    def filtered(self) -> bool:
+        """Whether events are left out that nobody asked for."""
+        return self.selector.prefix or bool(self.selector.names)
+
+    @property
+    def counted_by(self) -> str:
+        """What `next` is a place in: a stream, or $all."""
+        return ALL if self.selector.prefix else self.stream
 
     @property
     def done(self) -> bool:
@@ -574,33 +640,40 @@ class _Place:
 
     def accept(self, place: int) -> bool:
         """True if the event at `place` is the next one, False if it was seen.  Raises Gap."""
-        if self.next is None or place > self.next:
+        if self.next is None or (place > self.next and not self.filtered):
             raise Gap(self.stream, self.next or 0, place)
         if place < self.next:
             return False
-        self.next += 1
+        self.next = place + 1
         return True
+
+    def pass_over(self, key: int) -> None:
+        """The server has looked at everything before `key`."""
+        self.next = key if self.next is None else max(self.next, key)
 
 
 class Following:
     """A subscription without its socket: it survives connections, and resumes.
 
-    selectors            what to follow; $all stands alone
+    selectors            what to follow; $all stands alone, and so does a prefix
     accept_other_store   go on where resuming would raise StoreChanged
+    notices              `events` gets Checkpoints and CaughtUps as well, each where it came
 
     For each new connection call connect(), send data_to_send(), and give what
     comes to receive_data(), after which there may be more to send.  `events`
     gathers what came and was not seen before.
     """
 
-    def __init__(self, selectors: Iterable[Selector], accept_other_store: bool = False) -> None:
-        self.events: list[Event] = []
+    def __init__(self, selectors: Iterable[Selector], accept_other_store: bool = False,
+                 notices: bool = False) -> None:
+        self.events: list[Any] = []
         self.plain = False                      # MeiliES 0.2.0: no HELLO, no follow
         self.reconnect = False                  # this connection is spent, another is needed
         self.server: ServerInfo | None = None
         self._accept_other_store = accept_other_store
+        self._notices = notices
         self._places = _places_of(selectors)
-        self._all = self._places.get(ALL)
+        self._whole = next((p for p in self._places.values() if p.counted_by == ALL), None)
         self._begun = False                     # every place of this connection is known
         self._unknown = 0                       # places whose number was asked for
         self._resumed = False
@@ -645,8 +718,10 @@ class Following:
         for item in self._session.receive_data(data):
             if isinstance(item, Event):
                 self._take_event(item)
-            else:
+            elif isinstance(item, Reply):
                 item.asked(item.value)
+            else:
+                self._take_notice(item)
 
     def _request(self, then: Callable[[Any], None], *arguments: Any) -> None:
         self._requests.append((then, *arguments))
@@ -669,19 +744,21 @@ class Following:
             raise StoreChanged(known, found)
 
     def _begin(self) -> None:
-        if not self.plain or not self._all:
+        if self.plain and any(place.filtered for place in self._places.values()):
+            raise Unsupported("this server (MeiliES 0.2.0) can follow neither a prefix nor names of events")
+        if not self.plain or not self._whole:
             self._ask_places()
-        elif self._all.next or self._all.to is not None:
+        elif self._whole.next or self._whole.to is not None:
             raise Unsupported("this server (MeiliES 0.2.0) has no positions: "
                               f"{ALL} can be followed there from 0 or for new events only")
         else:
-            self._request(functools.partial(self._take_names, self._all.next), "stream-names")
+            self._request(functools.partial(self._take_names, self._whole.next), "stream-names")
 
     def _take_names(self, first: int | None, value: Any) -> None:
         """Follow every stream that there is; one made during an outage, from its start."""
         known = self._places if self._resumed else {}
         first = 0 if self._resumed else first
-        self._places = {name: known.get(name) or _Place(name, first, None)
+        self._places = {name: known.get(name) or _Place(Selector(name, first))
                         for name in _read_names(value) if name != ALL}
         self._ask_places()
 
@@ -690,7 +767,7 @@ class Following:
         unknown = [place for place in self._places.values() if place.next is None]
         self._unknown = len(unknown)
         for place in unknown:
-            self._request(functools.partial(self._take_place, place), "last-event-number", place.stream)
+            self._request(functools.partial(self._take_place, place), "last-event-number", place.counted_by)
         if not unknown:
             self._follow_places()
 
@@ -712,9 +789,16 @@ class Following:
         if self.plain:
             self._request(functools.partial(self._subscribe, place), "last-event-number", place.stream)
             return
-        selector = (ALL,) if place is self._all else ("stream", place.stream)
         to = () if place.to is None else ("TO", place.to)
-        self._request(self._take_subscribed, "follow", *selector, place.next, *to)
+        names = place.selector.names
+        only = ("NAMES", len(names), *names) if names else ()
+        self._request(functools.partial(self._take_followed, place), "follow", *place.selector.words, place.next,
+                      *to, *only)
+
+    def _take_followed(self, place: _Place, value: Any) -> None:
+        if place.selector.names and isinstance(value, resp.ErrorReply) and "syntax error" in str(value):
+            raise Unsupported(f"this server can't follow by names of events: {value}")
+        self._take_subscribed(value)
 
     def _subscribe(self, place: _Place, value: Any) -> None:
         """On MeiliES: first what is there, as a range that ends; then what is new."""
@@ -728,10 +812,10 @@ class Following:
         _named_answer("subscribed", value)
 
     def _take_event(self, event: Event) -> None:
-        by_position = self._all is not None and not self.plain
-        place = self._all if by_position else self._places.get(event.stream)
+        by_position = self._whole is not None and not self.plain
+        place = self._whole if by_position else self._places.get(event.stream)
         at = event.position if by_position else event.number
-        if place is None or at is None:
+        if place is None or at is None or (place.selector.prefix and not event.stream.startswith(place.stream)):
             raise BadReply(f"event {event.number} of {event.stream!r:.200} came, which was not asked for")
         try:
             if place.accept(at):
@@ -743,16 +827,26 @@ class Following:
         if place.next == place.until:
             self._follow(place)
 
+    def _take_notice(self, notice: Notice) -> None:
+        place = self._places.get(notice.followed)
+        if place is None:
+            raise BadReply(f"{notice} came, which was not asked for")
+        place.pass_over(notice.next)
+        if self._notices:
+            self.events.append(notice)
+
 
 def _places_of(selectors: Iterable[Selector]) -> dict[str, _Place]:
     selectors = list(selectors)
     if not selectors:
         raise ValueError("no stream to follow, expected at least one")
-    places = {s.stream: _Place(s.stream, s.from_, s.to) for s in selectors}
+    places = {s.stream: _Place(s) for s in selectors}
     if len(places) < len(selectors):
         raise ValueError("a stream is named twice in one subscription, expected once")
     if ALL in places and len(places) > 1:
         raise ValueError(f"{ALL} holds every stream; no other can be followed beside it in one subscription")
+    if len(places) > 1 and any(s.prefix for s in selectors):
+        raise ValueError("a prefix may hold any stream; no other can be followed beside it in one subscription")
     return places
 
 
@@ -853,8 +947,8 @@ class _Connection:
     def receive_replies(self) -> Iterator[Reply]:
         """The replies that came with the next bytes, maybe none of them whole."""
         for item in self.session.receive_data(self.receive(self._timeout)):
-            if isinstance(item, Event):
-                raise BadReply(f"an event of {item.stream!r:.200} came, but nothing is followed here")
+            if not isinstance(item, Reply):
+                raise BadReply(f"{item!r:.200} came, but nothing is followed here")
             yield item
 
     def close(self) -> None:
@@ -1211,7 +1305,31 @@ class Client:
         Raises      ValueError, CannotConnect, and as Subscription.read()
         """
         wanted = [s if isinstance(s, Selector) else Selector.parse(s) for s in selectors]
-        subscription = Subscription(self, Following(wanted, accept_other_store), timeout)
+        return self._establish(Following(wanted, accept_other_store), timeout, tries)
+
+    def follow(self, selector: str | Prefix, from_: int | None = None, *, to: int | None = None,
+               names: Iterable[str] = (), timeout: float | None = None, tries: int | None = None,
+               accept_other_store: bool = False) -> Subscription:
+        """Follow a stream, $all or a prefix, and hear how far it is: an iterator over events and notices.
+
+        selector    "orders", "$all" or Prefix("order-"), which is every stream whose name begins so
+        from_, to   numbers of a stream, positions otherwise; None: from new events on, without an end
+        names       only events that are called so; none: all.  As many as 100
+        The rest    as in subscribe()
+
+        It gives Events; a Checkpoint now and then while events are passed over (each 10,000, and at `to`), to
+        go on from with from_=checkpoint.next; and a CaughtUp when all has come that was there, again after each
+        time that this client fell behind or lost the server.
+
+        Raises      as subscribe(); Unsupported where the server can't filter.  Of MeiliES 0.2.0, and of this
+                    project's servers up to 0.4.0, no notice comes
+        """
+        prefix = isinstance(selector, Prefix)
+        wanted = Selector(selector.text if isinstance(selector, Prefix) else selector, from_, to, tuple(names), prefix)
+        return self._establish(Following([wanted], accept_other_store, notices=True), timeout, tries)
+
+    def _establish(self, following: Following, timeout: float | None, tries: int | None) -> Subscription:
+        subscription = Subscription(self, following, timeout)
         self._subscriptions.add(subscription)
         subscription._establish(self.tries if tries is None else tries)
         return subscription

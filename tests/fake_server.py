@@ -49,6 +49,14 @@ def recorded(position, stream, number, name="n", data=b"", id=b"", metadata=b"",
         resp.simple(name.encode()), resp.bulk(data), resp.bulk(id), resp.bulk(metadata), resp.integer(clock)])
 
 
+def checkpoint(followed, at):
+    return resp.array([resp.simple(b"checkpoint"), resp.simple(followed.encode()), resp.integer(at)])
+
+
+def caught_up(followed, at):
+    return resp.array([resp.simple(b"caught-up"), resp.simple(followed.encode()), resp.integer(at)])
+
+
 def last_number(stream, number):
     return resp.array([resp.simple(b"last-event-number"), resp.simple(stream.encode()),
                        resp.null(2) if number is None else resp.integer(number)])

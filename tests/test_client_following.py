@@ -8,23 +8,33 @@ import contextlib
 import random
 
 import pytest
-from fake_server import UNKNOWN, event, hello, last_number, names, recorded, subscribed
+from fake_server import UNKNOWN, caught_up, checkpoint, event, hello, last_number, names, recorded, subscribed
 
-from meilies_client import BadReply, ClientError, Following, Gap, Selector, Session
-from resp import Parser
+from meilies_client import (BadReply, CaughtUp, Checkpoint, ClientError, Event, Following, Gap, Selector, Session,
+                            Unsupported)
+from resp import Parser, command
 
 STREAMS = "a", "b", "c"
+
+
+def name_of(stream, number):
+    return "xyz"[number % 3]
 
 
 class World:
     """Events of a few streams, and the bytes with which a server answers about them.
 
     plain   as MeiliES 0.2.0 does; now and then it loses an event between replay and live
+    every   events passed over between two checkpoints
+    gone    positions, of whose events there is nothing any more
     """
 
-    def __init__(self, chance, plain):
+    def __init__(self, chance, plain, every=3):
         self.chance = chance
         self.plain = plain
+        self.every = every
+        self.gone = set()
+        self.follows = []       # where each `follow` began
         self.still = False      # nothing is published, and nothing lost, any more
         self.events = []        # (stream, number)
 
@@ -51,12 +61,33 @@ class World:
         return names(*sorted({stream for stream, _ in self.events}))
 
     def answer_follow(self, kind, *rest):
-        stream, first, *to = rest if kind == "stream" else (None, *rest)
-        first, end = int(first), int(to[1]) if to else 2**64
-        replay = [
-            recorded(position, name, number) for position, (name, number) in enumerate(self.events)
-            if stream in (None, name) and first <= (position if stream is None else number) < end]
-        return subscribed(stream or kind) + b"".join(replay)
+        name, first, *rest = rest if kind in ("stream", "prefix") else (kind, *rest)
+        options = dict(zip(rest[:2:2], rest[1:2])) if rest[:1] == ["TO"] else {}
+        only = rest[rest.index("NAMES") + 2:] if "NAMES" in rest else []
+        first, stop = int(first), int(options.get("TO", 2**64))
+        self.follows.append(first)
+        said = [subscribed(name)]
+        told = here = first
+        for position, (stream, number) in enumerate(self.events):
+            key = number if kind == "stream" else position
+            if not first <= key < stop or (kind == "stream" and stream != name):
+                continue
+            here = key + 1
+            passes = kind != "prefix" or stream.startswith(name)
+            if position in self.gone or not passes or (only and name_of(stream, number) not in only):
+                if here - told >= self.every:
+                    said.append(checkpoint(name, here))
+                    told = here
+                continue
+            if told < key and kind != "prefix" and not only:
+                said.append(checkpoint(name, key))
+            said.append(recorded(position, stream, number, name=name_of(stream, number)))
+            told = here
+        if here < stop:
+            said.append(caught_up(name, here))
+        elif told < here:
+            said.append(checkpoint(name, stop))
+        return b"".join(said)
 
     def answer_subscribe(self, selector):
         stream, first, *to = selector.split(":")
@@ -69,6 +100,17 @@ class World:
             lost = 0 if self.still else self.chance.randrange(2)
             numbers = numbers[:1] + live[lost:]
         return subscribed(stream) + b"".join(event(stream, number) for number in numbers)
+
+
+def wanted(world, kind, name, names, first, stop=2**64):
+    """The (stream, number) that a follower is to see."""
+    found = []
+    for position, (stream, number) in enumerate(world.events):
+        key = number if kind == "stream" else position
+        of = {"stream": stream == name, "prefix": stream.startswith(name), "$all": True}[kind]
+        if of and first <= key < stop and position not in world.gone and name_of(stream, number) in (names or "xyz"):
+            found.append((stream, number))
+    return found
 
 
 def connection(following, world, cut):
@@ -173,3 +215,125 @@ def test_what_came_before_a_gap_is_kept():
     assert [e.number for e in following.events] == [0]
     with pytest.raises(BadReply):
         following.receive_data(b"?")
+
+
+# -- filters and notices --------------------------------------------------------
+
+KINDS = [("stream", "a"), ("prefix", "a"), ("$all", "$all")]
+
+
+@pytest.mark.parametrize("kind, name", KINDS)
+@pytest.mark.parametrize("names", [(), ("x",), ("y", "z"), ("none",)])
+def test_a_filtered_follower_sees_each_event_once_through_any_outages_and_goes_on_where_it_was_told(kind, name, names):
+    for seed in range(40):
+        chance = random.Random(seed)
+        world = World(chance, False, every=chance.choice([1, 3, 1000]))
+        world.grow(30)
+        if seed % 2:
+            world.gone = {position for position in range(1000) if chance.random() < 0.3}
+        stop = chance.choice([None, 25])
+        following = Following([Selector(name, 2, stop, names, kind == "prefix")], notices=True)
+        for _ in range(chance.randrange(1, 6)):
+            known = 2
+            for one in following.events:
+                known = max(known, one.next if not isinstance(one, Event)
+                            else (one.number if kind == "stream" else one.position) + 1)
+            connection(following, world, chance.randrange(1500))
+            assert not world.follows or world.follows.pop() >= known, seed
+            world.follows.clear()
+            world.grow(20)
+        connection(following, world, 10_000_000)
+        seen = [(one.stream, one.number) for one in following.events if isinstance(one, Event)]
+        there = wanted(world, kind, name, names, 2, stop or 2**64)
+        assert seen == there, seed
+        count = 0
+        for one in following.events:
+            count += isinstance(one, Event)
+            if not isinstance(one, Event):
+                assert one.followed == name
+                assert count == len(wanted(world, kind, name, names, 2, one.next)), seed
+        total = len(world.of("a")) if kind == "stream" else len(world.events)
+        assert following.done == (stop is not None and total >= stop), seed
+        assert isinstance(following.events[-1], (CaughtUp, Checkpoint, Event))
+
+
+@pytest.mark.parametrize("selector, said", [
+    (Selector("a", 0), recorded(0, "a", 0) + recorded(2, "a", 2)),
+    (Selector("$all", 0), recorded(0, "a", 0) + recorded(2, "a", 1)),
+    (Selector("a", 0), checkpoint("a", 1) + recorded(2, "a", 2)),
+    (Selector("$all", 0), caught_up("$all", 1) + recorded(2, "a", 1)),
+])
+def test_a_jump_that_no_notice_explains_is_a_fault(selector, said):
+    following = begun(selector)
+    with pytest.raises(Gap):
+        following.receive_data(said)
+
+
+@pytest.mark.parametrize("selector, said", [
+    (Selector("a", 0), recorded(0, "a", 0) + checkpoint("a", 2) + recorded(2, "a", 2)),
+    (Selector("$all", 0), caught_up("$all", 2) + recorded(2, "a", 1)),
+    (Selector("a", 0, names=("n",)), recorded(2, "a", 2)),
+    (Selector("a", 0, prefix=True), recorded(2, "ab", 0)),
+])
+def test_a_jump_that_a_notice_or_a_filter_explains_is_none(selector, said):
+    following = begun(selector)
+    following.receive_data(said)
+    assert following.events[-1].position == 2
+    assert all(isinstance(one, Event) for one in following.events)      # `subscribe` hears of nothing else
+
+
+def begun(*selectors):
+    """A Following whose request was answered."""
+    following = Following(selectors)
+    following.connect()
+    following.data_to_send()
+    following.receive_data(hello())
+    following.data_to_send()
+    following.receive_data(b"".join(subscribed(one.stream) for one in selectors))
+    return following
+
+
+@pytest.mark.parametrize("said", [checkpoint("b", 1), recorded(0, "b", 0), b"*3\r\n+checkpoint\r\n+a\r\n+x\r\n"])
+def test_what_is_of_something_else_than_what_is_followed_is_refused(said):
+    with pytest.raises(BadReply):
+        begun(Selector("a", 0, prefix=True)).receive_data(said)
+
+
+def test_a_filter_that_the_server_does_not_know_is_unsupported():
+    following = Following([Selector("a", 0, names=("x",))])
+    following.connect()
+    following.data_to_send()
+    following.receive_data(hello())
+    assert b"NAMES" in following.data_to_send()
+    with pytest.raises(Unsupported):
+        following.receive_data(b"-ERR syntax error, expected: follow SELECTOR FROM [TO n]\r\n")
+
+
+@pytest.mark.parametrize("selector", [Selector("a", 0, names=("x",)), Selector("a", 0, prefix=True)])
+def test_meilies_can_filter_nothing(selector):
+    following = Following([selector])
+    following.connect()
+    following.data_to_send()
+    following.receive_data(UNKNOWN)
+    with pytest.raises(Unsupported):
+        following.connect()
+
+
+def test_a_prefix_from_now_on_begins_at_the_position_that_comes_next():
+    following = Following([Selector("a", prefix=True)])
+    following.connect()
+    following.data_to_send()
+    following.receive_data(hello())
+    assert following.data_to_send() == command("last-event-number", "$all")
+    following.receive_data(last_number("$all", 6))
+    assert following.data_to_send() == command("follow", "prefix", "a", 7)
+
+
+@pytest.mark.parametrize("selectors, why", [
+    ([("a", {"prefix": True}), ("b", {})], "a prefix may hold any stream"),
+    ([("$all", {"prefix": True})], "no prefix"),
+    ([("a", {"names": ("",)})], "event name is empty"),
+])
+def test_what_can_not_be_followed_is_refused_before_anything_is_asked(selectors, why):
+    with pytest.raises(ValueError, match=why):
+        Following([Selector(stream, **more) for stream, more in selectors])
