@@ -83,7 +83,6 @@ class Event(NamedTuple):
     time: int | None = None
 
 
-<<<<<<< HEAD
 class NewEvent(NamedTuple):
     """An event to append.
 
@@ -104,7 +103,8 @@ class Appended(NamedTuple):
 
     number: int
     position: int
-=======
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """Everything before `next` was looked at: whoever follows on from there misses nothing.
@@ -129,7 +129,6 @@ class Prefix(NamedTuple):
     """Every stream whose name begins with `text`, those made later too."""
 
     text: str
->>>>>>> 1ee521d (wip3)
 
 
 class ServerInfo(NamedTuple):
