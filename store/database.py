@@ -17,7 +17,7 @@ import os
 import time
 from collections import deque
 
-from . import backup, check, following, reading, record, snapshot
+from . import backup, check, digests, following, reading, record, snapshot
 from .append import Append, Appended, Change, append_of, encoded
 from .draft import drafts_of, drafts_of_units
 from .errors import StoreClosed, StoreFailed, StoreLocked
@@ -76,6 +76,7 @@ class Store:
     sync          ALWAYS, EVERYSEC or NO: what an append waits for
     compression   zlib's level, 1 to 9, or 0 for none; on disk only
     segment_size  bytes after which the log goes on in a new file
+    hash_chain    begin a chain of digests of all events, which goes on from then on; see digests.py
     files, clock  the disk, and microseconds since 1970: for tests
     Raises    StoreLocked      somebody has it open
               CorruptSegment   what was on disk is damaged; nothing was changed
@@ -84,7 +85,8 @@ class Store:
               OSError          the disk says no
     """
 
-    def __init__(self, path, sync=ALWAYS, compression=0, segment_size=SEGMENT_SIZE, files=None, clock=None):
+    def __init__(self, path, sync=ALWAYS, compression=0, segment_size=SEGMENT_SIZE, files=None, clock=None,
+                 hash_chain=False):
         if sync not in (ALWAYS, EVERYSEC, NO):
             raise ValueError(f"sync is {sync!r}, expected 'always', 'everysec' or 'no'")
         if not 0 <= compression <= 9:
@@ -116,6 +118,13 @@ class Store:
         self._keepers.append(Keeper("meilies-tidy", self._log.tidy, wanted=self._log.sealed))
         if sync == EVERYSEC:
             self._keepers.append(Keeper("meilies-sync", self._sync_quietly, interval=1.0))
+        self.hash_chain = None
+        if hash_chain or digests.NAME in self._files.names(self.path):
+            try:
+                self.hash_chain = digests.HashChain(self, self._files)
+            except BaseException:
+                self.close()
+                raise
 
     def _own_folder(self):
         """Lock the folder; (descriptor, lost, hasty).
@@ -531,6 +540,17 @@ class Store:
         """`read`, but of every stream in the order of positions."""
         return self._events(self.all, first, stop, limit)
 
+    def page(self, first, stop):
+        """(some Events with positions from `first` on and before `stop`, the position to go on from): bounded by bytes.
+
+        Raises    CorruptSegment, EventsLost, StoreClosed
+        """
+        events = []
+        for one in self.records(self.all, first, min(stop, self.all.visible), _READ):
+            events += one.events(max(0, first - one.position), stop - one.position)
+            first = min(stop, one.position + one.count)
+        return events, first
+
     def _events(self, stream, first, stop, limit):
         if first < 0:
             raise ValueError(f"first is {first}, expected 0 or more")
@@ -773,6 +793,8 @@ class Store:
 
         Raises    StoreFailed   the last sync failed; the store is closed all the same
         """
+        if self.hash_chain is not None and not self._closed:
+            self.hash_chain.stop()
         with self._log.lock:
             if self._closed:
                 return

@@ -7,6 +7,7 @@
     |-- on repair      CannotRepair
     |-- on backup      CannotBackUp
     |-- on import      BadExport
+    |-- on verifying   ChainBroken
     '-- at any time    StoreClosed
 
 A wrong argument is a ValueError, as everywhere in Python.
@@ -153,6 +154,14 @@ class BadExport(StoreError):
     def __init__(self, line, why):
         super().__init__(f"line {line}: {why}; what came before it is stored, importing again passes it over")
         self.line = line
+
+
+class ChainBroken(StoreError):
+    """The chain of digests and the log, or a head that was noted, don't agree."""
+
+    def __init__(self, position, why):
+        super().__init__(f"position {position}: {why}")
+        self.position = position
 
 
 class StoreFull(StoreError):

@@ -20,7 +20,7 @@ from .record import Event
 
 VERSION = 1
 
-# Events read, and appended, at once.
+# Events, and bytes of data, that are appended at once.
 _EVENTS = 1000
 _BYTES = 1 << 20
 
@@ -43,11 +43,10 @@ def export(store, write, progress=lambda done, of: None):
     write(_line({"meilies-export": VERSION, "store": store.uuid, "epoch": store.epoch, "position": stop}))
     count = first = 0
     while first < stop:
-        events = store.read_all(first, stop, _EVENTS)
+        events, first = store.page(first, stop)
         for event in events:
             write(_line(_event_fields(event)))
         count += len(events)
-        first = events[-1].position + 1
         progress(first, stop)
     entries = 0
     for topic in store.topics():

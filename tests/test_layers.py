@@ -55,6 +55,7 @@ ORDER = {
         "chain",
         "walk",
         "check",
+        "digests",
         "database",
         "export",
         "repair",
