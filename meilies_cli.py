@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta, timezone
 from typing import Any, BinaryIO, Callable
 from collections.abc import Iterable, Iterator
 
@@ -29,8 +31,10 @@ from meilies_client import (
     Client,
     ClientError,
     Event,
+    EventsLost,
     NewEvent,
     NothingCame,
+    Prefix,
     PublishInterrupted,
     Refused,
     Selector,
@@ -42,6 +46,8 @@ from meilies_client import (
 PROGRAM = "meilies_cli"
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 6480
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 # Bytes of standard input that are taken at once; and the longest line, which
 # no server with default limits takes anyway.
@@ -226,6 +232,60 @@ def run_last_event_number(options: argparse.Namespace) -> None:
     with _client(options) as client:
         last = client.last_event_number(options.stream)
     print("none" if last is None else last)
+
+
+def run_read(options: argparse.Namespace) -> None:
+    """Events that are lost are told of, and passed over; the exit status is 1 then."""
+    lost = []
+    with _client(options) as client:
+        selector = Prefix(options.stream) if options.prefix else options.stream
+        read = client.read_back if options.back else client.read
+        from_, since, left = options.from_, options.since, options.count
+        while left != 0:
+            page = 1000 if left is None else min(left, 1000)
+            try:
+                for event in itertools.islice(read(selector, from_, since=since, names=options.names, page=page), left):
+                    sys.stdout.buffer.write(options.show(event))
+                    left = None if left is None else left - 1
+                break
+            except EventsLost as error:
+                lost.append(error)
+                _complain(error)
+                from_, since = error.first - 1 if options.back else error.stop, None
+                if from_ < 0:
+                    break
+    sys.stdout.flush()
+    if lost:
+        raise Failed(f"{sum(error.stop - error.first for error in lost)} events are lost; the others were read")
+
+
+def run_read_last(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        event = client.read_last(Prefix(options.stream) if options.prefix else options.stream)
+    if event is None:
+        raise Failed(f"{options.stream} has no event")
+    _write(options.show(event))
+
+
+def run_stream_info(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        info = client.stream_info(options.stream)
+    if info is None:
+        raise Failed(f"{options.stream} has no event")
+    if options.json:
+        print(json.dumps(info._asdict()))
+        return
+    for name, value in info._asdict().items():
+        shown = _time_text(value) if name.endswith("_time") else value
+        print(name.replace("_", "-"), shown)
+
+
+def _time_text(microseconds: int | None) -> str:
+    """A time in UTC, as ISO 8601 has it."""
+    if microseconds is None:
+        return "unknown"
+    moment = EPOCH + timedelta(microseconds=microseconds)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def run_stream_names(options: argparse.Namespace) -> None:
@@ -685,6 +745,27 @@ def _event_number(text: str) -> int:
     return int(text)
 
 
+def _key(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < 2**64):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number from 0")
+    return int(text)
+
+
+def _time(text: str) -> int:
+    """Microseconds since 1970 of those, or of a date and time in ISO 8601; without a zone it is local."""
+    if text.isascii() and text.isdigit():
+        return _key(text)
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        microseconds = (moment.astimezone(timezone.utc) - EPOCH) // timedelta(microseconds=1)
+    except (ValueError, OverflowError):
+        microseconds = -1
+    if microseconds < 0:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected microseconds since 1970, or a time such as "
+                                         f"2026-11-23T18:30:00Z")
+    return microseconds
+
+
 def _tries(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 9):
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a number from 0")
@@ -706,6 +787,16 @@ class _Parser(argparse.ArgumentParser):
     def add_timeout(self) -> None:
         self.add_argument("--timeout", type=_seconds, default=10.0, metavar="SECONDS",
                           help="how long a server may take to answer (10)")
+
+    def add_shown(self) -> None:
+        """How events are printed."""
+        shown = self.add_mutually_exclusive_group()
+        for option, show, text in (
+                ("--json", json_line, "one JSON object a line; what isn't text as data_base64"),
+                ("--raw", raw_line, "the data and a line feed"),
+                ("--raw-bytes", raw_bytes, "the data and nothing between")):
+            shown.add_argument(option, dest="show", action="store_const", const=show, default=readable_line,
+                               help=text)
 
     def add_following(self) -> None:
         self.add_argument("--tries", type=_tries, default=50, metavar="N",
@@ -755,13 +846,31 @@ def parser() -> argparse.ArgumentParser:
     subscribe = command_for_server("subscribe", run_subscribe, "print events, one a line, as they come")
     subscribe.add_argument("selectors", metavar="STREAM[:FROM[:TO]]", nargs="+", type=_selector)
     subscribe.add_following()
-    shown = subscribe.add_mutually_exclusive_group()
-    for option, show, text in (
-            ("--json", json_line, "one JSON object a line; what isn't text as data_base64"),
-            ("--raw", raw_line, "the data and a line feed"),
-            ("--raw-bytes", raw_bytes, "the data and nothing between")):
-        shown.add_argument(option, dest="show", action="store_const", const=show, default=readable_line,
-                           help=text)
+    subscribe.add_shown()
+
+    for name, back, text in (("read", False, "print the events that there are, oldest first, and end"),
+                             ("read-back", True, "the same, newest first")):
+        read = command_for_server(name, run_read, text)
+        read.add_argument("stream", metavar="STREAM", type=_stream, help="or '$all'")
+        read.add_argument("--prefix", action="store_true", help="read every stream whose name begins with STREAM")
+        begin = read.add_mutually_exclusive_group()
+        begin.add_argument("--from", dest="from_", metavar="N", type=_key,
+                           help="begin with this number; with $all and --prefix, with this position")
+        begin.add_argument("--since", metavar="TIME", type=_time,
+                           help="begin with the first event at or after this time: 2026-11-23T18:30:00Z, or "
+                                "microseconds since 1970")
+        read.add_argument("--count", metavar="N", type=_key, help="print no more events than this")
+        read.add_argument("--name", dest="names", metavar="NAME", action="append", default=[],
+                          help="only events that are called so; may be given again")
+        read.add_shown()
+        read.set_defaults(back=back)
+    read = command_for_server("read-last", run_read_last, "print the last event")
+    read.add_argument("stream", metavar="STREAM", type=_stream, help="or '$all'")
+    read.add_argument("--prefix", action="store_true", help="of every stream whose name begins with STREAM")
+    read.add_shown()
+    info = command_for_server("stream-info", run_stream_info, "print what is known of a stream")
+    info.add_argument("stream", metavar="STREAM", type=_stream)
+    info.add_argument("--json", action="store_true", help="one JSON object")
 
     last = command_for_server("last-event-number", run_last_event_number,
                               "print the number of a stream's last event, or 'none'")

@@ -131,6 +131,21 @@ class Prefix(NamedTuple):
     text: str
 
 
+class StreamInfo(NamedTuple):
+    """What is known of a stream.
+
+    first, last            numbers of its first and its last event
+    count                  of its events
+    first_time, last_time  when these were stored, microseconds since 1970 UTC; None if they are gone
+    """
+
+    first: int
+    last: int
+    count: int
+    first_time: int | None
+    last_time: int | None
+
+
 class ServerInfo(NamedTuple):
     """What HELLO tells of a server and of the store behind it.
 
@@ -209,6 +224,15 @@ class WrongVersion(Refused):
 
 
 _FOUND = re.compile(r", found event ([0-9]{1,20}); nothing was stored\Z")
+
+
+class EventsLost(Refused):
+    """Damage took the events with keys from `first` on, before `stop`: read on from `stop`, or back from first - 1."""
+
+    def __init__(self, reply: resp.ErrorReply, first: int, stop: int) -> None:
+        super().__init__(reply)
+        self.first = first
+        self.stop = stop
 
 
 class PublishInterrupted(ClientError):
@@ -602,6 +626,39 @@ def _read_snapshot(value: Any) -> Snapshot | None:
     if not isinstance(value, list) or [type(one) for one in value] != [int, bytes]:
         raise BadReply(f"{value!r:.200} came, expected a snapshot")
     return Snapshot(*value)
+
+
+def _read_page(value: Any) -> tuple[int | None, list[Event]]:
+    """The key to go on with, and events.  Raises EventsLost, Refused, BadReply."""
+    if isinstance(value, resp.ErrorReply):
+        lost = _LOST.match(str(value))
+        if lost:
+            raise EventsLost(value, int(lost[1]), int(lost[2]))
+    _answer(value)
+    if isinstance(value, list) and len(value) == 2 and isinstance(value[1], list):
+        following, events = value
+        if following is None or type(following) is int:
+            return following, [_read_event_of_page(event) for event in events]
+    raise BadReply(f"{value!r:.200} came, expected a page of events")
+
+
+_LOST = re.compile("EVENTSLOST ([0-9]{1,20}) ([0-9]{1,20}) ")
+
+
+def _read_event_of_page(value: Any) -> Event:
+    if not isinstance(value, list) or (value[:1], len(value)) != ([b"recorded"], 9):
+        raise BadReply(f"{value!r:.200} came, expected a recorded event")
+    return _read_recorded(value)
+
+
+def _read_stream_info(value: Any) -> StreamInfo | None:
+    if value is None:
+        return None
+    fields = _read_fields(value)
+    try:
+        return StreamInfo(*[fields[name.replace("_", "-")] for name in StreamInfo._fields])
+    except KeyError as missing:
+        raise BadReply(f"{value!r:.200} came, expected what is known of a stream, with {missing}") from None
 
 
 def _lacks_command(reply: Any) -> bool:
@@ -1245,6 +1302,70 @@ class Client:
             self._disconnect()          # MeiliES closes it; not to race against that
             return None
         return self._read(_read_hello, value)
+
+    # -- read
+
+    def read(self, selector: str | Prefix = ALL, from_: int | None = None, *, since: int | None = None,
+             names: Iterable[str] = (), page: int = 1000) -> Iterator[Event]:
+        """The events that there are, oldest first, asked for page by page: an iterator that ends.
+
+        selector   "orders", "$all" or Prefix("order-"), which is every stream whose name begins so
+        from_      number in a stream, position otherwise; None: from the first one on
+        since      in place of from_: from the first event at or after this time, microseconds since 1970 UTC
+        names      only events that are called so; none: all.  As many as 100
+        page       how many events are asked for at once
+        Raises     EventsLost   read on from its `stop`
+                   ValueError, CannotConnect, Disconnected, TimedOut, Refused
+        """
+        return self._read_pages("read", selector, from_, since, names, page)
+
+    def read_back(self, selector: str | Prefix = ALL, from_: int | None = None, *, since: int | None = None,
+                  names: Iterable[str] = (), page: int = 1000) -> Iterator[Event]:
+        """`read`, but the newest first: from the last one, or from event `from_` and those before it.
+
+        Raises     EventsLost   read on from its first - 1
+        """
+        return self._read_pages("read-back", selector, from_, since, names, page)
+
+    def read_last(self, selector: str | Prefix = ALL) -> Event | None:
+        """The last event of a stream, of all or of a prefix; None if there is none."""
+        return next(self.read_back(selector, page=1), None)
+
+    def stream_info(self, stream: str) -> StreamInfo | None:
+        """What is known of a stream; None if it has no event."""
+        check_stream(stream)
+        return self._read(_read_stream_info, self._ask([("stream-info", stream)])[0])
+
+    def _read_pages(self, command: str, selector: str | Prefix, from_: int | None, since: int | None,
+                    names: Iterable[str], page: int) -> Iterator[Event]:
+        """Check what is asked for at once, and ask when the first event is wanted."""
+        if from_ is not None and since is not None:
+            raise ValueError("from_ and since are both given, expected one of them")
+        for number in (from_, since):
+            if number is not None and not 0 <= number <= MAX_NUMBER:
+                raise ValueError(f"found {number}, expected a number from 0 to {MAX_NUMBER}")
+        if page < 1:
+            raise ValueError(f"a page of {page} events, expected 1 or more")
+        wanted: tuple[str | int | bytes, ...]
+        if isinstance(selector, Prefix):
+            check_stream(selector.text)
+            wanted = "prefix", selector.text
+        else:
+            check_stream(selector)
+            wanted = (ALL,) if selector == ALL else ("stream", selector)
+        called = tuple(names)
+        for name in called:
+            _check_text("event name", name)
+        options = ("NAMES", len(called), *called) if called else ()
+        begin = "-" if from_ is None else from_
+        return self._pages((command, *wanted), begin if since is None else f"@{since}", (page, *options))
+
+    def _pages(self, asked: tuple[str | int | bytes, ...], following: str | int | None,
+               options: tuple[str | int | bytes, ...]) -> Iterator[Event]:
+        while following is not None:
+            value = self._ask([(*asked, following, *options)])[0]
+            following, events = self._read(_read_page, value)
+            yield from events
 
     def _ask(self, requests: list[tuple[str | int | bytes, ...]]) -> list[Any]:
         """The values that answer `requests`, which change nothing and may be sent again."""

@@ -210,6 +210,11 @@ def _frames(one, events, form):
         for i in events:
             yield kind + bytes(one.frames(i, i + 1))[1:]
         return
+    yield from recorded(one, events, kind)
+
+
+def recorded(one, events, kind=b"*"):
+    """Yield the long form of each of `events`, counted from the record's own first: arrays, or pushes (">")."""
     details, clocks = one.details(), one.clocks
     head = b"%b9\r\n+recorded\r\n" % kind
     for i in events:

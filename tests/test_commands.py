@@ -913,5 +913,6 @@ def test_commands_modules_names_are_what_the_transcript_and_design_name():
             b"stream-names", b"hello", b"ping", b"echo", b"quit", b"reset", b"select", b"client", b"info",
             b"time", b"config", b"command",
             b"append",
+            b"read", b"read-back", b"read-last", b"stream-info",
             b"backup", b"check",
             b"snapshot-put", b"snapshot-get", b"snapshot-delete"} == set(commands.COMMANDS)

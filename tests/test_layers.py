@@ -79,6 +79,7 @@ ORDER = {
         "table",
         "selecting",
         "streams",
+        "reading",
         "appending",
         "following",
         "snapshots",
