@@ -94,7 +94,7 @@ def test_the_last_event_is_an_event_or_null(peer, arguments, expected):
     ("read $all 0 1 NAMES 2 x", "ERR found 1 NAMES, expected 2"),
     ("read $all 0 1 NAMES 1 x y", "ERR syntax error, expected: read SELECTOR"),
     ("read some 0 1", "ERR found 'some', expected $all, stream NAME or prefix PREFIX"),
-    ("read stream a:1 0 1", "ERR stream name has no ':'"),
+    ("read stream a:1 0 1", "ERR a stream name has no ':'"),
     ("read $all x 1", "ERR FROM is 'x', expected a number from 0 to 18446744073709551615"),
     ("read $all @ 1", "ERR the time in FROM is '', expected a number from 0 to 18446744073709551615"),
     ("read $all 0 -1", "ERR COUNT is '-1', expected a number from 0 to 18446744073709551615"),
