@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from .errors import WrongVersion
 from .expect import ANY, check_expected, is_met
+from .keys import keys_of
 from .names import check_name, check_stream
-from .record import MAX_ID, MAX_TAGS, join_tags
+from .record import MAX_ID, MAX_TAGS, join_tags, split_tags
 
 MAX_EVENT = 512 << 20
 # Ids, metadata and tags of one append, which may all be in one record; see record.MAX_BODY.
@@ -55,15 +56,30 @@ class Append:
     places   [(number, position), …] of each, once the store has given them
     error    why none of them was stored, or None
     clocks   when each of them happened, if they come from another store; then it is written by itself
+    is_new   False if they were stored before, by their ids, and these are the places from then
     """
 
-    __slots__ = ("events", "places", "error", "clocks")
+    __slots__ = ("events", "places", "error", "clocks", "is_new")
 
     def __init__(self, events, clocks=None):
         self.events = events
         self.places = None
         self.error = None
         self.clocks = clocks
+        self.is_new = True
+
+    @property
+    def has_keys(self):
+        """Whether any of its events has an id or tags, by which it can be looked up."""
+        for event in self.events:
+            if event[4] or event[6]:
+                return True
+        return False
+
+    def keys(self):
+        """[(hash, which of its events), …] by which they can be looked up."""
+        return [(hash_, i) for i, (stream, _, name, _, id, _, tags) in enumerate(self.events)
+                for hash_ in keys_of(stream, name, id, split_tags(tags))]
 
     def refusal(self, streams):
         """What stands in its way if the streams are these, {name: Stream}: a WrongVersion, or None."""

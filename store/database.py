@@ -16,6 +16,7 @@ import logging
 import os
 import time
 from collections import deque
+from functools import partial
 
 from . import backup, check, digests, following, reading, record, snapshot
 from .append import Append, Appended, Change, append_of, encoded
@@ -23,6 +24,7 @@ from .draft import drafts_of, drafts_of_units
 from .errors import StoreClosed, StoreFailed, StoreLocked
 from .expect import ANY, NONE
 from .files import Files, owner_of
+from .ids import Known
 from .keeper import Keeper
 from .log import Log
 from .names import ALL
@@ -99,6 +101,7 @@ class Store:
         self._pending = deque()     # batches that were written and wait for a sync
         self._attended = set()      # streams that somebody waits on
         self._keepers = []
+        self._keeps_keys = False    # one of them looks after the look-up, once an event has an id or tags
         self._files.make_folder(self.path)
         self._lock_fd, lost, hasty = self._own_folder()
         try:
@@ -324,25 +327,43 @@ class Store:
         log = self._log
         if self.sync_policy == EVERYSEC:
             log.wait_for_slow_sync()
-        with log.lock:
-            if self._closed:
-                raise StoreClosed()
-            nexts = {}
-            try:
-                draft = drafts_of_units if appends else drafts_of
-                drafts = draft(units, self._streams, self._new_stream, log.next_position, nexts)
-                parts, salt = log.write(drafts)
-            except BaseException:
-                self._take_back(nexts)
-                if log.failed:
-                    self._retreat()
-                raise
-            shown = [(stream, stream.next) for stream in nexts]
-            batch = Batch(drafts, shown, log.next_position, parts, salt)
-            if self.sync_policy == ALWAYS:
-                self._pending.append(batch)
-            else:
-                self._show(batch)
+        keyed = [append for append in appends if append.has_keys] if appends else ()
+        if not keyed:
+            with log.lock:
+                return self._write(units, drafts_of_units if appends else drafts_of)
+        log.lookup.wait_for_room()
+        keys = [append.keys() for append in keyed]      # hashed before the lock is taken
+        while True:
+            known = Known(log, keyed)
+            draft = partial(drafts_of_units, known=known)
+            with log.lock:
+                if known.is_current():
+                    self._keep_keys()
+                    return self._write(units, draft, zip(keyed, keys))
+
+    def _write(self, units, draft, keyed=()):
+        """Draft and write units; the caller holds the append lock.
+
+        keyed   (Append, its keys) of those that have any
+        """
+        log = self._log
+        if self._closed:
+            raise StoreClosed()
+        nexts = {}
+        try:
+            drafts = draft(units, self._streams, self._new_stream, log.next_position, nexts)
+            parts, salt = log.write(drafts, keys=_entries_of(keyed))
+        except BaseException:
+            self._take_back(nexts)
+            if log.failed:
+                self._retreat()
+            raise
+        shown = [(stream, stream.next) for stream in nexts]
+        batch = Batch(drafts, shown, log.next_position, parts, salt)
+        if self.sync_policy == ALWAYS:
+            self._pending.append(batch)
+        else:
+            self._show(batch)
         return batch
 
     def commit(self, batch):
@@ -492,6 +513,22 @@ class Store:
             self._sync(None)
         except StoreFailed:
             pass        # the log has said so, and says it to whoever appends
+
+    def _keep_keys(self):
+        """Have a thread that moves keys to the look-up's file; the caller holds the append lock."""
+        if not self._keeps_keys and not self._closed:
+            self._keepers.append(Keeper("meilies-keys", self._move_keys, wanted=self._log.lookup.wanted))
+            self._keeps_keys = True
+
+    def _move_keys(self):
+        """Move what the look-up has in memory to its file; on disk it has to be first."""
+        try:
+            waiting = self._log.flush_lookup()
+            while waiting is not None:
+                self._sync(waiting)
+                waiting = self._log.flush_lookup()
+        except StoreFailed:
+            pass        # nothing is appended any more
 
     def _retreat(self):
         """After a failure: readers see what is on disk, no more.  Under the append lock."""
@@ -816,6 +853,12 @@ class Store:
 
 def _microseconds():
     return time.time_ns() // 1000
+
+
+def _entries_of(keyed):
+    """[(hash, position), …] of the Appends in (Append, its keys) that were given new places."""
+    return [(hash_, append.places[i][1]) for append, keys in keyed if append.error is None and append.is_new
+            for hash_, i in keys]
 
 
 def _entry(topic, key, value):

@@ -145,11 +145,13 @@ def _drafts_of_one(run, streams, new_stream, position, nexts):
     return drafts
 
 
-def drafts_of_units(units, streams, new_stream, position, nexts):
+def drafts_of_units(units, streams, new_stream, position, nexts, known=None):
     """`drafts_of` for runs with Appends among them, which are told their places or why there are none.
 
     What an append expects is compared with the numbers that were given so far, those of
     the units before it among them.  There is no draft if all are refused.
+
+    known   the Known of those of them that have ids
     """
     gathered = _Gathered(position)
 
@@ -164,10 +166,15 @@ def drafts_of_units(units, streams, new_stream, position, nexts):
 
     for unit in units:
         if type(unit) is Append:
+            if known is not None and known.recall(unit):
+                unit.is_new = False
+                continue
             unit.error = unit.refusal(streams)
             if unit.error is None:
                 add = _add_one if len(unit.events) == 1 else _add_several
                 unit.places = add(gathered, unit.events, take)
+                if known is not None:
+                    known.note(unit)
         else:
             _add_run(gathered, unit, take)
     gathered.close()

@@ -3,7 +3,7 @@
     StoreError
     |-- on opening     StoreLocked  UnknownFormat  LogTooShort
     |-- on reading     CorruptSegment  EventsLost  CannotRead  IndexUnusable
-    |-- on appending   WrongVersion  StoreFull  StoreFailed
+    |-- on appending   WrongVersion  IdConflict  StoreFull  StoreFailed
     |-- on repair      CannotRepair
     |-- on backup      CannotBackUp
     |-- on import      BadExport
@@ -162,6 +162,19 @@ class ChainBroken(StoreError):
     def __init__(self, position, why):
         super().__init__(f"position {position}: {why}")
         self.position = position
+
+
+class IdConflict(StoreError):
+    """An id that a stream has already came again, and not with the same event.
+
+    number   of the event that has it, None if that is in the same append
+    """
+
+    def __init__(self, stream, id, number, why):
+        super().__init__(f"stream {stream!r}: id {id.decode(errors='backslashreplace')!r} {why}; nothing was stored")
+        self.stream = stream
+        self.id = id
+        self.number = number
 
 
 class StoreFull(StoreError):

@@ -32,7 +32,7 @@ from typing import NamedTuple
 
 log = logging.getLogger("meilies.index")
 
-# Version 1 had no controls, 2 no times that only go up: such an index is made anew.
+# Version 1 had no controls, 2 no times that only go up and no word of where ids are: such an index is made anew.
 _VERSION = 3
 _BYTE = (1 << 32) - 1
 _MAX_SQLITE = (1 << 63) - 1
@@ -73,6 +73,7 @@ class Through(NamedTuple):
     durable    the position up to which events were known to be on disk
     generations   of the segments up to there, added up: one goes up when a segment is rewritten
     controls   how many there are before it
+    keyed      no event from this position up to there has an id or tags
     """
 
     sequence: int
@@ -82,6 +83,7 @@ class Through(NamedTuple):
     durable: int
     generations: int = 0
     controls: int = 0
+    keyed: int = 0
 
 
 class Place(NamedTuple):

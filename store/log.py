@@ -6,6 +6,7 @@
 
     FOLDER/000000000000.segment …   the records
     FOLDER/index.sqlite3            made from them
+    FOLDER/lookup.sqlite3           the same, where events have ids or tags
     FOLDER/cut/                     what recovery cut off, kept for whoever wants it
 
 Locks: `lock`, the append lock, guards the tail, the positions and what is
@@ -27,7 +28,9 @@ from . import merge, record, seek
 from .cut import Cuts
 from .errors import (CannotRead, CorruptSegment, EventsLost, IndexUnusable, LogTooShort, StoreClosed,
                      StoreError, StoreFailed, StoreFull)
-from .index import Fresh, Index, IndexDamaged, Through
+from .index import SPACING, Fresh, Index, IndexDamaged, Through
+from .keys import entries_of
+from .lookup import FULL, Lookup, LookupDamaged, Reach
 from .record import BadRecord, Frames
 from .recovery import Scan
 from .replay import Replays
@@ -39,12 +42,16 @@ logger = logging.getLogger("meilies.log")
 
 NO_ID = bytes(16)
 INDEX_NAME = "index.sqlite3"
+LOOKUP_NAME = "lookup.sqlite3"
 
 # On the disk, or among the open files: nothing is wrong with it, and there may be some later.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE}
 
 # Under everysec, appends wait for a sync that has been running this long.
 SLOW_SYNC = 2.0
+
+# Read this much where events are picked out: from a mark of the index on, the next one's header included.
+_WINDOW = SPACING + record.HEADER_SIZE
 
 # Seconds between two steps of a merge, each of which takes about half as long.
 _PAUSE = 0.004
@@ -104,6 +111,10 @@ class Log:
         self._runs = Runs(self.index, self._segments, self._firsts)
         self._index_writing = threading.Lock()      # one at a time moves rows or makes all of them anew
         self._rebuilt = 0
+        self.lookup = Lookup(os.path.join(folder, LOOKUP_NAME))
+        self._lookup_remaking = threading.Lock()    # one at a time makes all of it anew
+        self._lookup_remade = 0
+        self._keyed = 0             # no event from this position on has an id or tags
 
     # -- opening -------------------------------------------------------------
 
@@ -253,6 +264,9 @@ class Log:
         if self._is_too_short(through):
             raise LogTooShort(self.folder, self._segments[-1].header.first, through.durable)
         self.index.begin(through)
+        self.lookup.begin(through.position)
+        self._keyed = through.keyed
+        self._open_lookup(through)
         self._adding_to = through.sequence
         self._read_from_disk(through)
         self.controls = through.controls
@@ -296,6 +310,10 @@ class Log:
         for one in _indexed(found):
             _add(self.index, one, byte)
         self.controls = max(self.controls, found.controls)
+        entries = entries_of(found)
+        if entries and self._add_keys(entries):
+            self._seal_lookup(segment, byte, found.position + found.count)
+            self._flush_lookup(found.position + found.count)        # bounds the memory, as above
 
     def _read_from_disk(self, through):
         """Sync what is about to be read, and read it from the disk.
@@ -338,6 +356,25 @@ class Log:
         self._create_segment(Header(before.uuid, os.urandom(16), before.id, before.sequence + 1,
                                     epoch, end.position, end.byte, 0, self._clock()))
         self._seal_index(self._segments[-1], end.position)
+
+    def _open_lookup(self, through):
+        """Have the look-up know every key before `through`; it was told of those behind."""
+        self.lookup.uuid = self.uuid
+        try:
+            reach = self.lookup.load()
+            if reach is not None and not self._fits(reach):
+                raise LookupDamaged("it is of another copy of this store")
+            if reach is None and through.keyed:
+                raise LookupDamaged("it isn't there")
+            if reach is not None and reach.position < through.keyed:
+                self._write_lookup(self.lookup.fill_up, reach.position)
+        except LookupDamaged as damage:
+            self._make_lookup_anew(damage)
+
+    def _fits(self, reach):
+        """Whether a look-up that goes so far was made from this log."""
+        return reach.sequence < len(self._segments) and \
+            self._reach(self._segments[reach.sequence], reach.byte, reach.position) == reach
 
     # -- the segments --------------------------------------------------------
 
@@ -393,9 +430,10 @@ class Log:
 
     # -- writing -------------------------------------------------------------
 
-    def write(self, drafts, entries=()):
+    def write(self, drafts, entries=(), keys=()):
         """Append the events of `drafts`, and a control of `entries` if there are any, in one write.
 
+        keys   [(hash, position), …] to look events up by
         Returns (bytes of each record, their salt).  The caller holds `lock`.
         Raises    StoreFull     nothing was stored, trying again may work
                   StoreFailed   nothing was stored, nothing will be
@@ -427,6 +465,8 @@ class Log:
             self._marked = synced
             if drafts:
                 self._note(drafts, start)
+            if keys:
+                self._note_keys(keys, tail.end - len(parts[-1]))
             if entries:
                 self._note_control(entries, tail.end - len(parts[-1]))
         except StoreError:
@@ -468,6 +508,16 @@ class Log:
         self.index.add(drafts, byte)
         last = drafts[-1]
         self.next_position = last.position + last.count
+
+    def _note_keys(self, keys, byte):
+        """Tell the look-up of what was written; the last record of it is at `byte` of the tail."""
+        if self._add_keys(keys):
+            self._seal_lookup(self._segments[-1], byte, self.next_position)
+
+    def _add_keys(self, entries):
+        """Tell the look-up; True when it should be sealed."""
+        self._keyed = entries[-1][1] + 1
+        return self.lookup.add(entries)
 
     def _taken_back(self, tail, error):
         """Cut off what a failed write left; the error to raise."""
@@ -552,7 +602,8 @@ class Log:
     # -- the index -----------------------------------------------------------
 
     def _through(self, segment, byte, position, controls):
-        return Through(segment.sequence, byte, position, print_of(segment, byte), 0, controls=controls)
+        return Through(segment.sequence, byte, position, print_of(segment, byte), 0, controls=controls,
+                       keyed=self._keyed)
 
     def _generations(self, sequence):
         """How often the segments up to `sequence` were rewritten."""
@@ -560,6 +611,7 @@ class Log:
 
     def _seal_index(self, segment, position):
         """`segment` begins, at `position`: all before it may go to sqlite3."""
+        self._seal_lookup(segment, 0, position)
         self.index.seal(self._through(segment, HEADER_SIZE, position, self.controls))
         self._adding_to = segment.sequence
         self.sealed.set()
@@ -571,10 +623,16 @@ class Log:
         """
         while True:
             durable, controls = self.synced, self.controls_synced
-            self._flush_index(durable, controls, self._merge_small)
+            self._flush_index(durable, controls, self._prepare)
             # A sync that ended meanwhile saw nobody who waited for it.
             if not self._flush_waits or (self.synced, self.controls_synced) == (durable, controls):
                 return
+
+    def _prepare(self, fresh):
+        """What is done before a segment's places go to sqlite3."""
+        # First this: how far the look-up goes is told by a record that a merge would move.
+        self._flush_lookup(fresh.through.position)
+        self._merge_small(fresh)
 
     def _merge_small(self, fresh):
         """Write the segment of `fresh` anew if its records are small."""
@@ -777,7 +835,131 @@ class Log:
         except IndexDamaged as damage:
             raise IndexUnusable(self.index.path, damage) from None
 
+    # -- the look-up ---------------------------------------------------------
+
+    def _reach(self, segment, byte, position):
+        if byte:
+            data = segment.files.read(segment.fd, record.HEADER_SIZE, byte)
+        else:
+            data = segment.header.id        # which it keeps when it is rewritten
+        return Reach(segment.sequence, byte, position, zlib.crc32(data))
+
+    def _seal_lookup(self, segment, byte, position):
+        self.lookup.seal(self._reach(segment, byte, position))
+
+    def flush_lookup(self):
+        """Move keys of events that are on disk to the look-up's file.
+
+        Returns the position up to which more has to be on disk for the rest, or None.
+        """
+        return self._flush_lookup(self.synced)
+
+    def _flush_lookup(self, durable):
+        seen = self._lookup_remade
+        try:
+            return self.lookup.flush(durable)
+        except LookupDamaged as damage:
+            try:
+                self._while_open(self._remake_lookup, damage, seen)
+            except StoreError as error:
+                logger.warning("%s", error)
+        except sqlite3.Error as error:
+            logger.warning("%s: writing it failed (%s); it stays in memory", self.lookup.path, error)
+        return None
+
+    def look_up(self, hash_):
+        """The positions of the events that may have a key, by its hash; ascending.
+
+        Raises    IndexUnusable, CorruptSegment, StoreClosed
+        """
+        return self.with_lookup(self.lookup.find, hash_)
+
+    def with_lookup(self, read, *arguments):
+        """Call `read`; if the look-up is at fault, make it anew and call again."""
+        seen = self._lookup_remade
+        try:
+            return read(*arguments)
+        except LookupDamaged as damage:
+            self._while_open(self._remake_lookup, damage, seen)
+        try:
+            return read(*arguments)
+        except LookupDamaged as damage:
+            raise IndexUnusable(self.lookup.path, damage) from None
+
+    def _remake_lookup(self, damage, seen):
+        """Make the look-up anew, unless somebody did since `seen` times."""
+        with self._lookup_remaking:
+            if self._lookup_remade == seen:
+                self._make_lookup_anew(damage)
+                self._lookup_remade += 1
+
+    def _make_lookup_anew(self, damage):
+        logger.warning("%s: %s; it is made anew from the log", self.lookup.path, damage)
+        self._write_lookup(self.lookup.make_anew, 0)
+
+    def _write_lookup(self, write, position):
+        try:
+            write(self._keys_from(position, min(self._keyed, self.lookup.moved)))
+        except (LookupDamaged, sqlite3.Error, OSError) as error:
+            raise IndexUnusable(self.lookup.path, error) from None
+
+    def _keys_from(self, position, stop):
+        """Yield ([(hash, position), …], Reach) of the events [position, stop), in portions."""
+        entries = []
+        reach = None
+        for segment in self._segments[bisect_right(self._firsts, position) - 1:]:
+            if segment.header.first >= stop:
+                break
+            byte = HEADER_SIZE
+            try:
+                for byte, found in Reader(segment).records(HEADER_SIZE):
+                    if found.position >= stop:
+                        break
+                    entries += entries_of(found)
+                    reach = self._reach(segment, byte, found.position + found.count)
+                    if len(entries) >= FULL:
+                        yield entries, reach
+                        entries = []
+            except BadRecord as bad:
+                raise segment.corrupt(byte, bad) from None
+        if reach is not None:
+            yield entries, reach
+
     # -- reading -------------------------------------------------------------
+
+    def records_with(self, positions, limit):
+        """The records that hold events at `positions`, which ascend: those of about `limit` bytes, at least one.
+
+        Each is told once for each position that it holds.
+        Raises    CorruptSegment, EventsLost, IndexUnusable, StoreClosed
+        """
+        return self._while_open(self._with_index, self._records_with, positions, limit)
+
+    def _records_with(self, positions, limit):
+        records = []
+        window = _Window()
+        one = None
+        for position in positions:
+            if one is None or position >= one.position + one.count:
+                one = self._record_with(position, window)
+                limit -= one.size
+            records.append(one)
+            if limit <= 0:
+                break
+        return records
+
+    def _record_with(self, position, window):
+        segment = self._segment_at(position)
+        first, byte = self.index.mark_at(segment.sequence, position) or (segment.header.first, HEADER_SIZE)
+        try:
+            one = window.record_with(segment, first, byte, position)
+            if one.kind != record.GAP and one.position <= position < one.position + one.count:
+                return one
+        except BadRecord:
+            pass
+        # The plain way says what is wrong, unless it was only far from where it was looked for.
+        [one] = self._read_all(position, position + 1, 1)
+        return one
 
     def read_stream(self, stream, number, stop, limit):
         """The records of `stream` with its events from `number`, at least one and, if there
@@ -947,6 +1129,7 @@ class Log:
 
     def _close_files(self):
         self.index.close()
+        self.lookup.close()
         for segment in self._segments:
             segment.close()
 
@@ -957,6 +1140,9 @@ class Log:
         if unmarked and not self._write_mark(tail):
             return
         tail.trim()
+        # What stands last is the mark, if the disk had room for it.
+        self._seal_lookup(tail, tail.end - record.HEADER_SIZE if tail.end > HEADER_SIZE else 0, self.next_position)
+        self._flush_lookup(self.synced)
         self.index.seal(self._through(tail, tail.end, self.next_position, self.controls))
         self._flush_index(self.synced, self.controls_synced)
 
@@ -1003,6 +1189,44 @@ def _encode(drafts, salt, clock, synced, level):
         draft.latest = max(clocks) if clocks else clock
         whole += size
     return parts, whole
+
+
+class _Window:
+    """Some bytes of a segment, in which records are picked out in the order of positions."""
+
+    def __init__(self):
+        self._segment = None
+        self._base = 0
+        self._bytes = b""
+        self._at = 0            # the byte of the window up to which it was read
+        self._position = 0      # of the record there
+
+    def record_with(self, segment, first, byte, position):
+        """The record that seems to hold `position`; that of `first` begins at `byte`, at or before it.
+
+        Raises    BadRecord
+        """
+        if segment is not self._segment or self._position < first or self._position > position:
+            self._load(segment, byte)
+            self._position = first
+        self._at = record.seek(self._bytes, self._at, position)
+        if self._at + record.HEADER_SIZE > len(self._bytes):
+            self._load(segment, self._base + self._at)
+            self._at = record.seek(self._bytes, 0, position)
+        try:
+            one = record.decode(self._bytes, self._at, segment.salt)
+        except record.ShortRecord as short:
+            self._load(segment, self._base + self._at, max(short.size, _WINDOW))
+            one = record.decode(self._bytes, 0, segment.salt)
+        self._position = one.position
+        return one
+
+    def _load(self, segment, byte, size=_WINDOW):
+        size = min(size, segment.end - byte)
+        self._segment = segment
+        self._base = byte
+        self._bytes = segment.files.read(segment.fd, size, byte)
+        self._at = 0
 
 
 def _indexed(found):

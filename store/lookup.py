@@ -35,8 +35,9 @@ import threading
 import zlib
 from array import array
 from bisect import bisect_left, bisect_right
+from typing import NamedTuple
 
-from .index import Through
+from .errors import StoreFull
 
 log = logging.getLogger("meilies.lookup")
 
@@ -74,19 +75,34 @@ class LookupDamaged(Exception):
     """The look-up contradicts itself or the log; the log is right."""
 
 
+class Reach(NamedTuple):
+    """How far a look-up goes: all before this position is in it.
+
+    sequence   of the segment
+    byte       where the last record before that position begins; 0 if it stands in the segment before
+    position   of the next event
+    print      checksum of what stands at that byte, by which a stranger's file is known
+    """
+
+    sequence: int
+    byte: int
+    position: int
+    print: int
+
+
 class Fresh:
     """Entries that sqlite3 doesn't have yet.  Guarded by the lookup's `_fresh_lock`.
 
     entries   hash -> position, or a list of them from the second on
-    through   the Through where they end, None while more are added
+    reach     the Reach where they end, None while more are added
     """
 
-    __slots__ = ("entries", "count", "through")
+    __slots__ = ("entries", "count", "reach")
 
     def __init__(self):
         self.entries = {}
         self.count = 0
-        self.through = None
+        self.reach = None
 
     def add(self, hash_, position):
         known = self.entries.get(hash_)
@@ -126,6 +142,8 @@ class Lookup:
         self._full = full
         self._lock = threading.Lock()
         self._fresh_lock = threading.Lock()
+        self._room = threading.Condition(self._fresh_lock)     # notified when something was moved, or can't be
+        self._stuck = None          # why not
         self._writing = threading.Lock()
         self._fresh = []            # oldest first; the last one is added to
         self._moved = 0             # entries before this position aren't in memory any more
@@ -134,7 +152,7 @@ class Lookup:
     # -- opening -------------------------------------------------------------
 
     def load(self):
-        """How far the file goes, a Through; None if there is no file.
+        """How far the file goes, a Reach; None if there is no file.
 
         Raises    LookupDamaged
         """
@@ -146,12 +164,12 @@ class Lookup:
                 about = dict(self._connection.execute("select key, value from about"))
             if (about["uuid"], about["version"]) != (self.uuid, _VERSION):
                 raise LookupDamaged("it belongs to another store or version")
-            through = Through(*(about[field] for field in Through._fields))
-            if about["crc"] != _checksum_of(through):
+            reach = Reach(*(about[field] for field in Reach._fields))
+            if about["crc"] != _checksum_of(reach):
                 raise LookupDamaged("what it says of itself doesn't match its checksum")
         except _NONSENSE as error:
             raise LookupDamaged(f"{type(error).__name__}: {error}") from None
-        return through
+        return reach
 
     def _connect(self):
         if self._connection is not None:
@@ -166,10 +184,11 @@ class Lookup:
             self._connection.execute("insert into leaves values (?, ?, ?, ?, ?, ?)", _row(_FIRST, _END, [], []))
             self._connection.execute("commit")
 
-    def begin(self):
-        """What is added from now on is in memory."""
+    def begin(self, position):
+        """What is added from now on is at and behind `position`."""
         with self._fresh_lock:
             self._fresh = [Fresh()]
+            self._moved = position
 
     def discard(self):
         """Delete what is on disk; what is in memory stays, and is flushed in time."""
@@ -204,48 +223,81 @@ class Lookup:
             self.added += len(entries)
             return fresh.count >= self._full
 
-    def seal(self, through):
-        """What was added so far is complete up to `through`; a flush may take it."""
+    def seal(self, reach):
+        """What was added so far is complete up to `reach`; a flush may take it."""
         with self._fresh_lock:
-            self._fresh[-1].through = through
+            sealed = self._fresh[-1]
+            sealed.reach = reach
             self._fresh.append(Fresh())
-        self.wanted.set()
+        if sealed.count:
+            self.wanted.set()
+
+    def wait_for_room(self):
+        """Return when no more waits in memory than should.
+
+        Raises    StoreFull    for it can't be moved
+        """
+        if len(self._fresh) <= _WAITING:
+            return
+        with self._fresh_lock:
+            while len(self._fresh) > _WAITING:
+                if self._stuck is not None:
+                    self.wanted.set()
+                    raise StoreFull(self.path, OSError(0, f"what is in memory can't be moved to it ({self._stuck})"))
+                self._room.wait()
 
     @property
-    def is_behind(self):
-        """Whether more waits in memory than should: who adds more waits for a flush first."""
-        return len(self._fresh) > _WAITING
+    def moved(self):
+        """Everything before this position is in the file, everything after it in memory."""
+        with self._fresh_lock:
+            return self._moved
 
     def flush(self, durable):
         """Move what is sealed, and on disk up to position `durable`, from memory to sqlite3.
 
-        Returns the position up to which the rest has to be on disk first, or None.
+        Returns the position up to which more has to be on disk for the rest to be moved, or None.
         Raises    sqlite3.Error, LookupDamaged: nothing is lost, memory has it still
         """
         with self._writing:
             while True:
                 with self._fresh_lock:
                     fresh = self._fresh[0]
-                    if fresh.through is None:
-                        return None
-                if fresh.through.position > durable:
-                    return fresh.through.position
-                # Without a file there was never an entry, and nothing to say how far it goes.
-                if fresh.count or self._connection is not None:
-                    self._put(fresh.sorted(), fresh.through)
+                if fresh.reach is None:
+                    return None
+                if fresh.reach.position > durable:
+                    return self._waiting()
+                try:
+                    # Without a file there was never an entry, and nothing to say how far it goes.
+                    if fresh.count or self._connection is not None:
+                        self._put(fresh.sorted(), fresh.reach)
+                except Exception as error:
+                    self._tell(error)
+                    raise
                 with self._fresh_lock:
                     del self._fresh[0]
-                    self._moved = fresh.through.position
+                    self._moved = fresh.reach.position
+                self._tell(None)
+
+    def _waiting(self):
+        """The position up to which events have to be on disk for all sealed entries to be moved, or None."""
+        with self._fresh_lock:
+            return max((fresh.reach.position for fresh in self._fresh[:-1] if fresh.count), default=None)
+
+    def _tell(self, stuck):
+        """Those who wait for room: something was moved, or it can't be."""
+        with self._fresh_lock:
+            self._stuck = stuck
+            self._room.notify_all()
 
     def make_anew(self, portions):
-        """Begin a new file with what `portions` yields: (entries, the Through that they go to).
+        """Begin a new file with what `portions` yields: (entries, the Reach that they go to).
 
         Raises    sqlite3.Error, OSError, and what `portions` raises
         """
         with self._writing:
             self.discard()
-            for entries, through in portions:
-                self._put(sorted(entries), through)
+            for entries, reach in portions:
+                self._put(sorted(entries), reach)
 
     def fill_up(self, portions):
         """Add to the file what `portions` yields, as in `make_anew`.
@@ -253,12 +305,12 @@ class Lookup:
         Raises    sqlite3.Error, LookupDamaged, and what `portions` raises
         """
         with self._writing:
-            for entries, through in portions:
-                self._put(sorted(entries), through)
+            for entries, reach in portions:
+                self._put(sorted(entries), reach)
 
     # One transaction, so that a crash leaves the file as it was before; look-ups get in between, and may
     # see what memory knows as well.
-    def _put(self, entries, through):
+    def _put(self, entries, reach):
         with self._lock:
             self._connect()
             self._connection.execute("begin immediate")
@@ -270,7 +322,7 @@ class Lookup:
                         at = self._put_in_leaf(entries, at)
                         if at == len(entries):
                             break
-            about = dict(through._asdict(), uuid=self.uuid, version=_VERSION, crc=_checksum_of(through))
+            about = dict(reach._asdict(), uuid=self.uuid, version=_VERSION, crc=_checksum_of(reach))
             with self._lock:
                 self._usable().executemany("insert or replace into about values (?, ?)", about.items())
                 self._connection.execute("commit")
@@ -468,5 +520,5 @@ def _checksum(packed, *bounds):
     return zlib.crc32(b"%d,%d,%d,%d" % bounds, zlib.crc32(packed))
 
 
-def _checksum_of(through):
-    return zlib.crc32(repr(through).encode())
+def _checksum_of(reach):
+    return zlib.crc32(repr(reach).encode())

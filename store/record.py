@@ -142,6 +142,8 @@ _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 # Of a header: stored, count, frames, number, position and the two checksums.
 _LEAN = struct.Struct("<8xIII4xQQ16xII")
+# And of one that is passed over: stored, count and position.
+_STEP = struct.Struct("<8xII16xQ")
 _DETAIL = struct.Struct("<HHI")
 _LOST = struct.Struct("<HQI")
 _ENTRY = struct.Struct("<HHI")
@@ -944,6 +946,20 @@ def decode(buffer, pos, salt):
         body = _inflate(body, size)
     return Record(kind, flags, HEADER_SIZE + stored, count, number, position, clock, synced,
                   body, frames_size)
+
+
+def seek(buffer, pos, position):
+    """The byte of `buffer` where the record with `position` begins, from that of an earlier record on.
+
+    Records on the way aren't compared with their checksums: whoever reads what stands there does that, and sees
+    whether it is what was asked for.
+    """
+    while pos + HEADER_SIZE <= len(buffer) and buffer.startswith(MAGIC, pos):
+        stored, count, first = _STEP.unpack_from(buffer, pos)
+        if first + count > position:
+            break
+        pos += HEADER_SIZE + stored
+    return pos
 
 
 class Frames:

@@ -70,7 +70,7 @@ def test_packs_groups_details_and_compressed_records_are_sound(tmp_path, monkeyp
     for level in (0, 9):
         with opened(tmp_path / str(level), compression=level) as store:
             store.commit(store.write([(b"s%d" % (i % 3), b"n", [b"data"]) for i in range(9)]))
-            store.append_many("g", [NewEvent("n", b"x" * 50, b"id", b"metadata")] * 8)
+            store.append_many("g", [NewEvent("n", b"x" * 50, b"%d" % i, b"metadata") for i in range(8)])
             store.append("s1", "n", b"")
         findings = found(tmp_path / str(level))
         assert (findings.problems, findings.events, findings.streams) == ([], 18, 4)

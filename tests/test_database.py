@@ -116,7 +116,7 @@ def test_events_of_several_streams_are_appended_together_or_not_at_all(opened, d
     assert opened.append_all(changes) == [Appended(0, 1), Appended(1, 2), Appended(1, 3)]
     assert [verb for verb, _ in disk.calls] == ["write", "sync"]
     with pytest.raises(WrongVersion) as caught:
-        opened.append_all([*changes[1:], changes[0]])
+        opened.append_all([changes[1], Change("t", NewEvent("n", b"c", b"new id"), 0), changes[0]])
     assert (caught.value.stream, caught.value.expected, caught.value.actual) == ("s", 0, 1)
     assert [(e.stream, e.data, e.id, e.metadata, e.tags) for e in opened.read_all(1)] == [
         ("t", b"a", b"", b"", (b"x", b"y")), ("s", b"b", b"", b"", ()), ("t", b"c", b"id", b"metadata", ())]
@@ -202,8 +202,8 @@ def test_the_largest_that_may_be_appended_is(opened, monkeypatch):
     monkeypatch.setattr(append, "MAX_EVENT", 100)
     monkeypatch.setattr(append, "MAX_DETAILS", 2 * 65_535)
     largest = NewEvent("n" * 32_768, b"x" * 100, b"i" * 65_535)
-    opened.append_many("s" * 32_768, [largest] * 2)
-    assert [event.id for event in opened.read("s" * 32_768)] == [largest.id] * 2
+    opened.append_many("s" * 32_768, [largest, largest._replace(id=b"j" * 65_535)])
+    assert [event.id for event in opened.read("s" * 32_768)] == [largest.id, b"j" * 65_535]
 
 
 @pytest.mark.parametrize("options, why", [

@@ -13,24 +13,23 @@ from disk import SECONDS, quick_index
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store import lookup
-from store.index import Through
-from store.lookup import MAX_HASH, MIN_HASH, Cursor, Lookup, LookupDamaged
+from store import StoreFull, lookup
+from store.lookup import MAX_HASH, MIN_HASH, Cursor, Lookup, LookupDamaged, Reach
 
 __all__ = ["quick_index"]
 
 UUID = b"u" * 16
 
 
-def through(position):
-    return Through(0, 128, position, 77, 0)
+def reach(position):
+    return Reach(0, 128, position, 77)
 
 
 def opened(path, full=lookup.FULL):
     made = Lookup(str(path), full)
     made.uuid = UUID
     made.load()
-    made.begin()
+    made.begin(0)
     return made
 
 
@@ -45,7 +44,7 @@ def keep(known, entries):
     """Have `entries` in the file."""
     known.add(entries)
     last = max([position for _, position in entries], default=-1)
-    known.seal(through(last + 1))
+    known.seal(reach(last + 1))
     assert known.flush(last + 1) is None
 
 
@@ -85,7 +84,7 @@ def test_what_was_in_the_file_is_found_after_it_was_opened_again(new):
     again.close()
     again = Lookup(new.path)
     again.uuid = UUID
-    assert again.load() == through(1000)
+    assert again.load() == reach(1000)
     again.close()
 
 
@@ -100,7 +99,7 @@ def test_a_hash_with_more_entries_than_a_leaf_takes_is_found_whole(new):
 def test_entries_that_are_added_again_are_there_once(new):
     entries = [(i % 10, i) for i in range(300)]
     keep(new, entries)
-    new.fill_up([(entries, through(300))])
+    new.fill_up([(entries, reach(300))])
     assert list(new.entries()) == sorted(entries)
 
 
@@ -143,7 +142,7 @@ def test_it_finds_what_a_dict_of_all_entries_would(batches, full):
                 expected.setdefault(hash_, []).extend(position for _, position in entries)
                 position += count
                 if known.add(entries):
-                    known.seal(through(position))
+                    known.seal(reach(position))
                     known.flush(position)
             for hash_ in (MIN_HASH, -1, 0, 1, MAX_HASH):
                 assert known.find(hash_) == expected.get(hash_, [])
@@ -158,23 +157,68 @@ def test_it_says_when_what_is_in_memory_should_be_moved(tmp_path):
     known = opened(tmp_path / "lookup.sqlite3", full=3)
     assert not known.add([(1, 0), (2, 0)])
     assert known.add([(3, 1)])
-    known.seal(through(2))
+    known.seal(reach(2))
     assert known.wanted.is_set()
     assert not known.add([(4, 2)])
-    assert not known.is_behind
-    for position in range(3, 9):
-        known.seal(through(position))
-    assert known.is_behind
     known.close()
+
+
+def waiting_for_room(known):
+    """A thread in `wait_for_room`, and what became of it."""
+    came = []
+
+    def wait():
+        try:
+            known.wait_for_room()
+            came.append(None)
+        except StoreFull as full:
+            came.append(full)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread, came
+
+
+def test_who_adds_waits_while_too_much_is_in_memory(new):
+    for i in range(4):
+        new.wait_for_room()
+        new.add([(i, i)])
+        new.seal(reach(i + 1))
+    thread, came = waiting_for_room(new)
+    thread.join(0.01)
+    assert not came
+    new.flush(1)
+    thread.join(SECONDS)
+    assert came == [None]
+    assert new.moved == 1
+
+
+def test_who_would_wait_for_what_can_not_be_moved_is_told(new, monkeypatch):
+    for i in range(4):
+        new.add([(i, i)])
+        new.seal(reach(i + 1))
+    thread, came = waiting_for_room(new)
+    with monkeypatch.context() as patch:
+        patch.setattr(lookup, "_rows", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            new.flush(4)
+        thread.join(SECONDS)
+        new.wanted.clear()
+        with pytest.raises(StoreFull, match="what is in memory can't be moved to it .division by zero.; nothing of"):
+            new.wait_for_room()
+        assert isinstance(came[0], StoreFull)
+        assert new.wanted.is_set(), "it is tried again"
+    new.flush(4)
+    new.wait_for_room()
 
 
 def test_only_what_is_on_disk_is_moved(new):
     new.add([(1, 0)])
-    new.seal(through(1))
+    new.seal(reach(1))
     new.add([(2, 1)])
-    new.seal(through(2))
+    new.seal(reach(2))
     new.add([(3, 2)])
-    assert new.flush(0) == 1
+    assert new.flush(0) == 2
     assert not os.path.exists(new.path)
     assert new.flush(1) == 2
     assert list(new.entries()) == [(1, 0)]
@@ -184,20 +228,26 @@ def test_only_what_is_on_disk_is_moved(new):
 
 
 def test_without_an_entry_there_is_no_file(new):
-    new.seal(through(50))
+    new.seal(reach(50))
     assert new.flush(50) is None
     assert list(new.entries()) == []
     assert not os.path.exists(new.path)
 
 
+def test_nobody_has_to_wait_for_the_disk_where_nothing_was_added(new):
+    new.seal(reach(5))
+    assert new.flush(0) is None
+    assert not new.wanted.is_set()
+
+
 def test_a_file_that_is_there_learns_how_far_it_goes_though_nothing_was_added(new):
     keep(new, [(1, 0)])
-    new.seal(through(9))
+    new.seal(reach(9))
     new.flush(9)
     new.close()
     again = Lookup(new.path)
     again.uuid = UUID
-    assert again.load() == through(9)
+    assert again.load() == reach(9)
     again.close()
 
 
@@ -218,7 +268,7 @@ def test_entries_added_since_a_look_up_began_are_told(new):
 def test_a_move_that_fails_leaves_everything_findable_and_is_made_up_for(new, monkeypatch):
     keep(new, [(i, i) for i in range(200)])
     new.add([(i, 200 + i) for i in range(200)])
-    new.seal(through(400))
+    new.seal(reach(400))
     real, calls = lookup._rows, []
 
     def rows(*arguments):
@@ -238,7 +288,7 @@ def test_a_move_that_fails_leaves_everything_findable_and_is_made_up_for(new, mo
 
 def test_a_move_after_it_was_closed_is_refused(new):
     new.add([(1, 0)])
-    new.seal(through(1))
+    new.seal(reach(1))
     real = new._put_in_leaf
 
     def close_first(entries, at):
@@ -323,8 +373,8 @@ def test_what_is_no_file_of_sqlite_is_not_loaded(tmp_path):
 def test_no_harm_to_leaves_makes_an_entry_disappear(new, statement):
     keep(new, [(i, i) for i in range(400)])
     again = spoil(new, statement)
-    assert again.load() == through(400)
-    again.begin()
+    assert again.load() == reach(400)
+    again.begin(0)
     told = 0
     for i in range(400):
         try:
@@ -349,8 +399,8 @@ def test_any_byte_of_the_file_may_be_another_and_no_answer_is_wrong(new, tmp_pat
         known = Lookup(str(path))
         known.uuid = UUID
         try:
-            assert known.load() in (None, through(300))
-            known.begin()
+            assert known.load() in (None, reach(300))
+            known.begin(0)
             for i in range(300):
                 assert known.find(i * 12345678901 % 999983) == [i]
         except LookupDamaged:
@@ -364,10 +414,10 @@ def test_any_byte_of_the_file_may_be_another_and_no_answer_is_wrong(new, tmp_pat
 def test_it_is_made_anew_from_what_the_log_has(new):
     keep(new, [(1, 0)])
     new.add([(2, 9)])
-    new.make_anew(iter([([(5, 1), (3, 0)], through(2)), ([(5, 3)], through(4))]))
+    new.make_anew(iter([([(5, 1), (3, 0)], reach(2)), ([(5, 3)], reach(4))]))
     assert list(new.entries()) == [(3, 0), (5, 1), (5, 3)]
     assert new.find(2) == [9], "memory keeps what it has"
-    assert new.load() == through(4)
+    assert new.load() == reach(4)
 
 
 def test_closing_a_file_that_does_not_let_itself_be_closed_says_so(new, caplog):

@@ -147,6 +147,8 @@ def test_whatever_was_written_is_read_as_before(tmp_path_factory, monkeypatch, w
     monkeypatch.setattr(merge, "_SMALL", 1 << 30)       # whatever the records are
     path = tmp_path_factory.mktemp("merge") / "db"
     clock = itertools.count(1)
+    ids = (b"%d" % i for i in itertools.count())
+    writes = [([(stream, data, id_ and next(ids)) for stream, data, id_ in events], whole) for events, whole in writes]
     options = {"sync": NO, "compression": level, "clock": lambda: next(clock)}
     store = Store(path, **options)
     try:

@@ -195,7 +195,8 @@ def _segment(compression, details):
         with Store(folder, "no", compression) as store:
             for datas in [b"one"], [b"\r\n" * 9, b"", b"x" * 300], [b"*5\r\n+event\r\n"] * 4:
                 if details:
-                    new = [NewEvent("created", data, b"id", b"metadata", (b"tag",)) for data in datas]
+                    new = [NewEvent("created", data, b"%d of %d" % (i, len(datas)), b"metadata", (b"tag",))
+                           for i, data in enumerate(datas)]
                     store.append_many("orders", new)
                 else:
                     store.commit(store.write([(b"orders", b"created", datas)]))

@@ -1,0 +1,139 @@
+"""Events that came before: the same id in the same stream again isn't stored again.
+
+    Appends ──> Known ──> look-up, log            before the append lock
+                  |
+                  '──> recall: place or conflict  under it
+
+What is known is read before the append lock is taken, for it may take a look at the
+disk.  Under the lock it is only asked whether an event with the same key was written
+meanwhile; then the look is repeated.  The appends of one batch know of each other.
+"""
+
+from typing import NamedTuple
+
+from .errors import EventsLost, IdConflict
+from .keys import id_key
+
+# Where in an event of an Append its stream and id are, and what has to be the same when it comes again.
+_STREAM, _ID, _CONTENT = 0, 4, slice(2, 6)
+
+
+class First(NamedTuple):
+    """An event that has an id, as it was stored.
+
+    event   as Append has it, or None if nobody can compare it any more
+    """
+
+    number: int
+    position: int
+    event: tuple
+
+    def is_same(self, event):
+        return self.event is None or \
+            self.event[_STREAM] == event[_STREAM] and self.event[_CONTENT] == event[_CONTENT]
+
+
+class Known:
+    """What is known of the events in `appends`, each of which has an id, before they are stored.
+
+    Raises    CorruptSegment, IndexUnusable, CannotRead, StoreClosed
+    """
+
+    def __init__(self, log, appends):
+        self._log = log
+        with log.lock:
+            self._added, self._position = log.lookup.added, log.next_position
+        self._firsts = {}       # (stream, id) or position -> First
+        self._hashes = set()
+        for append in appends:
+            for stream, id_ in ids_of(append):
+                if (stream, id_) not in self._firsts:
+                    self._look_up(stream, id_)
+            self._look_between(append)
+
+    def _look_up(self, stream, id_):
+        hash_ = id_key(stream, id_)
+        self._hashes.add(hash_)
+        for position in self._log.look_up(hash_):
+            first = self._read(position)
+            if first is not None and (first.event[_STREAM], first.event[_ID]) == (stream, id_):
+                self._firsts[stream, id_] = first
+                return
+
+    def _read(self, position):
+        """The First at a position, None if damage took it."""
+        try:
+            [one] = self._log.records_with([position], 1)
+        except EventsLost:
+            return None
+        i = position - one.position
+        [event] = one.events(i, i + 1)
+        return First(event.number, position, (event.stream.encode(), None, event.name.encode(), event.data,
+                                              event.id, event.metadata))
+
+    def _look_between(self, append):
+        """If an append came before, read those of its events that have no id."""
+        begin = self._begin_of(append)
+        if begin is None:
+            return
+        for i, event in enumerate(append.events):
+            if not event[_ID] and begin + i < self._position:
+                first = self._read(begin + i)
+                if first is not None:
+                    self._firsts[begin + i] = first
+
+    def _begin_of(self, append):
+        """The position of the first of its events, told by one whose id is known; None if none is."""
+        for i, event in enumerate(append.events):
+            first = self._firsts.get((event[_STREAM], event[_ID]))
+            if first is not None:
+                return first.position - i
+        return None
+
+    def is_current(self):
+        """Whether nothing came since that would be found now; the caller holds the append lock."""
+        return not self._log.lookup.has_since(self._hashes, self._added, self._position)
+
+    def recall(self, append):
+        """If its ids are known, give an append its places, or the error that they aren't its own; True then."""
+        ids = list(ids_of(append))
+        if len(set(ids)) < len(ids):
+            stream, id_ = next(one for i, one in enumerate(ids) if one in ids[:i])
+            append.error = IdConflict(stream.decode(), id_, None, "is there twice in one append")
+            return True
+        begin = self._begin_of(append)
+        if begin is None:
+            return False
+        firsts = [self._firsts.get((event[_STREAM], event[_ID]) if event[_ID] else begin + i)
+                  for i, event in enumerate(append.events)]
+        append.error = _conflict(append, firsts)
+        if append.error is None:
+            append.places = [(first.number, first.position) for first in firsts]
+        return True
+
+    def note(self, append):
+        """Know of an append that will be stored in the same write."""
+        for event, (number, position) in zip(append.events, append.places):
+            self._firsts[(event[_STREAM], event[_ID]) if event[_ID] else position] = First(number, position, event)
+
+
+def ids_of(append):
+    """Yield (stream, id) of each event that has one."""
+    for event in append.events:
+        if event[_ID]:
+            yield event[_STREAM], event[_ID]
+
+
+def _conflict(append, firsts):
+    """The IdConflict of an append whose events were stored as `firsts`, None if they are the same."""
+    for event, first in zip(append.events, firsts):
+        if first is not None and event[_ID] and not first.is_same(event):
+            return IdConflict(event[_STREAM].decode(), event[_ID], first.number,
+                              f"is that of event {first.number}, which is another")
+    for event, first in zip(append.events, firsts):
+        if first is None or not first.is_same(event):
+            known, its_first = next((one, two) for one, two in zip(append.events, firsts)
+                                    if one[_ID] and two is not None)
+            return IdConflict(known[_STREAM].decode(), known[_ID], its_first.number,
+                              f"is that of event {its_first.number}, which was appended without the others")
+    return None
