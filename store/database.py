@@ -331,6 +331,7 @@ class Store:
         if not keyed:
             with log.lock:
                 return self._write(units, drafts_of_units if appends else drafts_of)
+        self._keep_keys()
         log.lookup.wait_for_room()
         keys = [append.keys() for append in keyed]      # hashed before the lock is taken
         while True:
@@ -338,7 +339,6 @@ class Store:
             draft = partial(drafts_of_units, known=known)
             with log.lock:
                 if known.is_current():
-                    self._keep_keys()
                     return self._write(units, draft, zip(keyed, keys))
 
     def _write(self, units, draft, keyed=()):
@@ -515,10 +515,13 @@ class Store:
             pass        # the log has said so, and says it to whoever appends
 
     def _keep_keys(self):
-        """Have a thread that moves keys to the look-up's file; the caller holds the append lock."""
-        if not self._keeps_keys and not self._closed:
-            self._keepers.append(Keeper("meilies-keys", self._move_keys, wanted=self._log.lookup.wanted))
-            self._keeps_keys = True
+        """Have a thread that moves keys to the look-up's file."""
+        if self._keeps_keys:
+            return
+        with self._log.lock:
+            if not self._keeps_keys and not self._closed:
+                self._keepers.append(Keeper("meilies-keys", self._move_keys, wanted=self._log.lookup.wanted))
+                self._keeps_keys = True
 
     def _move_keys(self):
         """Move what the look-up has in memory to its file; on disk it has to be first."""

@@ -13,24 +13,28 @@ from typing import NamedTuple
 
 from .errors import EventsLost, IdConflict
 from .keys import id_key
+from .record import CUT
 
 # Where in an event of an Append its stream and id are, and what has to be the same when it comes again.
 _STREAM, _ID, _CONTENT = 0, 4, slice(2, 6)
 
 
 class First(NamedTuple):
-    """An event that has an id, as it was stored.
+    """An event as it was stored.
 
-    event   as Append has it, or None if nobody can compare it any more
+    event   as Append has it
+    gone    only its stream and id are known any more
     """
 
     number: int
     position: int
     event: tuple
+    gone: bool = False
 
     def is_same(self, event):
-        return self.event is None or \
-            self.event[_STREAM] == event[_STREAM] and self.event[_CONTENT] == event[_CONTENT]
+        if self.event[_STREAM] != event[_STREAM]:
+            return False
+        return self.gone or self.event[_CONTENT] == event[_CONTENT]
 
 
 class Known:
@@ -61,11 +65,13 @@ class Known:
                 return
 
     def _read(self, position):
-        """The First at a position, None if damage took it."""
+        """The First at a position, None if there is nothing left of it."""
         try:
             [one] = self._log.records_with([position], 1)
         except EventsLost:
             return None
+        if one.kind == CUT:
+            return _first_of_stub(one, position)
         i = position - one.position
         [event] = one.events(i, i + 1)
         return First(event.number, position, (event.stream.encode(), None, event.name.encode(), event.data,
@@ -115,6 +121,15 @@ class Known:
         """Know of an append that will be stored in the same write."""
         for event, (number, position) in zip(append.events, append.places):
             self._firsts[(event[_STREAM], event[_ID]) if event[_ID] else position] = First(number, position, event)
+
+
+def _first_of_stub(cut, position):
+    """The First of an event that was taken out, None if it had no id."""
+    for gone in cut.cut_parts()[2]:
+        for number, its_position, id_ in gone.stubs:
+            if its_position == position:
+                return First(number, position, (gone.stream, None, None, None, id_, None), gone=True)
+    return None
 
 
 def ids_of(append):

@@ -40,7 +40,14 @@ def keys_of(stream, name, id_, tags):
 
 
 def entries_of(found):
-    """[(hash, position), …] of the events of a Record."""
+    """[(hash, position), …] of the events of a Record; of a cut, those that are left and the ids of the others."""
+    if found.kind == record.CUT:
+        pack, _, gone = found.cut_parts()
+        entries = [(id_key(of.stream, id_), position) for of in gone for _, position, id_ in of.stubs]
+        for run in found.left() if pack is not None else ():
+            if run.kind != record.CUT:
+                entries += entries_of(run)
+        return sorted(entries, key=lambda entry: entry[1])
     if not found.flags & record.DETAILS:
         return []
     entries = []

@@ -28,9 +28,10 @@ from . import merge, record, seek
 from .cut import Cuts
 from .errors import (CannotRead, CorruptSegment, EventsLost, IndexUnusable, LogTooShort, StoreClosed,
                      StoreError, StoreFailed, StoreFull)
-from .index import SPACING, Fresh, Index, IndexDamaged, Through
+from .index import Fresh, Index, IndexDamaged, Through
 from .keys import entries_of
 from .lookup import FULL, Lookup, LookupDamaged, Reach
+from .pick import Picks
 from .record import BadRecord, Frames
 from .recovery import Scan
 from .replay import Replays
@@ -49,9 +50,6 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE}
 
 # Under everysec, appends wait for a sync that has been running this long.
 SLOW_SYNC = 2.0
-
-# Read this much where events are picked out: from a mark of the index on, the next one's header included.
-_WINDOW = SPACING + record.HEADER_SIZE
 
 # Seconds between two steps of a merge, each of which takes about half as long.
 _PAUSE = 0.004
@@ -109,6 +107,7 @@ class Log:
         self.index = Index(os.path.join(folder, INDEX_NAME))
         self._replays = Replays(self.index, self._segments, self._firsts)
         self._runs = Runs(self.index, self._segments, self._firsts)
+        self._picks = Picks(self.index, self._runs)
         self._index_writing = threading.Lock()      # one at a time moves rows or makes all of them anew
         self._rebuilt = 0
         self.lookup = Lookup(os.path.join(folder, LOOKUP_NAME))
@@ -907,7 +906,7 @@ class Log:
         """Yield ([(hash, position), …], Reach) of the events [position, stop), in portions."""
         entries = []
         reach = None
-        for segment in self._segments[bisect_right(self._firsts, position) - 1:]:
+        for segment in self._segments[self._runs.segment_at(position).sequence:]:
             if segment.header.first >= stop:
                 break
             byte = HEADER_SIZE
@@ -928,38 +927,13 @@ class Log:
     # -- reading -------------------------------------------------------------
 
     def records_with(self, positions, limit):
-        """The records that hold events at `positions`, which ascend: those of about `limit` bytes, at least one.
+        """The records that hold events at `positions`, which ascend; of about `limit` bytes, at least one.
 
-        Each is told once for each position that it holds.
+        Each is given once for each position that it holds.  Of a cut it is what is left, or the cut itself
+        if the event is gone.
         Raises    CorruptSegment, EventsLost, IndexUnusable, StoreClosed
         """
-        return self._while_open(self._with_index, self._records_with, positions, limit)
-
-    def _records_with(self, positions, limit):
-        records = []
-        window = _Window()
-        one = None
-        for position in positions:
-            if one is None or position >= one.position + one.count:
-                one = self._record_with(position, window)
-                limit -= one.size
-            records.append(one)
-            if limit <= 0:
-                break
-        return records
-
-    def _record_with(self, position, window):
-        segment = self._segment_at(position)
-        first, byte = self.index.mark_at(segment.sequence, position) or (segment.header.first, HEADER_SIZE)
-        try:
-            one = window.record_with(segment, first, byte, position)
-            if one.kind != record.GAP and one.position <= position < one.position + one.count:
-                return one
-        except BadRecord:
-            pass
-        # The plain way says what is wrong, unless it was only far from where it was looked for.
-        [one] = self._read_all(position, position + 1, 1)
-        return one
+        return self._while_open(self._with_index, self._picks.of, positions, limit)
 
     def read_stream(self, stream, number, stop, limit):
         """The records of `stream` with its events from `number`, at least one and, if there
@@ -1189,44 +1163,6 @@ def _encode(drafts, salt, clock, synced, level):
         draft.latest = max(clocks) if clocks else clock
         whole += size
     return parts, whole
-
-
-class _Window:
-    """Some bytes of a segment, in which records are picked out in the order of positions."""
-
-    def __init__(self):
-        self._segment = None
-        self._base = 0
-        self._bytes = b""
-        self._at = 0            # the byte of the window up to which it was read
-        self._position = 0      # of the record there
-
-    def record_with(self, segment, first, byte, position):
-        """The record that seems to hold `position`; that of `first` begins at `byte`, at or before it.
-
-        Raises    BadRecord
-        """
-        if segment is not self._segment or self._position < first or self._position > position:
-            self._load(segment, byte)
-            self._position = first
-        self._at = record.seek(self._bytes, self._at, position)
-        if self._at + record.HEADER_SIZE > len(self._bytes):
-            self._load(segment, self._base + self._at)
-            self._at = record.seek(self._bytes, 0, position)
-        try:
-            one = record.decode(self._bytes, self._at, segment.salt)
-        except record.ShortRecord as short:
-            self._load(segment, self._base + self._at, max(short.size, _WINDOW))
-            one = record.decode(self._bytes, 0, segment.salt)
-        self._position = one.position
-        return one
-
-    def _load(self, segment, byte, size=_WINDOW):
-        size = min(size, segment.end - byte)
-        self._segment = segment
-        self._base = byte
-        self._bytes = segment.files.read(segment.fd, size, byte)
-        self._at = 0
 
 
 def _indexed(found):

@@ -240,9 +240,9 @@ class Lookup:
         if len(self._fresh) <= _WAITING:
             return
         with self._fresh_lock:
-            while len(self._fresh) > _WAITING:
+            while sum(1 for fresh in self._fresh[:-1] if fresh.count) >= _WAITING:
+                self.wanted.set()
                 if self._stuck is not None:
-                    self.wanted.set()
                     raise StoreFull(self.path, OSError(0, f"what is in memory can't be moved to it ({self._stuck})"))
                 self._room.wait()
 

@@ -47,6 +47,7 @@ ORDER = {
         "recovery",
         "replay",
         "runs",
+        "pick",
         "seek",
         "log",
         "reading",
