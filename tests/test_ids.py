@@ -333,6 +333,13 @@ def test_ids_are_known_after_a_process_was_killed_at_any_moment(tmp_path):
             all_again(store, store.position)
 
 
+def copy_as_killed(store, folder):
+    """Copy its files as kill -9 leaves them, at a moment when none is half written."""
+    log = store._log
+    with log._index_writing, log.lookup._writing, log.lock:
+        shutil.copytree(store.path, folder)
+
+
 def remove(path):
     for suffix in ("", "-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
@@ -498,7 +505,7 @@ def test_the_power_that_goes_while_keys_move_loses_none(open_store, small):
     store = open_store(files=disk)
     fill(store, 100)
     copy = f"{store.path}-killed"
-    shutil.copytree(store.path, copy)       # as kill -9 leaves it
+    copy_as_killed(store, copy)
     with Store(copy, files=Disk()) as killed:
         all_again(killed, 100)
     crash(store, disk)
@@ -580,7 +587,7 @@ def check_against_a_dict(folder, operations):
                 store.sync()
             elif what == "kill":
                 killed += 1
-                shutil.copytree(folder, f"{folder}{killed}")
+                copy_as_killed(store, f"{folder}{killed}")
                 store.close()
                 folder = f"{folder}{killed}"
                 store = Store(folder, files=Disk())
