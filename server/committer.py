@@ -13,7 +13,7 @@ import threading
 import time
 
 import resp
-from store import ALWAYS, StoreError, StoreFailed, StoreFull, WrongVersion
+from store import ALWAYS, IdConflict, StoreError, StoreFailed, StoreFull, WrongVersion
 
 log = logging.getLogger("meilies.commit")
 
@@ -21,7 +21,7 @@ _OK = b"+OK\r\n"
 _OKS = [_OK * n for n in range(257)]
 
 # What an error of the store's begins with on the wire, if programs may want to know it from others.
-_CODES = {StoreFull: "STOREFULL", StoreFailed: "STOREFAILED", WrongVersion: "WRONGVERSION"}
+_CODES = {StoreFull: "STOREFULL", StoreFailed: "STOREFAILED", WrongVersion: "WRONGVERSION", IdConflict: "IDCONFLICT"}
 
 
 class Batch:
@@ -79,7 +79,7 @@ class Batch:
         """How many events the store took."""
         if self.refused:
             return 0
-        return self._published + sum([len(one.places) for one in self.appends if one.error is None])
+        return self._published + sum([len(one.places) for one in self.appends if one.error is None and one.is_new])
 
 
 # Seconds that a write and sync may take for the next one to be done without a thread.
