@@ -193,10 +193,7 @@ def _add_one(gathered, events, take):
     """Gather an Append of one event; where it is."""
     name, _, event_name, data, id, metadata, tags = events[0]
     number = take(name, 1)
-    if len(data) <= MAX_FRAMES:
-        frame = FRAME % (name, number, event_name, len(data), data)
-    else:
-        frame, = record.frames(name, event_name, number, (data,))
+    frame = _frame_of(name, event_name, number, data)
     if id or metadata or tags:
         size = len(frame) + len(id) + len(metadata) + len(tags)
         return [(number, gathered.add_one(name, number, frame, (id, metadata, tags), size))]
@@ -209,11 +206,18 @@ def _add_several(gathered, events, take):
     for name, _, event_name, data, *_ in events:
         number = take(name, 1)
         numbers.append(number)
-        frames += record.frames(name, event_name, number, (data,))
+        frames.append(_frame_of(name, event_name, number, data))
     details = [event[4:] for event in events]
     sizes = [len(frame) + sum(map(len, some)) for frame, some in zip(frames, details)]
     first = gathered.add([event[0] for event in events], numbers, frames, details, sizes, whole=True)
     return list(zip(numbers, range(first, first + len(numbers))))
+
+
+def _frame_of(name, event_name, number, data):
+    if len(data) <= MAX_FRAMES:
+        return FRAME % (name, number, event_name, len(data), data)
+    frame, = record.frames(name, event_name, number, (data,))
+    return frame
 
 
 def _add_run(gathered, run, take):

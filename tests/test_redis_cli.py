@@ -139,6 +139,17 @@ def test_a_person_publishes_and_asks(terminal, version):
 
 
 @pytest.mark.parametrize("version", [["-2"], ["-3"]])
+def test_a_person_appends_and_sees_where_events_are_and_why_they_are_not(terminal, version):
+    person = terminal(*version)
+    person.type('append orders none created one id-1 "" stock any reserved two "" {}')
+    shown = person.wait_for("2) 1)")
+    assert "1) 1) (integer) 0\n   2) (integer) 0\n" in shown
+    person.wait_for("(integer) 0\n   2) (integer) 1\n")
+    person.type('append orders NONE created one "" ""')
+    person.wait_for("(error) WRONGVERSION stream 'orders': expected no event, found event 0; nothing was stored")
+
+
+@pytest.mark.parametrize("version", [["-2"], ["-3"]])
 def test_a_person_follows_and_sees_events_as_they_come(terminal, port, version):
     redis_cli(port, "publish", "orders", "created", "one")
     person = terminal(*version)

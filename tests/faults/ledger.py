@@ -1,6 +1,6 @@
 """What publishers and subscribers of a store were told, compared with what is there afterwards.
 
-    acknowledged PUBLISHER INDEX COUNT STREAM NUMBER POSITION       an append of COUNT events
+    acknowledged PUBLISHER INDEX COUNT STREAM NUMBER POSITION       an append of COUNT events, STREAM+STREAM by turns
     seen         POSITION CRC                                       all events before it, and a checksum of these
 
 Each is a line that the process writes to a pipe when it knows; what came before its death can be read.  The data of
@@ -13,7 +13,7 @@ import re
 import threading
 import zlib
 
-from store import Store
+from store import Change, NewEvent, Store
 
 from .still import quiet
 
@@ -47,9 +47,13 @@ class Publisher:
     def _run(self):
         for index in range(self._appends):
             count = self._draw.choice((1, 1, 2, 5))
-            stream = self._draw.choice((self._name, "shared"))
-            events = [("n", data_of(self._name, index, i, count, self._draw.randrange(400))) for i in range(count)]
-            done = self._store.append_many(stream, events)
+            streams = self._draw.choice(((self._name,), ("shared",), (self._name, "shared")))[:count]
+            size = self._draw.choice((400, 400, 3000))
+            changes = [Change(streams[i % len(streams)],
+                              NewEvent("n", data_of(self._name, index, i, count, self._draw.randrange(size))))
+                       for i in range(count)]
+            done = self._store.append_all(changes)[0]
+            stream = "+".join(streams)
             self._say(f"acknowledged {self._name} {index} {count} {stream} {done.number} {done.position}\n".encode())
 
     def join(self):
@@ -152,9 +156,10 @@ def _appends(events):
             part = _DATA.match(event.data)
             assert part and event.data == data_of(publisher, index, i, count, int(part["size"])), \
                 f"event {event.position} holds {event.data[:60]!r}, expected event {i} of append {index} of {publisher}"
-            assert event.stream == first.stream
+            assert event.stream in (first.stream, events[at + min(1, count - 1)].stream)
         assert latest.get(publisher, -1) < index, f"append {index} of {publisher} is there twice, or out of order"
         latest[publisher] = index
-        there[publisher, index] = count, first.stream, first.number, first.position
+        streams = "+".join(dict.fromkeys(event.stream for event in events[at:at + count]))
+        there[publisher, index] = count, streams, first.number, first.position
         at += count
     return there

@@ -18,7 +18,20 @@ import time
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from store import ALWAYS, EVERYSEC, NO, CorruptSegment, LogTooShort, Store, StoreError
+from store import (
+    ALWAYS,
+    EVERYSEC,
+    NO,
+    NONE,
+    Change,
+    CorruptSegment,
+    LogTooShort,
+    NewEvent,
+    Store,
+    StoreError,
+    WrongVersion,
+)
+from store.append import append_of
 
 from .platter import Loss, Platter, Short, count, exhaustive, sampled
 from .still import Clock, Shelf, still, tick
@@ -32,7 +45,7 @@ FOLDER = "/db"
 # events of two streams without waiting, and wait for all of these; have the threads work; sync; close and open
 # again; append while the disk is full for a moment; fill a segment with small records, and have them joined; put an
 # entry.
-STEPS = "abgwctsxemp"
+STEPS = "abgwctsxempvu"
 LENGTH = 3
 POLICIES = (ALWAYS, EVERYSEC, NO)
 PROGRAMS = [(policy, "".join(steps)) for length in range(1, LENGTH + 1)
@@ -159,6 +172,30 @@ class Client:
     def _group(self):
         self._append([("g", b"group" * 30)] * 5)
 
+    def _across(self):
+        """An append of two streams that takes more than a record, as it expects them; and one that is refused."""
+        events = [("gh"[i % 2], b"across %d " % i + b"x" * 900) for i in range(6)]
+        changes = self._changes(events)
+        done = self._attempt(events, True, lambda: self.store.append_all(changes))
+        if done and self.policy == ALWAYS:
+            self._promise(self._written)
+        try:
+            self.store.append("g", "n", b"refused", expected=self._nexts.get("g", 0) + 5)
+        except StoreError as error:
+            if self.store.failed:
+                raise
+            assert isinstance(error, WrongVersion), f"{error!r} in place of a refusal"
+
+    def _changes(self, events):
+        """Changes that expect what the streams have, and what those before them make of it."""
+        nexts = dict(self._nexts)
+        changes = []
+        for stream, data in events:
+            number = nexts.get(stream, 0)
+            nexts[stream] = number + 1
+            changes.append(Change(stream, NewEvent("n", data, id=b"%d" % number), number - 1 if number else NONE))
+        return changes
+
     def _append(self, events):
         stream = events[0][0]
         done = self._attempt(events, True, lambda: self.store.append_many(stream, [("n", data) for _, data in events]))
@@ -184,6 +221,26 @@ class Client:
         batch = self._attempt(events, False, lambda: self.store.write(runs))
         if batch:
             self._waiting.append(batch)
+
+    def _write_units(self):
+        """Publishes and appends in one write, one of which is refused."""
+        runs = [(b"w", b"n", [b"run one", b"run two" * 50]), (b"g", b"n", [b"run three"])]
+        events = [(stream.decode(), data) for stream, _, datas in runs for data in datas]
+        whole = [("h", b"unit" * 20), ("w", b"unit" * 40), ("h", b"unit")]
+        self._plan(events, False)
+        append, refused = append_of(self._changes(whole)), append_of([Change("h", NewEvent("n", b"refused"), 1 << 40)])
+        self._plan(whole, True)
+        try:
+            batch = self.store.write([*runs, refused, append])
+        except StoreError:
+            if self.store.failed:
+                raise
+            self._give_up(len(whole), True)
+            self._give_up(len(events), False)
+            return
+        assert isinstance(refused.error, WrongVersion) and append.error is None
+        self._wrote()
+        self._waiting.append(batch)
 
     def _attempt(self, events, whole, write):
         """Write events, and return what `write` does; None if it was refused and may be tried again."""
@@ -246,7 +303,8 @@ class Client:
         self._short()
 
     _STEPS = {"a": _short, "b": _long, "g": _group, "w": _write, "c": _commit, "t": _tick, "s": _sync,
-              "x": _reopen, "e": _full, "m": _merge, "p": _put}
+              "x": _reopen, "e": _full, "m": _merge, "p": _put,
+              "v": _across, "u": _write_units}
 
     # -- what is expected ----------------------------------------------------
 
