@@ -136,12 +136,14 @@ class StreamInfo(NamedTuple):
 
     first, last            numbers of its first and its last event
     count                  of its events
+    bytes                  of them, ids and metadata included; about so many if it is more than 256 KiB
     first_time, last_time  when these were stored, microseconds since 1970 UTC; None if they are gone
     """
 
     first: int
     last: int
     count: int
+    bytes: int
     first_time: int | None
     last_time: int | None
 

@@ -32,14 +32,14 @@ def read_last(server, connection, arguments):
     selector, rest = parse_selector(arguments[1:])
     if rest:
         raise CommandError("ERR syntax error, expected: read-last SELECTOR")
-    found, _ = _page(server.store, _selection(selector, frozenset()), None, 1, back=True)
+    found, _ = _told(page, server.store, _selection(selector, frozenset()), None, 1, back=True)
     return _frames(found)[0] if found else resp.null(connection.protocol)
 
 
 @command("stream-info", 2, "STREAM", "What is known of a stream: numbers, count, bytes, times", slow=True)
 def stream_info(server, connection, arguments):
     checked(check_stream, arguments[1])
-    info = server.store.info(arguments[1])
+    info = _told(server.store.info, arguments[1])
     if info is None:
         return resp.null(connection.protocol)
     return resp.mapping([(resp.bulk(name.replace("_", "-").encode()), _integer(value, connection))
@@ -56,7 +56,7 @@ def _read(server, connection, arguments, back):
     selection = _selection(selector, names)
     key = _parse_from(server.store, selection, rest[0])
     count = parse_number(rest[1], "COUNT")
-    found, following = _page(server.store, selection, key, count, back)
+    found, following = _told(page, server.store, selection, key, count, back)
     return resp.array([_integer(following, connection), resp.array(_frames(found))])
 
 
@@ -79,9 +79,10 @@ def _parse_from(store, selection, text):
     return store.number_at(selection.stream, time)
 
 
-def _page(store, selection, key, count, back):
+def _told(read, *arguments, **more):
+    """What `read` returns.  Raises CommandError, with a code for what programs branch on."""
     try:
-        return page(store, selection, key, count, back)
+        return read(*arguments, **more)
     except EventsLost as lost:
         raise CommandError(f"EVENTSLOST {lost.first} {lost.stop} {lost}") from None
     except CorruptSegment as damage:

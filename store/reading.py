@@ -31,6 +31,9 @@ _STEP_OF_FEW = 16 * 1024
 # What an event takes in the log, for a guess at what so many of them take.
 _GUESS = 256
 
+# Runs that are looked at for a guess at the size of a stream.
+_SAMPLES = 16
+
 # Up to so many streams are merged, if they have no more than one of so many events.
 FEW = 64
 SPARSE = 8
@@ -65,12 +68,15 @@ class StreamInfo(NamedTuple):
 
     first, last            numbers of its first and its last event
     count                  of its events
+    bytes                  of them as subscribers get them, with ids and metadata: counted if it is no more than a
+                           page, else about so many, from a sample
     first_time, last_time  microseconds since 1970, UTC; None if these events are gone
     """
 
     first: int
     last: int
     count: int
+    bytes: int
     first_time: int
     last_time: int
 
@@ -326,7 +332,32 @@ def info(store, stream):
     first, stop = store.bounds(stream)
     if first >= stop:
         return None
-    return StreamInfo(first, stop - 1, stop - first, _time(store, stream, False), _time(store, stream, True))
+    return StreamInfo(first, stop - 1, stop - first, _bytes(store, stream, first, stop),
+                      _time(store, stream, back=False), _time(store, stream, back=True))
+
+
+def _bytes(store, stream, first, stop):
+    """Bytes of the events [first, stop) of a stream; estimated if they are more than a page."""
+    size = looked = 0
+    for one, begin, end in _of_stream(store, stream, first, stop, False, PAGE):
+        size += _size_between(one, begin, end)
+        looked += one.size
+        if looked >= PAGE and end < stop:
+            break
+    else:
+        return size
+    # The run of an event is the likelier taken the more events it has: so the mean of the means is that of all.
+    numbers = [first + (stop - first) * (2 * i + 1) // (2 * _SAMPLES) for i in range(_SAMPLES)]
+    runs = [one for number in numbers for one in store.runs(stream, number, number + 1, 1)]
+    means = [_size_between(one, one.number, one.stop) / one.count for one in runs]
+    return round(sum(means) / len(means) * (stop - first))
+
+
+def _size_between(one, first, stop):
+    """Bytes of the events [first, stop), by their numbers, of a run; none of what is lost or gone."""
+    if one.lost or one.kind == record.CUT:
+        return 0
+    return sum([_size_of(one, i) - _AROUND for i in range(first - one.number, stop - one.number)])
 
 
 def _time(store, stream, back):

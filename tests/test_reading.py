@@ -177,8 +177,28 @@ def test_events_that_are_not_visible_are_not_read(open_store):
 def test_an_info_says_what_is_known_of_a_stream(open_store):
     store = open_store()
     fill(store, 5, ["a", "b"])
-    assert store.info("a") == (0, 2, 3, 1001, 1005)
+    size = sum(one.frames_size for one in store.runs(b"a", 0, 3, 1 << 20))
+    assert store.info("a") == (0, 2, 3, size, 1001, 1005)
     assert store.info("no") is None
+
+
+def test_the_bytes_of_a_stream_count_ids_and_metadata(open_store):
+    store = open_store()
+    store.append("s", "n", b"data")
+    without = store.info("s").bytes
+    assert without == len(b"*5\r\n+event\r\n+s\r\n:0\r\n+n\r\n$4\r\ndata\r\n")
+    store.append("s", "n", b"data", b"id", b"metadata")
+    assert store.info("s").bytes == 2 * without + 10
+
+
+def test_the_bytes_of_a_long_stream_are_estimated(open_store, monkeypatch):
+    store = open_store()
+    for i in range(6000):
+        store.append("s", "n", b"x" * (200 + i))
+    exact = sum(one.frames_size for one in store.runs(b"s", 0, 6000, 1 << 30))
+    size, info = bytes_read(store, monkeypatch, store.info, "s")
+    assert abs(info.bytes - exact) < exact / 50
+    assert size < exact / 3
 
 
 # -- what it costs ---------------------------------------------------------------
@@ -339,4 +359,6 @@ def test_rows_that_are_missing_or_altered_change_no_answer(open_store, statement
 def test_an_info_says_no_time_of_what_is_lost(open_store, tmp_path):
     damaged(open_store, tmp_path, (5,), 0)
     repair(str(tmp_path / "db"))
-    assert open_store().info("s") == (0, 4, 5, None, 1005)
+    info = open_store().info("s")
+    assert (info.count, info.first_time, info.last_time) == (5, None, 1005)
+    assert info.bytes == 4 * len(b"*5\r\n+event\r\n+s\r\n:0\r\n+n\r\n$12\r\n0 xxxxxxxxxx\r\n")

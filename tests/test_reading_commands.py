@@ -107,7 +107,7 @@ def test_what_is_not_understood_is_refused(peer, arguments, why):
 
 def test_an_info_is_a_map(serving, peer):
     assert peer.ask("stream-info", "none") is None
-    fields = [b"first", 0, b"last", 2, b"count", 3, b"first-time", TIME, b"last-time", TIME + 4_000_000]
+    fields = [b"first", 0, b"last", 2, b"count", 3, b"bytes", 93, b"first-time", TIME, b"last-time", TIME + 4_000_000]
     assert peer.ask("stream-info", "a") == fields
     peer.ask("HELLO", 3)
     assert peer.ask("stream-info", "a") == dict(zip(fields[::2], fields[1::2]))
@@ -163,7 +163,7 @@ def test_the_client_knows_the_last_event_and_what_a_stream_is(client):
     assert client.read_last("a").position == 4
     assert client.read_last(Prefix("b")).position == 5
     assert client.read_last("none") is None
-    assert client.stream_info("a") == StreamInfo(0, 2, 3, TIME, TIME + 4_000_000)
+    assert client.stream_info("a") == StreamInfo(0, 2, 3, 93, TIME, TIME + 4_000_000)
     assert client.stream_info("none") is None
 
 
@@ -244,7 +244,7 @@ def test_the_command_line_reads(serving, run):
 def test_the_command_line_says_what_is_known_of_a_stream(serving, run):
     at_port = ("-p", serving.port)
     assert run("stream-info", *at_port, "a") == (
-        0, "first 0\nlast 2\ncount 3\nfirst-time 2023-11-14T22:13:20.000000Z\n"
+        0, "first 0\nlast 2\ncount 3\nbytes 93\nfirst-time 2023-11-14T22:13:20.000000Z\n"
            "last-time 2023-11-14T22:13:24.000000Z\n", "")
     status, out, _ = run("stream-info", *at_port, "a", "--json")
     assert (status, json.loads(out)["last_time"]) == (0, TIME + 4_000_000)
