@@ -16,9 +16,11 @@ from .errors import (
     CannotRead,
     CorruptSegment,
     EventsLost,
+    GroupExists,
     IdConflict,
     IndexUnusable,
     LogTooShort,
+    NoGroup,
     StoreClosed,
     StoreError,
     StoreFailed,
@@ -30,6 +32,7 @@ from .errors import (
 from .expect import ANY, EXISTS, NONE
 from .filter import Prefix
 from .following import CaughtUp, Checkpoint
+from .groups import ConsumerGroup, Given, GroupInfo
 from .reading import Selected, StreamInfo
 from .record import Entry, Event
 from .snapshot import Snapshot
@@ -49,14 +52,19 @@ __all__ = [
     "CaughtUp",
     "Change",
     "Checkpoint",
+    "ConsumerGroup",
     "CorruptSegment",
     "Entry",
     "Event",
     "EventsLost",
+    "Given",
+    "GroupExists",
+    "GroupInfo",
     "IdConflict",
     "IndexUnusable",
     "LogTooShort",
     "NewEvent",
+    "NoGroup",
     "Prefix",
     "Selected",
     "Snapshot",

@@ -14,16 +14,18 @@ Locks: the append lock (`log.lock`) guards the streams' dict, their numbers and
 
 import logging
 import os
+import threading
 import time
 from collections import deque
 from functools import partial
 
-from . import backup, check, digests, following, reading, record, snapshot
+from . import backup, check, digests, following, groups, reading, record, snapshot
 from .append import Append, Appended, Change, append_of, encoded
 from .draft import drafts_of, drafts_of_units
 from .errors import StoreClosed, StoreFailed, StoreLocked
 from .expect import ANY, NONE
 from .files import Files, owner_of
+from .group import Rules
 from .ids import Known
 from .keeper import Keeper
 from .log import Log
@@ -102,6 +104,8 @@ class Store:
         self._attended = set()      # streams that somebody waits on
         self._keepers = []
         self._keeps_keys = False    # one of them looks after the look-up, once an event has an id or tags
+        self._groups = None         # made when the first is asked for, under `_groups_lock`
+        self._groups_lock = threading.Lock()
         self._files.make_folder(self.path)
         self._lock_fd, lost, hasty = self._own_folder()
         try:
@@ -802,6 +806,49 @@ class Store:
                 if not stream.next and stream is not self.all:
                     self._forget(stream)
 
+    # -- consumer groups -----------------------------------------------------
+
+    def group_create(self, name, selector, first=None, tries=10, wait=30.0, pause=1.0):
+        """Make a consumer group that is there until it is deleted; return the ConsumerGroup.
+
+        selector   a stream's name, "$all" or a Prefix
+        first      the number, or position, to begin with; None: with what is new from now on
+        tries      how often an event is given before it is parked
+        wait       seconds that a member has to acknowledge one
+        pause      seconds before the second try, doubled before each further one, up to a minute
+        One that exists with the same selector and rules is returned as it is.
+        Raises     GroupExists, ValueError, StoreFull, StoreFailed, StoreClosed
+        """
+        definition = groups.define(selector, first or 0, Rules(tries, wait, pause))
+        if first is None:
+            stream = self.all if definition.by_position else self.find(definition.key)
+            definition = definition._replace(first=self.next_of(stream) if stream is not None else 0)
+        return self._made_groups().create(encoded(name), definition)
+
+    def group(self, name):
+        """The ConsumerGroup of a name.  Raises NoGroup, StoreClosed."""
+        return self._made_groups().get(encoded(name))
+
+    def group_delete(self, name):
+        """Forget a group, how far it was and what it parked.  Raises NoGroup, StoreFull, StoreFailed, StoreClosed."""
+        self._made_groups().delete(encoded(name))
+
+    def groups(self):
+        """All ConsumerGroups, sorted by name."""
+        return self._made_groups().all()
+
+    def _made_groups(self):
+        with self._groups_lock:
+            if self._closed:
+                raise StoreClosed()
+            if self._groups is None:
+                self._groups = groups.Groups(self)
+            return self._groups
+
+    def clock(self):
+        """Microseconds since 1970."""
+        return self._clock()
+
     # -- copying -------------------------------------------------------------
 
     def back_up(self, folder, progress=lambda done, of: None):
@@ -835,6 +882,10 @@ class Store:
         """
         if self.hash_chain is not None and not self._closed:
             self.hash_chain.stop()
+        with self._groups_lock:
+            groups = self._groups
+        if groups is not None and not self._closed:
+            groups.close()
         with self._log.lock:
             if self._closed:
                 return

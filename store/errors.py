@@ -8,6 +8,7 @@
     |-- on backup      CannotBackUp
     |-- on import      BadExport
     |-- on verifying   ChainBroken
+    |-- on groups      NoGroup  GroupExists
     '-- at any time    StoreClosed
 
 A wrong argument is a ValueError, as everywhere in Python.
@@ -130,6 +131,24 @@ class CannotBackUp(StoreError):
     def __init__(self, folder, why):
         super().__init__(f"{folder}: it can't be backed up to: {why}.  Give an empty folder, or one that isn't there")
         self.folder = folder
+
+
+class NoGroup(StoreError):
+    """There is no consumer group of this name, or no more."""
+
+    def __init__(self, name):
+        super().__init__(f"there is no group {name!r}")
+        self.name = name
+
+
+class GroupExists(StoreError):
+    """There is a consumer group of this name, and it was made with something else."""
+
+    def __init__(self, name, selector):
+        super().__init__(f"group {name!r} is there already, of {selector!r} or with other rules; delete it first, "
+                         f"or take another name")
+        self.name = name
+        self.selector = selector
 
 
 class WrongVersion(StoreError):

@@ -185,7 +185,7 @@ class Group:
     @property
     def behind(self):
         """How many events behind the checkpoint are done."""
-        return sum(1 for item in self._window if item.done)
+        return sum(1 for item in self._window if item.done) + len(self._done)
 
     @property
     def held(self):
@@ -265,9 +265,14 @@ class Group:
         self.acknowledged += count
         return count
 
+    def item(self, key):
+        """The Item of an event that isn't done, or None."""
+        return self._items.get(key)
+
     def forget(self, key):
         """The event `key` is there no more: nobody can get it."""
-        self._finish(self._items[key])
+        if key in self._items:
+            self._finish(self._items[key])
 
     def _finish(self, item):
         item.done = self.changed = True

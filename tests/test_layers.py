@@ -59,6 +59,8 @@ ORDER = {
         "walk",
         "check",
         "digests",
+        "group",
+        "groups",
         "database",
         "export",
         "repair",

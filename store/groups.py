@@ -1,0 +1,589 @@
+"""Consumer groups of a store: which there are, the events they are given, and how far they are, kept on disk.
+
+    log ──page──> Group (group.py) ──> members          read, ack, refuse: in memory
+                    |
+                    '── each second, and on closing ──> entries of the store
+
+    "group"          NAME -> what it was made with
+    "group-state"    NAME -> its State
+    "group-parked"   NAME 00 u64 key -> a Parked
+
+What a state says is kept up to a second later than it is: after a crash events may be
+given that were acknowledged in that second.  None is left out.
+
+Locks: `ConsumerGroup._lock` guards the rules and what stands beside them, and is never held over
+a read or a put.  `_keeping` is, so that an older state can't be put after a newer one; who
+acknowledges doesn't wait for it.  Groups' `_lock` guards which there are, `_changing` is held over
+the puts that make and delete one.
+"""
+
+import json
+import logging
+import struct
+import threading
+import time
+import zlib
+from bisect import bisect_right
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from . import record
+from .append import encoded
+from .errors import EventsLost, GroupExists, NoGroup, StoreClosed, StoreError
+from .filter import Filter, Prefix
+from .group import Group, Parked, Rules, State
+from .keeper import Keeper
+from .names import ALL, check_name, check_stream
+
+logger = logging.getLogger("meilies.groups")
+
+TOPIC = "group"
+STATES = "group-state"
+PARKED = "group-parked"
+
+MAX_GROUPS = 1000
+# Bytes of the log that are looked at in one step, and what a member is given at once.
+PAGE = 128 * 1024
+MOST_AT_ONCE = 1 << 20
+# Steps of a read that doesn't wait: a filter that matches nothing looks at no more of the log in one call.
+STEPS = 32
+# Seconds between two times that states are kept.
+INTERVAL = 1.0
+
+_KEY = struct.Struct(">Q")
+
+
+class Given(NamedTuple):
+    """An event, given to a member.
+
+    key     what it is acknowledged by: its number, in a group of one stream, else its position
+    tries   how often it was given, this time included
+    """
+
+    key: int
+    tries: int
+    event: record.Event
+
+
+class GroupInfo(NamedTuple):
+    """How a group stands.
+
+    selector     a stream's name, "$all" or a Prefix
+    rules        a Rules
+    checkpoint   every event before this key is acknowledged or parked
+    next         every one before this was looked at
+    lag          keys from the checkpoint on that aren't done; of a prefix those of other streams count, too
+    held         events that members have
+    members      {member: how many of these}
+    parked       events
+    given, acknowledged, refused, late   how often, since the store was opened; late: no answer in time
+    cut, lost    events that were gone before they were given: by retention, to damage
+    """
+
+    name: str
+    selector: object
+    rules: Rules
+    checkpoint: int
+    next: int
+    lag: int
+    held: int
+    members: dict
+    parked: int
+    given: int
+    acknowledged: int
+    refused: int
+    late: int
+    cut: int
+    lost: int
+
+
+class Definition(NamedTuple):
+    """What a group was made with.
+
+    kind, key   "stream" and a name or $all, or "prefix" and a prefix; bytes
+    first       the key to begin with
+    """
+
+    kind: str
+    key: bytes
+    first: int
+    rules: Rules
+
+    @property
+    def by_position(self):
+        return self.kind == "prefix" or self.key == ALL
+
+    @property
+    def selector(self):
+        return Prefix(self.key.decode()) if self.kind == "prefix" else self.key.decode()
+
+    def encode(self):
+        return json.dumps([self.kind, self.key.decode(), self.first, *self.rules]).encode()
+
+    @classmethod
+    def decode(cls, value):
+        kind, key, first, *rules = json.loads(value)
+        return cls(kind, key.encode(), first, Rules(*rules))
+
+
+class ConsumerGroup:
+    """A group, for its members in any thread.  Made by Store.group_create and Store.group."""
+
+    def __init__(self, store, name, definition, group, cut=0, lost=0):
+        self.name = name.decode()
+        self.definition = definition
+        self._store = store
+        self._name = name
+        self._group = group
+        self._lock = threading.Lock()
+        self._keeping = threading.Lock()
+        self._kept_parked = set(group.parked)       # that the store has an entry of
+        self._looking = False       # somebody reads a page
+        self.version = 0            # goes up when a member that waits may get something
+        self._cut = cut
+        self._lost = lost
+        self._deleted = False
+        self._filter = Filter(definition.key) if definition.kind == "prefix" else None
+
+    # -- reading -------------------------------------------------------------
+
+    def read(self, member, count=1, timeout=0):
+        """Give `member` (str) up to `count` events, [Given, …], of some MOST_AT_ONCE bytes; those of a stream in order.
+
+        It has `rules.wait` seconds to `ack` or `refuse` each; then they are given again, to whoever reads.
+        timeout   seconds to wait for one; None waits until close, 0 doesn't.  []: none came
+        Raises    ValueError    a count below 1
+                  NoGroup       it was deleted
+                  StoreClosed, CorruptSegment, CannotRead
+        """
+        if count < 1:
+            raise ValueError(f"count is {count}, expected 1 or more")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._attended() as stream:
+            while True:
+                version = self.version
+                given, more = self.read_some(member, count)
+                left = None if deadline is None else deadline - time.monotonic()
+                if given or left is not None and left <= 0:
+                    return given
+                if not more:
+                    self._wait(stream, version, left)
+
+    def read_some(self, member, count, steps=STEPS):
+        """(what `read` gives, whether there is more of the log to look at): without waiting, at most so many pages."""
+        for _ in range(steps):
+            with self._lock:
+                self._check()
+                items = self._group.take(member, count, time.monotonic(), self._store.clock())
+            given = self._fetch(items)
+            if given:
+                return given, True
+            if not items and not self._look():
+                return [], False
+        return [], True
+
+    @contextmanager
+    def _attended(self):
+        stream = self._store.attend(ALL if self.definition.by_position else self.definition.key)
+        try:
+            yield stream
+        finally:
+            self._store.leave(stream)
+
+    def _wait(self, stream, version, left):
+        """Return when there may be something new, or `left` seconds are over."""
+        due = self.due
+        if due is not None:
+            left = min(max(0, due - time.monotonic()), float("inf") if left is None else left)
+        condition = stream.condition
+        with condition:
+            if self._store.closed:
+                raise StoreClosed()
+            if self.version == version and (self._looking or not self.has_more):
+                condition.wait(left)
+
+    @property
+    def due(self):
+        """The time.monotonic() at which an event may be there that isn't now, or None."""
+        with self._lock:
+            return self._group.due
+
+    @property
+    def has_more(self):
+        """Whether there is something of the log to look at, and room for it."""
+        return self._group.next < self._visible() and self._group.room > 0
+
+    def _visible(self):
+        stream = self._stream()
+        return 0 if stream is None else stream.visible
+
+    def _stream(self):
+        return self._store.all if self.definition.by_position else self._store.find(self.definition.key)
+
+    def _check(self):
+        """Under the lock."""
+        if self._deleted:
+            raise NoGroup(self.name)
+
+    # -- the log -------------------------------------------------------------
+
+    def _look(self):
+        """Look at a page of the log; False if there is nothing, or somebody else does."""
+        with self._lock:
+            first, room, stop = self._group.next, self._group.room, self._visible()
+            if self._looking or first >= stop or room <= 0:
+                return False
+            self._looking = True
+        found, end, cut, lost = [], first, 0, 0
+        try:
+            found, end, cut = self._page(first, stop, room)
+        except EventsLost as error:
+            logger.warning("group %s goes on behind them: %s", self.name, error)
+            end, lost = min(stop, error.stop), min(stop, error.stop) - first
+        finally:
+            with self._lock:
+                self._looking = False
+                for key, stream, number in found:
+                    self._group.offer(key, stream, number)
+                self._group.look(end)
+                self._cut += cut
+                self._lost += lost
+            self.changed()
+        return True
+
+    def _page(self, first, stop, room):
+        """([(key, stream, number)], the key behind, how many are cut) of what there is from `first` on."""
+        found = []
+        cut = 0
+        for one in self._store.records(self._stream(), first, stop, PAGE):
+            base = one.position if self.definition.by_position else one.number
+            begin, end = max(0, first - base), min(one.count, stop - base)
+            if one.kind == record.CUT:
+                cut += end - begin
+            else:
+                for i, stream, number in self._events_in(one, begin, end):
+                    if len(found) == room:
+                        return found, base + i, cut
+                    found.append((base + i, stream, number))
+            first = base + end
+        return found, first, cut
+
+    def _events_in(self, one, begin, end):
+        """Yield (which, its stream, its number) of those events of a record that are the group's."""
+        wanted = range(begin, end) if self._filter is None else self._filter.passing(one, begin, end)
+        if one.pack is None:
+            stream = one.stream.decode()
+            for i in wanted:
+                yield i, stream, one.number + i
+        else:
+            streams, numbers = one.pack
+            for i in wanted:
+                yield i, streams[i].decode(), numbers[i]
+
+    def _fetch(self, items):
+        """The Givens of Items, as many as are given at once; the others, and those that are gone, are not held."""
+        given, size, taken = [], 0, 0
+        try:
+            cache = _Cache(self._store, self._stream(), self.definition.by_position, self._visible())
+            for item in items:
+                if size >= MOST_AT_ONCE:
+                    break
+                event = cache.event(item.key)
+                if event is None:
+                    self._forget(item.key, cache.lost)
+                else:
+                    given.append(Given(item.key, item.tries, event))
+                    size += len(event.data) + len(event.metadata) + len(event.name)
+                taken += 1
+        except BaseException:
+            taken, given = 0, []
+            raise
+        finally:
+            if taken < len(items):
+                with self._lock:
+                    self._group.take_back(items[taken:])
+                self.changed()
+        return given
+
+    def _forget(self, key, lost):
+        with self._lock:
+            self._group.forget(key)
+            if lost:
+                self._lost += 1
+            else:
+                self._cut += 1
+
+    # -- answers -------------------------------------------------------------
+
+    def ack(self, *keys):
+        """These events are done; return how many were given to a member and weren't done yet."""
+        with self._lock:
+            self._check()
+            count = self._group.ack(keys)
+        self.changed()
+        return count
+
+    def refuse(self, key, reason="", park=False):
+        """An event can't be done now: give it again after a pause, or park it (at once, or after the last try).
+
+        Returns False if no member had it any more.
+        """
+        with self._lock:
+            self._check()
+            done = self._group.refuse(key, reason, park, time.monotonic(), self._store.clock())
+        self.changed()
+        return done
+
+    def leave(self, member):
+        """A member is gone: others are given what it held.  Returns how many events that were."""
+        with self._lock:
+            self._check()
+            count = self._group.leave(member)
+        self.changed()
+        return count
+
+    def unread(self, given):
+        """Givens that their member didn't get."""
+        with self._lock:
+            items = [self._group.item(one.key) for one in given]
+            self._group.take_back([item for item in items if item is not None])
+        self.changed()
+
+    def changed(self):
+        """Wake who waits for an event."""
+        with self._lock:
+            self.version += 1
+        self._store.all.notify()
+        stream = self._stream()
+        if stream is not None and stream is not self._store.all:
+            stream.notify()
+
+    # -- parked --------------------------------------------------------------
+
+    def parked(self, first=0, limit=1000):
+        """[Parked, …] of the first `limit` events with keys from `first` on."""
+        with self._lock:
+            self._check()
+            keys = sorted(key for key in self._group.parked if key >= first)
+            return [self._group.parked[key] for key in keys[:limit]]
+
+    def replay(self, *keys):
+        """Give parked events again, all of them if no key is named; return how many.  It is kept by a crash."""
+        return self._change_parked(lambda: self._group.replay(keys or sorted(self._group.parked)))
+
+    def discard(self, *keys):
+        """Forget parked events; return how many.  It is kept by a crash."""
+        return self._change_parked(lambda: self._group.discard(keys))
+
+    def _change_parked(self, change):
+        with self._lock:
+            self._check()
+            count = len(change())
+        self.keep()
+        self.changed()
+        return count
+
+    # -- how it stands -------------------------------------------------------
+
+    def info(self):
+        """A GroupInfo."""
+        with self._lock:
+            self._check()
+            one = self._group
+            one.expire(time.monotonic(), self._store.clock())
+            held = one.held
+            end = max(self._visible(), one.next)
+            return GroupInfo(self.name, self.definition.selector, one.rules, one.checkpoint, one.next,
+                             end - one.checkpoint - one.behind, sum(held.values()), held, len(one.parked),
+                             one.given, one.acknowledged, one.refused, one.late, self._cut, self._lost)
+
+    # -- on disk -------------------------------------------------------------
+
+    def keep(self):
+        """Put what changed since the last time.
+
+        Raises    StoreFull, StoreFailed, StoreClosed: it is tried again with what changes then
+        """
+        with self._keeping:
+            with self._lock:
+                parked = dict(self._group.parked)
+                if self._deleted or not self._group.changed and parked.keys() == self._kept_parked:
+                    return
+                state = self._group.state
+                entries = [(STATES, self._name, _encode_state(state, self._cut, self._lost))]
+            for key in parked.keys() - self._kept_parked:
+                entries.append((PARKED, _parked_key(self._name, key), json.dumps(parked[key][1:]).encode()))
+            for key in self._kept_parked - parked.keys():
+                entries.append((PARKED, _parked_key(self._name, key), None))
+            try:
+                self._store.put_many(entries)
+            except StoreError:
+                with self._lock:
+                    self._group.changed = True
+                raise
+            self._kept_parked = set(parked)
+
+    def end(self):
+        """It is deleted: nothing is given or kept any more.  Returns the entries that take it out."""
+        with self._keeping:
+            with self._lock:
+                self._deleted = True
+            self.changed()
+            return [(TOPIC, self._name, None), (STATES, self._name, None),
+                    *((PARKED, _parked_key(self._name, key), None) for key in self._kept_parked)]
+
+
+class _Cache:
+    """Events by their keys, each read with those around it.
+
+    lost   the one that was asked for last isn't there because of damage
+    """
+
+    def __init__(self, store, stream, by_position, stop):
+        self._store = store
+        self._stream = stream
+        self._by_position = by_position
+        self._stop = stop
+        self._records = []
+        self._bases = []
+        self.lost = False
+
+    def event(self, key):
+        """The Event, or None if it is gone."""
+        one = self._at(key)
+        if one is None:
+            try:
+                self._records = self._store.records(self._stream, key, self._stop, PAGE)
+            except EventsLost:
+                self.lost = True
+                return None
+            self._bases = [one.position if self._by_position else one.number for one in self._records]
+            one = self._at(key)
+        self.lost = False
+        if one.kind == record.CUT:
+            return None
+        base = one.position if self._by_position else one.number
+        return next(iter(one.events(key - base, key - base + 1)))
+
+    def _at(self, key):
+        i = bisect_right(self._bases, key) - 1
+        if i < 0 or key >= self._bases[i] + self._records[i].count:
+            return None
+        return self._records[i]
+
+
+class Groups:
+    """The groups of a store; made when the first of them is asked for."""
+
+    def __init__(self, store):
+        self._store = store
+        self._lock = threading.Lock()
+        self._changing = threading.Lock()
+        self._groups = {}
+        self._failing = None        # the failure to keep that was logged last
+        parked = {}
+        for key, value in store.entries(PARKED):
+            name, key = key[:-_KEY.size - 1], _KEY.unpack(key[-_KEY.size:])[0]
+            parked.setdefault(name, []).append(Parked(key, *json.loads(value)))
+        states = dict(store.entries(STATES))
+        for name, value in store.entries(TOPIC):
+            definition = Definition.decode(value)
+            state, cut, lost = _decode_state(states[name]) if name in states else (State(definition.first), 0, 0)
+            group = Group(definition.rules, state, parked.get(name, ()))
+            self._groups[name] = ConsumerGroup(store, name, definition, group, cut, lost)
+        self._keeper = Keeper("meilies-groups", self._keep_quietly, interval=INTERVAL)
+
+    def create(self, name, definition):
+        """The ConsumerGroup, new or with the same definition.
+
+        Raises    ValueError    a name that may not be, or too many groups
+                  GroupExists   with another definition; and as Store.put
+        """
+        _check_definition(name, definition)
+        with self._changing:
+            known = self._groups.get(name)
+            if known is not None:
+                if known.definition._replace(first=0) != definition._replace(first=0):
+                    raise GroupExists(name.decode(), known.definition.selector)
+                return known
+            if len(self._groups) >= MAX_GROUPS:
+                raise ValueError(f"there are {MAX_GROUPS} groups, expected no more")
+            self._store.put_many([(TOPIC, name, definition.encode())])
+            made = ConsumerGroup(self._store, name, definition, Group(definition.rules, State(definition.first)))
+            with self._lock:
+                self._groups[name] = made
+            return made
+
+    def get(self, name):
+        """Raises NoGroup."""
+        with self._lock:
+            found = self._groups.get(name)
+        if found is None:
+            raise NoGroup(name.decode("utf-8", "replace"))
+        return found
+
+    def delete(self, name):
+        """Raises NoGroup; and as Store.put."""
+        with self._changing:
+            self._store.put_many(self.get(name).end())
+            with self._lock:
+                del self._groups[name]
+
+    def all(self):
+        """The ConsumerGroups, by name."""
+        with self._lock:
+            return [self._groups[name] for name in sorted(self._groups)]
+
+    def _keep_quietly(self):
+        for group in self.all():
+            try:
+                group.keep()
+            except StoreError as error:
+                if type(error) is not self._failing:
+                    logger.warning("how far group %s is can't be kept: %s", group.name, error)
+                self._failing = type(error)
+            else:
+                self._failing = None
+
+    def close(self):
+        """Keep all states; what happens afterwards isn't kept."""
+        self._keeper.stop()
+        self._keep_quietly()
+
+
+def define(selector, first, rules):
+    """The Definition of a group; `selector` is a stream's name, "$all" or a Prefix."""
+    if isinstance(selector, Prefix):
+        return Definition("prefix", encoded(selector.text), first, rules)
+    return Definition("stream", encoded(selector), first, rules)
+
+
+def _check_definition(name, definition):
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise ValueError(f"a group's name: {error}") from None
+    if definition.key != ALL:
+        check_stream(definition.key)
+    rules = definition.rules
+    if definition.first < 0:
+        raise ValueError(f"the first key is {definition.first}, expected 0 or more")
+    if rules.tries < 1 or not 0 < rules.wait < 1e9 or not 0 <= rules.pause < 1e9:
+        raise ValueError(f"found {rules.tries} tries, {rules.wait:g} seconds to wait and a pause of {rules.pause:g}, "
+                         f"expected at least 1 try, more than 0 seconds, and 0 or more")
+
+
+def _parked_key(name, key):
+    return name + b"\0" + _KEY.pack(key)
+
+
+def _encode_state(state, cut, lost):
+    done = [key - state.checkpoint for key in state.done]
+    return zlib.compress(json.dumps([state.checkpoint, done, sorted(state.tries.items()), state.again,
+                                     cut, lost]).encode(), 1)
+
+
+def _decode_state(value):
+    """(State, cut, lost)"""
+    checkpoint, done, tries, again, cut, lost = json.loads(zlib.decompress(value))
+    return State(checkpoint, tuple(checkpoint + key for key in done), dict(tries), tuple(map(tuple, again))), cut, lost
