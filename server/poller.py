@@ -29,6 +29,7 @@ import resp
 from resp import BadRequest, ProtocolError
 
 from .appending import append_of
+from .blocked import Blocked
 from .commands import COMMANDS, execute, unknown
 from .committer import Batch, Committer
 from .connection import Connection
@@ -40,6 +41,8 @@ from .workers import Workers
 log = logging.getLogger("meilies.server")
 
 READ, WRITE, GONE = 1, 4, 8 | 16        # the bits are those of epoll and of poll
+# A peer that sends no more, told without reading from it; where that can't be, it is seen when it is written to.
+LEFT = getattr(select, "EPOLLRDHUP", getattr(select, "POLLRDHUP", 0))
 
 RECEIVE = 256 * 1024
 # ... but no more than this from each of so many that are ready: others wait while it is parsed.
@@ -111,6 +114,7 @@ class Poller:
         self.received = 0               # bytes
         self.feeds = Feeds(store, self.call_soon)
         self.workers = Workers(limits.workers)
+        self.blocked = Blocked(store, lambda connection: self.call_soon(lambda: self._worked(connection)))
         self._listener = listener
         self._tick = tick
         self._committer = Committer(store, self.feeds, self._on_committed)
@@ -318,6 +322,8 @@ class Poller:
             self._settle(connection)
         elif mask & GONE:
             self.close(connection)
+        elif mask & LEFT:
+            self.blocked.end(connection)
         return 0
 
     def _settle(self, connection):
@@ -329,6 +335,8 @@ class Poller:
             return
         with connection.outbox.lock:
             mask = (READ if connection.wants_input else 0) | (WRITE if connection.outbox.blocked else 0)
+            if connection.working and connection in self.blocked:
+                mask |= LEFT
             self._watch(connection, mask)
 
     def _close_finished(self, connection):
@@ -364,6 +372,8 @@ class Poller:
         connection.pending.clear()
         for follower in connection.unfollow_all():
             self.feeds.remove(follower)
+        if connection.working:
+            self.blocked.forget(connection)
 
     # -- execution -----------------------------------------------------------
 
@@ -441,7 +451,11 @@ class Poller:
         connection.working = True
 
         def work():
-            connection.outbox.put_and_flush(execute(command, self, connection, arguments))
+            reply = execute(command, self, connection, arguments)
+            if reply is None:       # it comes later, see blocked.py
+                self.call_soon(lambda: self._settle(connection))
+                return
+            connection.outbox.put_and_flush(reply)
             self.call_soon(lambda: self._worked(connection))
 
         self.workers.put(work)
@@ -500,6 +514,7 @@ class Poller:
         """Answer what was received, then let go of everything."""
         self._epoll.unregister(self._listener.fileno())
         self._listener.close()
+        self.blocked.stop()
         for _ in range(1 + len(self.connections) // _EVENTS):
             self._turn(self._epoll.poll(0))         # what the sockets hold already
         for connection in list(self.connections.values()):

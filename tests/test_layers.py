@@ -87,6 +87,8 @@ ORDER = {
         "reading",
         "appending",
         "following",
+        "blocked",
+        "grouping",
         "snapshots",
         "clients",
         "about",

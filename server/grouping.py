@@ -1,0 +1,190 @@
+"""The commands for consumer groups."""
+
+import logging
+import time
+
+import resp
+from store import GroupExists, NoGroup, Prefix, StoreError
+from store.names import check_name
+
+from .blocked import BlockedRead
+from .following import _parse_selector as parse_selector
+from .table import OK, CommandError, command, parse_number
+from .text import printable
+
+log = logging.getLogger("meilies.commands")
+
+# What one group-read gives at most, and one group-parked lists.
+MOST = 1000
+_CODES = {NoGroup: "NOGROUP", GroupExists: "GROUPEXISTS"}
+# The options of group-create, and what one of their units is.
+_OPTIONS = {b"TRIES": ("tries", 1), b"WAIT": ("wait", 1000), b"PAUSE": ("pause", 1000)}
+
+
+@command("group-create", -4, "GROUP SELECTOR FROM | - [TRIES n] [WAIT ms] [PAUSE ms]",
+         "Make a consumer group, or find it made so", slow=True)
+def group_create(server, connection, arguments):
+    name = _name(arguments[1], "group")
+    (kind, key), rest = parse_selector(arguments[2:])
+    if not rest or len(rest) % 2 == 0:
+        raise CommandError("ERR syntax error, expected: group-create GROUP SELECTOR FROM [TRIES n] [WAIT ms] "
+                           "[PAUSE ms]")
+    first = None if rest[0] == b"-" else parse_number(rest[0], "FROM")
+    options = {}
+    for word, value in zip(rest[1::2], rest[2::2]):
+        if word.upper() not in _OPTIONS:
+            raise CommandError(f"ERR found '{printable(word)}', expected TRIES, WAIT or PAUSE")
+        option, unit = _OPTIONS[word.upper()]
+        number = parse_number(value, word.decode().upper())
+        options[option] = number / unit if unit > 1 else number
+    selector = Prefix(key.decode()) if kind == "prefix" else key.decode()
+    _try(lambda: server.store.group_create(name, selector, first, **options))
+    return OK
+
+
+@command("group-delete", 2, "GROUP", "Forget a group, how far it is and what it parked", slow=True)
+def group_delete(server, connection, arguments):
+    _try(lambda: server.store.group_delete(_name(arguments[1], "group")))
+    return OK
+
+
+@command("groups", 1, "", "The names of all groups, sorted", slow=True)
+def groups(server, connection, arguments):
+    return resp.array([resp.bulk(group.name.encode()) for group in server.store.groups()])
+
+
+@command("group-read", -4, "GROUP MEMBER COUNT [BLOCK ms]", "Events for a member, to be acknowledged", slow=True)
+def group_read(server, connection, arguments):
+    """With nothing there and BLOCK, the reply comes later: see blocked.py."""
+    group = _group(server, arguments)
+    member = _name(arguments[2], "member")
+    count = parse_number(arguments[3], "COUNT")
+    if not 0 < count <= MOST:
+        raise CommandError(f"ERR COUNT is {count}, expected 1 to {MOST}")
+    options = arguments[4:]
+    if options and (len(options) != 2 or options[0].upper() != b"BLOCK"):
+        raise CommandError("ERR syntax error, expected: group-read GROUP MEMBER COUNT [BLOCK ms]")
+    block = parse_number(options[1], "BLOCK") if options else None
+    given, _ = _try(lambda: group.read_some(member, count))
+    if given or block is None:
+        return _given(given)
+    deadline = time.monotonic() + min(block, 10 ** 12) / 1000 if block else None
+    server.blocked.add(connection, BlockedRead(group, member, count, deadline, _answer))
+    return None
+
+
+@command("group-ack", -3, "GROUP KEY ...", "These events are done; how many of them weren't", slow=True)
+def group_ack(server, connection, arguments):
+    group = _group(server, arguments)
+    keys = [parse_number(key, "KEY") for key in arguments[2:]]
+    return resp.integer(_try(lambda: group.ack(*keys)))
+
+
+@command("group-refuse", -3, "GROUP KEY [LATER | PARK [REASON]]", "This event can't be done now", slow=True)
+def group_refuse(server, connection, arguments):
+    group = _group(server, arguments)
+    key = parse_number(arguments[2], "KEY")
+    word = arguments[3].upper() if len(arguments) > 3 else b"LATER"
+    if word not in (b"LATER", b"PARK") or len(arguments) > 5:
+        raise CommandError("ERR syntax error, expected: group-refuse GROUP KEY [LATER | PARK [REASON]]")
+    reason = arguments[4].decode("utf-8", "replace") if len(arguments) == 5 else ""
+    return resp.integer(_try(lambda: group.refuse(key, reason, park=word == b"PARK")))
+
+
+@command("group-leave", 3, "GROUP MEMBER", "A member is gone: others get what it held", slow=True)
+def group_leave(server, connection, arguments):
+    group = _group(server, arguments)
+    return resp.integer(_try(lambda: group.leave(_name(arguments[2], "member"))))
+
+
+@command("group-parked", -2, "GROUP [FROM [COUNT]]", "Events that nobody gets until they are replayed", slow=True)
+def group_parked(server, connection, arguments):
+    group = _group(server, arguments)
+    first = parse_number(arguments[2], "FROM") if len(arguments) > 2 else 0
+    count = parse_number(arguments[3], "COUNT") if len(arguments) > 3 else MOST
+    if len(arguments) > 4 or not 0 < count <= MOST:
+        raise CommandError(f"ERR expected: group-parked GROUP [FROM [COUNT]], COUNT from 1 to {MOST}")
+    found = _try(lambda: group.parked(first, count))
+    return resp.array([
+        resp.array([resp.integer(one.key), resp.simple(one.stream.encode()), resp.integer(one.number),
+                    resp.integer(one.tries), resp.integer(one.time), resp.bulk(one.reason.encode())])
+        for one in found])
+
+
+@command("group-replay", -2, "GROUP [KEY ...]", "Give parked events again, these or all; how many", slow=True)
+def group_replay(server, connection, arguments):
+    group = _group(server, arguments)
+    keys = [parse_number(key, "KEY") for key in arguments[2:]]
+    return resp.integer(_try(lambda: group.replay(*keys)))
+
+
+@command("group-discard", -3, "GROUP KEY ...", "Forget parked events; how many", slow=True)
+def group_discard(server, connection, arguments):
+    group = _group(server, arguments)
+    keys = [parse_number(key, "KEY") for key in arguments[2:]]
+    return resp.integer(_try(lambda: group.discard(*keys)))
+
+
+@command("group-info", 2, "GROUP", "How a group stands", slow=True)
+def group_info(server, connection, arguments):
+    one = _try(_group(server, arguments).info)
+    text = one.selector if isinstance(one.selector, str) else one.selector.text
+    kind = "prefix" if isinstance(one.selector, Prefix) else "all" if text == "$all" else "stream"
+    numbers = [("checkpoint", one.checkpoint), ("next", one.next), ("lag", one.lag), ("held", one.held),
+               ("parked", one.parked), ("given", one.given), ("acknowledged", one.acknowledged),
+               ("refused", one.refused), ("late", one.late), ("cut", one.cut), ("lost", one.lost),
+               ("tries", one.rules.tries), ("wait", round(one.rules.wait * 1000)),
+               ("pause", round(one.rules.pause * 1000))]
+    members = resp.mapping([(resp.bulk(name.encode()), resp.integer(count))
+                            for name, count in sorted(one.members.items())], connection.protocol)
+    fields = [("name", resp.bulk(one.name.encode())), ("kind", resp.bulk(kind.encode())),
+              ("selector", resp.bulk(text.encode())), *((key, resp.integer(number)) for key, number in numbers),
+              ("members", members)]
+    return resp.mapping([(resp.bulk(key.encode()), value) for key, value in fields], connection.protocol)
+
+
+# -- what they share -----------------------------------------------------------
+
+def _group(server, arguments):
+    return _try(lambda: server.store.group(_name(arguments[1], "group")))
+
+
+def _name(name, what):
+    """The name of a group or member, as text."""
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise CommandError(f"ERR {str(error).replace('event name', f'{what} name')}") from None
+    return name.decode()
+
+
+def _try(call):
+    """What `call` returns; what is wrong with it, in words for the client."""
+    try:
+        return call()
+    except ValueError as error:
+        raise CommandError(f"ERR {error}") from None
+    except (NoGroup, GroupExists) as error:
+        raise CommandError(f"{_CODES[type(error)]} {error}") from None
+
+
+def _answer(given, error):
+    """The reply to a read that was blocked."""
+    if error is None:
+        return _given(given)
+    if isinstance(error, StoreError):
+        return resp.error(f"{_CODES.get(type(error), 'ERR')} {error}")
+    log.error("a blocked read failed", exc_info=error)
+    return resp.error("ERR internal error; the server's log has the details")
+
+
+def _given(given):
+    return resp.array([resp.array([resp.integer(one.key), resp.integer(one.tries), _recorded(one.event)])
+                       for one in given])
+
+
+def _recorded(event):
+    """An event as `follow` sends it."""
+    return resp.array([b"+recorded\r\n", resp.integer(event.position), resp.simple(event.stream.encode()),
+                       resp.integer(event.number), resp.simple(event.name.encode()), resp.bulk(event.data),
+                       resp.bulk(event.id), resp.bulk(event.metadata), resp.integer(event.time)])
