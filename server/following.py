@@ -5,7 +5,7 @@ from store.names import ALL, check_stream
 
 from .chunk import CHECKPOINT, Form, notice
 from .follower import Follower
-from .selecting import filter_of, parse_names, parse_selector
+from .selecting import filter_of, is_time, parse_from, parse_names, parse_selector
 from .table import MAX_NUMBER, CommandError, checked, command, parse_number
 from .text import printable
 
@@ -28,7 +28,7 @@ def follow(server, connection, arguments):
     kind, key = selector
     follower = Follower(connection, selector, stop, form, notices=True)
     # What a time came to is told at once: all before it is passed over.
-    begins = notice(CHECKPOINT, key, first, form).data if _is_time(rest[0]) else b""
+    begins = notice(CHECKPOINT, key, first, form).data if is_time(rest[0]) else b""
     return _begin(server, connection, [(follower, ALL if kind == "prefix" else key, key, first)], begins)
 
 
@@ -37,7 +37,7 @@ def _parse_part(store, selector, arguments):
     stop, names = None, None
     if not arguments:
         raise CommandError("ERR syntax error, expected: follow SELECTOR FROM [TO n] [NAMES n name ...]")
-    first = _parse_from(store, selector, arguments[0])
+    first = parse_from(store, selector, arguments[0])
     rest = arguments[1:]
     while rest:
         option = rest[0].upper()
@@ -49,24 +49,9 @@ def _parse_part(store, selector, arguments):
             raise CommandError("ERR syntax error, expected: follow SELECTOR FROM [TO n] [NAMES n name ...]")
     if stop is None:
         stop = MAX_NUMBER + 1
-    if first is not None and first >= stop and not _is_time(arguments[0]):
+    if first is not None and first >= stop and not is_time(arguments[0]):
         raise CommandError(f"ERR FROM is {first}, expected less than TO, which is {stop}")
     return first, stop, names or frozenset()
-
-
-def _parse_from(store, selector, text):
-    """The key that FROM stands for: a number, `-` (None, new events only), or `@` and a time."""
-    if text == b"-":
-        return None
-    if not _is_time(text):
-        return parse_number(text, "FROM")
-    time = parse_number(text[1:], "the time in FROM")
-    kind, key = selector
-    return store.position_at(time) if kind == "prefix" or key == ALL else store.number_at(key, time)
-
-
-def _is_time(text):
-    return text.startswith(b"@")
 
 
 def _begin(server, connection, followers, begins=b""):

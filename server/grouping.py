@@ -8,7 +8,7 @@ from store import GroupExists, NoGroup, Prefix, StoreError
 from store.names import check_name
 
 from .blocked import BlockedRead
-from .following import _parse_selector as parse_selector
+from .selecting import parse_from, parse_selector
 from .table import OK, CommandError, command, parse_number
 from .text import printable
 
@@ -21,7 +21,7 @@ _CODES = {NoGroup: "NOGROUP", GroupExists: "GROUPEXISTS"}
 _OPTIONS = {b"TRIES": ("tries", 1), b"WAIT": ("wait", 1000), b"PAUSE": ("pause", 1000)}
 
 
-@command("group-create", -4, "GROUP SELECTOR FROM | - [TRIES n] [WAIT ms] [PAUSE ms]",
+@command("group-create", -4, "GROUP SELECTOR FROM [TRIES n] [WAIT ms] [PAUSE ms]",
          "Make a consumer group, or find it made so", slow=True)
 def group_create(server, connection, arguments):
     name = _name(arguments[1], "group")
@@ -29,7 +29,7 @@ def group_create(server, connection, arguments):
     if not rest or len(rest) % 2 == 0:
         raise CommandError("ERR syntax error, expected: group-create GROUP SELECTOR FROM [TRIES n] [WAIT ms] "
                            "[PAUSE ms]")
-    first = None if rest[0] == b"-" else parse_number(rest[0], "FROM")
+    first = parse_from(server.store, (kind, key), rest[0])
     options = {}
     for word, value in zip(rest[1::2], rest[2::2]):
         if word.upper() not in _OPTIONS:

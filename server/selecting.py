@@ -44,3 +44,18 @@ def filter_of(selector, names):
     kind, key = selector
     prefix = key if kind == "prefix" else b""
     return Filter(prefix, names) if prefix or names else None
+
+
+def parse_from(store, selector, text):
+    """The key that FROM stands for: a number, `-` (None, new events only), or `@` and a time."""
+    if text == b"-":
+        return None
+    if not is_time(text):
+        return parse_number(text, "FROM")
+    time = parse_number(text[1:], "the time in FROM")
+    kind, key = selector
+    return store.position_at(time) if kind == "prefix" or key == ALL else store.number_at(key, time)
+
+
+def is_time(text):
+    return text.startswith(b"@")

@@ -94,6 +94,15 @@ def test_from_a_dash_only_new_events_are_given(serving, client):
     assert keys(client.ask("group-read", "none", "m", 10)) == [0]
 
 
+def test_from_a_time_events_since_then_are_given(serving, client):
+    fill(serving, *"aba")
+    time = serving.store.read_all()[1].time
+    assert client.ask("group-create", "all", "$all", f"@{time}") == b"OK"
+    assert client.ask("group-create", "one", "stream", "a", f"@{time}") == b"OK"
+    assert sorted(keys(client.ask("group-read", "all", "m", 10))) == [1, 2]
+    assert keys(client.ask("group-read", "one", "m", 10)) == [1]
+
+
 @pytest.mark.parametrize("arguments, why", [
     (("group-create", "g", "$all"), "ERR wrong number of arguments"),
     (("group-create", "g", "stream", "a"), "ERR syntax error, expected: group-create"),
