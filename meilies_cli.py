@@ -28,6 +28,7 @@ from collections.abc import Iterable, Iterator
 
 from meilies_client import (
     ALL,
+    MAX_NUMBER,
     Client,
     ClientError,
     Event,
@@ -343,6 +344,18 @@ def run_check(options: argparse.Namespace) -> None:
     if found["problems"]:
         raise Failed("the store is damaged: stop the server, then 'meilies_server.py repair --dry-run' "
                      "says what can be done")
+
+
+def run_chain_head(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        print(*client.chain_head())
+
+
+def run_verify(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        found = client.verify(None if options.position is None else (options.position, options.head))
+    print(f"{found['same']} events are what they were, {found['gone']} were cut or redacted; the head at "
+          f"{found['position']} is {found['head']}")
 
 
 def run_subscribe(options: argparse.Namespace) -> None:
@@ -772,6 +785,12 @@ def _tries(text: str) -> int:
     return int(text)
 
 
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= MAX_NUMBER):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number from 0 to {MAX_NUMBER}")
+    return int(text)
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose -h is the host, as in MeiliES, and whose help is --help."""
 
@@ -890,6 +909,12 @@ def parser() -> argparse.ArgumentParser:
     snapshot = command_for_server("snapshot-delete", run_snapshot_delete, "take a stream's snapshot out")
     snapshot.add_argument("stream", metavar="STREAM", type=_stream)
 
+    command_for_server("chain-head", run_chain_head, "print how far the chain of digests is, and its head")
+    verify = command_for_server("verify", run_verify,
+                                "have the server compare every event with its chain of digests")
+    verify.add_argument("position", metavar="POSITION", type=_number, nargs="?",
+                        help="and the chain with what chain-head printed at some time")
+    verify.add_argument("head", metavar="HEAD", nargs="?")
     command_for_server("ping", run_ping, "print how long the server takes to answer")
 
     inspect = command_for_server(
@@ -927,6 +952,8 @@ def _check(options: argparse.Namespace) -> None:
             check_event(options.stream, options.name)
         except ValueError as error:
             raise WrongUsage(str(error)) from error
+    if options.command == "verify" and options.position is not None and options.head is None:
+        raise WrongUsage("POSITION comes with its HEAD")
     if options.command == "migrate":
         names = [selector.stream for selector in options.selectors]
         if ALL in names:

@@ -663,6 +663,14 @@ def _read_stream_info(value: Any) -> StreamInfo | None:
         raise BadReply(f"{value!r:.200} came, expected what is known of a stream, with {missing}") from None
 
 
+def _read_pair(value: Any) -> list[Any]:
+    """An array of two.  Raises Refused, BadReply."""
+    _answer(value)
+    if not isinstance(value, list) or len(value) != 2:
+        raise BadReply(f"{value!r:.200} came, expected an array of two")
+    return value
+
+
 def _lacks_command(reply: Any) -> bool:
     """MeiliES 0.2.0 says `invalid request message; Unknown command name`, and closes; others as Redis does."""
     return isinstance(reply, resp.ErrorReply) and "unknown command" in str(reply).lower()
@@ -1291,6 +1299,23 @@ class Client:
         check_stream(stream)
         self._read(_answer, self._ask([("snapshot-delete", stream)])[0])
 
+    def chain_head(self) -> tuple[int, str]:
+        """How far the chain of digests is and its head, 64 hexadecimal digits: to be noted somewhere else.
+
+        Raises   Refused   the server keeps no chain (--hash-chain)
+        """
+        position, head = self._read(_read_pair, self._ask_patiently("chain-head"))
+        return position, _text(head)
+
+    def verify(self, known: tuple[int, str] | None = None) -> dict[str, Any]:
+        """Have the server compare every event with its chain of digests: position, head, same, gone.
+
+        known    what chain_head() said at some time
+        Raises   Refused   BROKEN: an event, the chain or the head that was noted isn't what it was
+        """
+        fields = self._read(_read_fields, self._ask_patiently("verify", *(known or ())))
+        return {**fields, "head": _text(fields["head"])}
+
     def ping(self) -> float:
         """Seconds that a request and its reply take.  Refused by MeiliES 0.2.0."""
         start = time.monotonic()
@@ -1379,7 +1404,7 @@ class Client:
             except Disconnected as error:
                 time.sleep(backoff.next_pause(error))
 
-    def _ask_patiently(self, *request: str) -> Any:
+    def _ask_patiently(self, *request: str | int) -> Any:
         """The value that answers a request which may take any time; only a dead peer ends the wait."""
         with self._in_use():
             connection = self._connected()

@@ -169,6 +169,8 @@ OPTIONS = (
            "compress what is stored, 1 (fast) to 9 (small), 0 not; up to 22 is taken and means 9"),
     Option(DISK, "segment-size", size(64 * KIB, 4 * GIB), "256M", "SIZE",
            "begin a new file of the log at this size"),
+    Option(DISK, "hash-chain", flag, "no", "",
+           "keep a chain of SHA-256 over all events, by which it shows that none was changed; it goes on from then on"),
 
     Option(LIMITS, "max-request-size", size(KIB, 2 * GIB), "64M", "SIZE",
            "one request with all its arguments"),

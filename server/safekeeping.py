@@ -1,17 +1,19 @@
-"""The commands that copy the store and look whether it is sound, while it is in use."""
+"""The commands that copy the store, and look whether it is sound and what it was, while it is in use."""
 
 import logging
 import os
 import re
 
 import resp
+from store.errors import ChainBroken
 
-from .table import CommandError, command
+from .table import CommandError, command, parse_number
 from .text import printable
 
 log = logging.getLogger("meilies.commands")
 
 _NAME = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\Z")
+_HEAD = re.compile(rb"[0-9a-fA-F]{64}\Z")
 
 
 @command("backup", 2, "NAME", "Copy the store as it is now to the folder NAME in --backup-path", slow=True)
@@ -42,6 +44,38 @@ def check(server, connection, arguments):
     fields = {key: resp.integer(value) for key, value in counts.items()}
     fields.update({key: resp.array([resp.bulk(text.encode()) for text in some]) for key, some in texts.items()})
     return _mapping(fields, connection.protocol)
+
+
+@command("chain-head", 1, "", "How far the chain of digests is, and its head", slow=True)
+def chain_head(server, connection, arguments):
+    position, head = _chain(server).head()
+    return resp.array([resp.integer(position), resp.bulk(head.encode())])
+
+
+@command("verify", -1, "[POSITION HEAD]", "Compare every event with the chain of digests, and that with a head noted "
+         "earlier", slow=True)
+def verify(server, connection, arguments):
+    chain = _chain(server)
+    known = None
+    if len(arguments) > 1:
+        if len(arguments) != 3 or not _HEAD.match(arguments[2]):
+            raise CommandError("ERR syntax error, expected: verify [POSITION HEAD], HEAD with 64 hexadecimal digits")
+        known = parse_number(arguments[1], "POSITION"), arguments[2].decode()
+    try:
+        found = chain.verify(known)
+    except ChainBroken as broken:
+        log.error("verify: %s", broken)
+        raise CommandError(f"BROKEN {broken}") from None
+    except OSError as error:
+        raise CommandError(f"ERR the chain can't be read or written ({error.strerror or error})") from None
+    return _mapping({"position": resp.integer(found.position), "head": resp.bulk(found.head.encode()),
+                     "same": resp.integer(found.same), "gone": resp.integer(found.gone)}, connection.protocol)
+
+
+def _chain(server):
+    if server.store.hash_chain is None:
+        raise CommandError("ERR there is no chain of digests; --hash-chain begins one")
+    return server.store.hash_chain
 
 
 def _mapping(fields, protocol):

@@ -3,7 +3,8 @@
     FOLDER/000000000000.segment  ──>  TARGET/000000000000.segment   sealed: copied once
            000000000001.segment  ──>         000000000001.segment   up to the byte where its records end now
            index.sqlite3                                            is made anew from the log
-           lock                              lock                   says that events may be missing
+           digests                           digests                of the events that are copied, if there are any
+           lock                              lock                   says that this is a copy
 
 Segments are only added to, so the bytes before an end are whole; one that is
 rewritten meanwhile is copied from the file as it was opened.  They are copied
@@ -40,11 +41,12 @@ class BackedUp(NamedTuple):
     written: int
 
 
-def back_up(log, files, folder, mark, progress=lambda done, of: None):
+def back_up(log, files, folder, mark, beside=(), progress=lambda done, of: None):
     """Copy what `log` has now to `folder`, and return what was copied (BackedUp), all of it on disk.
 
     folder     the store's from an earlier backup, empty, or not there yet
     mark       marks it as a copy: called with the descriptor of its lock file
+    beside     [(path, bytes), …] of other files, which are added to and copied up to that byte
     progress   called with (bytes done, bytes in all), now and then
     Raises     CannotBackUp    something else is in `folder`; nothing was changed
                StoreFailed, OSError
@@ -57,7 +59,7 @@ def back_up(log, files, folder, mark, progress=lambda done, of: None):
     except BlockingIOError:
         raise CannotBackUp(folder, "it is in use; a backup that was opened is a store of its own") from None
     try:
-        return _Backup(log, files, folder, progress).run(position, lambda: mark(lock))
+        return _Backup(log, files, folder, progress).run(position, lambda: mark(lock), beside)
     finally:
         files.close(lock)
 
@@ -72,7 +74,7 @@ class _Backup:
         self._of = log.size
         self._size = self._written = self._copied = 0
 
-    def run(self, position, mark):
+    def run(self, position, mark, beside):
         count = self._log.segment_count
         self._check_target(count)
         mark()
@@ -82,6 +84,8 @@ class _Backup:
                 self._bring(segment)
             finally:
                 segment.close()
+        for path, size in beside:
+            self._copy_beside(path, size)
         self._files.sync_folder(self._folder)
         self._files.sync_above(self._folder)
         return BackedUp(position, count, self._copied, self._size, self._written)
@@ -103,7 +107,7 @@ class _Backup:
         """Have the target hold `segment` up to its end."""
         path = os.path.join(self._folder, file_name(segment.sequence))
         if not self._is_there(segment, path):
-            self._copy(segment, path)
+            self._copy(segment.fd, segment.end, path)
             self._copied += 1
             self._written += segment.end
         self._size += segment.end
@@ -120,18 +124,26 @@ class _Backup:
         finally:
             other.close()
 
+    def _copy_beside(self, path, size):
+        fd = self._files.open(path)
+        try:
+            self._copy(fd, size, os.path.join(self._folder, os.path.basename(path)))
+        finally:
+            self._files.close(fd)
+
     # A crash leaves the file under its other name, which the next backup
     # writes over and a store that is opened there removes.
-    def _copy(self, segment, path):
+    def _copy(self, source, size, path):
+        """Copy the first `size` bytes of an open file to a file of its own, which takes the place of `path`."""
         unfinished = path + COPYING
         self._remove(unfinished)
         fd = self._files.create(unfinished)
         try:
             byte = 0
-            while byte < segment.end:
-                data = segment.files.read(segment.fd, min(_STEP, segment.end - byte), byte)
+            while byte < size:
+                data = self._files.read(source, min(_STEP, size - byte), byte)
                 if not data:
-                    raise CannotBackUp(self._folder, f"{segment.path} ends at byte {byte}, expected {segment.end}")
+                    raise CannotBackUp(self._folder, f"what becomes {path} ends at byte {byte}, expected {size}")
                 self._files.write(fd, data, byte)
                 byte += len(data)
                 self._progress(min(self._size + byte, self._of), self._of)

@@ -46,6 +46,9 @@ MAX_VALUE = 512 << 20   # bytes of all values of one put
 # What the lock file has, in bytes, and which start of the machine an owner names that found a loss.
 _LOCK_SIZE = 80
 _LOSER = "lost"
+_COPY = "copy"          # in its place, in a copy of a store
+_STOPPED = "the machine stopped while not all was on disk"
+_WAS_COPIED = "this is a copy, and the store that it was made of may have gone on"
 
 # What one turn of a long read takes from the log, in bytes.
 _READ = 256 * 1024
@@ -136,7 +139,7 @@ class Store:
     def _own_folder(self):
         """Lock the folder; (descriptor, lost, hasty).
 
-        lost    its last owner may have lost what it had acknowledged
+        lost    its last owner may have lost what it had acknowledged: why, a text; or ""
         hasty   its last owner ended without closing it, and acknowledged what wasn't on disk
 
         The file says who has the folder open, since which start of the machine and under which policy.  A clean
@@ -151,7 +154,9 @@ class Store:
         try:
             words = self._files.read(fd, 200, 0).decode("ascii", "replace").split()
             hasty = bool(words) and words[2:] != [ALWAYS]
-            lost = hasty and (len(words) != 3 or words[1] != self._files.boot())
+            lost = ""
+            if hasty and (len(words) != 3 or words[1] != self._files.boot()):
+                lost = _WAS_COPIED if words[1:2] == [_COPY] else _STOPPED
             # Until recovery has dealt with the loss, whoever opens the folder next must hear of it too.
             self._sign_lock(fd, f"{_LOSER} {NO}" if lost else f"{self._files.boot()} {self.sync_policy}")
         except BaseException:
@@ -859,8 +864,10 @@ class Store:
         Raises     CannotBackUp   something else is in `folder`; nothing was changed
                    StoreFailed, StoreClosed, CannotRead, OSError
         """
+        # Before the segments, so that it has no event which they lack.
+        beside = [] if self.hash_chain is None else [self.hash_chain.copied()]
         return backup.back_up(self._log, self._files, os.path.abspath(folder),
-                              lambda lock: self._sign_lock(lock, f"{_LOSER} {NO}"), progress)
+                              lambda lock: self._sign_lock(lock, f"{_COPY} {NO}"), beside, progress)
 
     # -- checking ------------------------------------------------------------
 

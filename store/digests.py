@@ -115,6 +115,10 @@ class HashChain:
         """Every event before it is in the chain."""
         return self._digests.position
 
+    def copied(self):
+        """(path, bytes) of its file that are of events which are on disk."""
+        return self._digests.path, self._digests.position * _ENTRY
+
     def head(self):
         """(position, head) of all that is on disk: what to note somewhere else.
 
@@ -153,6 +157,7 @@ class HashChain:
 class Digests:
     """The chain of one store.
 
+    path     of its file
     read     read(first, stop) gives Events with positions in [first, stop), some from the first on, and
              the position to go on from.  Those that it leaves out were cut off or redacted
     folder, files   where its file is; it is made if it isn't there
@@ -163,13 +168,13 @@ class Digests:
 
     def __init__(self, folder, files):
         self._files = files
-        self._path = os.path.join(folder, NAME)
+        self.path = os.path.join(folder, NAME)
         self._lock = threading.Lock()
         try:
-            self._fd = files.create(self._path)
+            self._fd = files.create(self.path)
             files.sync_folder(folder)
         except FileExistsError:
-            self._fd = files.open(self._path)
+            self._fd = files.open(self.path)
         try:
             self._position = self._find_end()
         except BaseException:

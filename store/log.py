@@ -117,10 +117,10 @@ class Log:
 
     # -- opening -------------------------------------------------------------
 
-    def open(self, lost=False):
+    def open(self, lost=""):
         """Find the end of the log, make it sound, and return {stream: next number}.
 
-        lost      acknowledged events may be missing though nothing is torn
+        lost      why acknowledged events may be missing though nothing is torn
 
         Raises    CorruptSegment, LogTooShort, UnknownFormat: nothing was changed
                   IndexUnusable, OSError
@@ -286,9 +286,8 @@ class Log:
             self._segments[-1].end = end.byte
             self._drop_preallocated(end.byte)
             if lost:
-                logger.warning("%s: the machine stopped while not all was on disk; what came last may be "
-                               "missing, and its numbers are used again from position %d on", self.folder,
-                               end.position)
+                logger.warning("%s: %s; what came last may be missing, and its numbers are used again from "
+                               "position %d on", self.folder, lost, end.position)
                 self._begin_epoch(self._segments[-1], self.epoch + 1, end)
             elif self._adding_to != len(self._segments) - 1:
                 self._seal_index(self._segments[-1], end.position)

@@ -246,3 +246,14 @@ def test_progress_is_told_up_to_the_end(store, target):
     told = []
     store.back_up(str(target), lambda done, of: told.append((done, of)))
     assert told == sorted(told) and told[-1] == (store.size, store.size)
+
+
+def test_the_chain_of_digests_is_copied_with_the_events(tmp_path, target):
+    with Store(str(tmp_path / "db"), hash_chain=True) as store:
+        fill(store, 10)
+        noted = store.hash_chain.head()
+        store.back_up(str(target))
+        fill(store, 10, 10)
+        store.back_up(str(target))
+    with Store(str(target)) as copy:
+        assert copy.hash_chain.verify(noted).same == 20

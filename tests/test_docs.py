@@ -159,7 +159,8 @@ def test_what_is_not_run_says_why(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_shows_is_what_happens(page, server, tmp_path):
-    desk = Desk(tmp_path, server().port)
+    running = server("--backup-path", str(tmp_path / "desk" / "copies"), "--hash-chain")
+    desk = Desk(tmp_path, running.port)
     for block in blocks_of(page):
         if block.note or "redis-cli" in block.text and not shutil.which("redis-cli"):
             continue

@@ -41,7 +41,7 @@ def test_without_anything_the_defaults_hold():
         "warnings": [],
         "db_path": "/var/lib/meilies", "backup_path": "", "hostname": "127.0.0.1", "port": 6480, "allow_anyone": False,
         "sync": "always", "compression_factor": 0, "segment_size": 256 * 1024 ** 2,
-        "max_request_size": 64 * 1024 ** 2, "max_event_size": 16 * 1024 ** 2,
+        "hash_chain": False, "max_request_size": 64 * 1024 ** 2, "max_event_size": 16 * 1024 ** 2,
             "max_metadata_size": 1024 ** 2, "max_arguments": 100_000,
         "max_connections": 10_000, "max_pending_input": 1024 ** 2, "max_pending_output": 1024 ** 2,
         "max_subscriptions": 20_000, "workers": 4, "log_level": "info", "no_vigil": False, "no_sentry": False}

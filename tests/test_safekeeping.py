@@ -112,6 +112,53 @@ def fake_server():
         yield one
 
 
+# -- the chain of digests -----------------------------------------------------------
+
+@pytest.fixture
+def chained(server):
+    running = server("--hash-chain")
+    with Client(port=running.port) as client:
+        client.publish_many("orders", [("created", b"%d" % i) for i in range(5)])
+    return running
+
+
+def test_the_chain_is_verified_with_a_head_that_was_noted(chained):
+    with Client(port=chained.port) as client:
+        noted = client.chain_head()
+        client.publish("orders", "created", b"later")
+        found = client.verify(noted)
+        assert (noted[0], found["position"], found["same"], found["gone"]) == (5, 6, 6, 0)
+        assert client.chain_head() == (6, found["head"])
+        assert client.verify() == found
+
+
+@pytest.mark.parametrize("known, why", [((5, "0" * 64), "BROKEN position 5"), ((99, "0" * 64), "BROKEN position 5"),
+                                        ((5, "x"), "syntax error"), ((5,), "syntax error"),
+                                        (("x", "0" * 64), "POSITION is 'x'")])
+def test_a_head_that_is_not_right_is_refused(chained, known, why):
+    with Client(port=chained.port) as client, pytest.raises(Refused, match=why):
+        client.verify(known)
+
+
+def test_the_command_line_shows_and_verifies_the_chain(chained):
+    out, _, status = cli(chained.port, "chain-head")
+    position, head = out.split()
+    assert (position, status) == ("5", 0)
+    assert cli(chained.port, "verify", position, head) == (
+        f"5 events are what they were, 0 were cut or redacted; the head at 5 is {head}\n", "", 0)
+    out, err, status = cli(chained.port, "verify", "4", head)
+    assert status == 1 and "BROKEN position 4" in err
+    assert cli(chained.port, "verify", "4")[2] == cli(chained.port, "verify", "x", head)[2] == 2
+
+
+def test_without_a_chain_that_is_said(running):
+    with Client(port=running.port) as client:
+        with pytest.raises(Refused, match="--hash-chain begins one"):
+            client.verify()
+        with pytest.raises(Refused, match="--hash-chain begins one"):
+            client.chain_head()
+
+
 @pytest.mark.skipif(shutil.which("redis-cli") is None, reason="redis-cli (Debian's redis-tools) isn't here")
 @pytest.mark.parametrize("version", ["-2", "-3"])
 def test_redis_cli_shows_both(running, version):
