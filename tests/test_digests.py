@@ -27,7 +27,7 @@ def store(tmp_path):
 
 
 def fill(store, count):
-    for i in range(count):
+    for i in range(store.position, store.position + count):
         store.append_all([Change("s", NewEvent("n", b"%d" % i, b"id%d" % i, b"m", (b"t",)))])
 
 
