@@ -10,9 +10,11 @@
 
 from .append import Append, Appended, Change, NewEvent
 from .backup import BackedUp
+from .compaction import Compacted
 from .database import ALWAYS, EVERYSEC, NO, Store
 from .errors import (
     CannotBackUp,
+    CannotCompact,
     CannotRead,
     CorruptSegment,
     EventsLost,
@@ -26,6 +28,7 @@ from .errors import (
     StoreFailed,
     StoreFull,
     StoreLocked,
+    StreamDeleted,
     UnknownFormat,
     WrongVersion,
 )
@@ -35,6 +38,7 @@ from .following import CaughtUp, Checkpoint
 from .groups import ConsumerGroup, Given, GroupInfo
 from .reading import Selected, StreamInfo
 from .record import Entry, Event
+from .retention import Rule
 from .snapshot import Snapshot
 
 __all__ = [
@@ -48,10 +52,12 @@ __all__ = [
     "Appended",
     "BackedUp",
     "CannotBackUp",
+    "CannotCompact",
     "CannotRead",
     "CaughtUp",
     "Change",
     "Checkpoint",
+    "Compacted",
     "ConsumerGroup",
     "CorruptSegment",
     "Entry",
@@ -67,6 +73,7 @@ __all__ = [
     "NoGroup",
     "Prefix",
     "Selected",
+    "Rule",
     "Snapshot",
     "Store",
     "StoreClosed",
@@ -75,6 +82,7 @@ __all__ = [
     "StoreFull",
     "StoreLocked",
     "StreamInfo",
+    "StreamDeleted",
     "UnknownFormat",
     "WrongVersion",
 ]

@@ -9,7 +9,7 @@ the event of the first.
 
 from typing import NamedTuple
 
-from .errors import WrongVersion
+from .errors import StreamDeleted, WrongVersion
 from .expect import ANY, check_expected, is_met
 from .keys import keys_of
 from .names import check_name, check_stream
@@ -81,8 +81,15 @@ class Append:
         return [(hash_, i) for i, (stream, _, name, _, id, _, tags) in enumerate(self.events)
                 for hash_ in keys_of(stream, name, id, split_tags(tags))]
 
-    def refusal(self, streams):
-        """What stands in its way if the streams are these, {name: Stream}: a WrongVersion, or None."""
+    def refusal(self, streams, closed=()):
+        """What stands in its way if the streams are these, {name: Stream}: a WrongVersion or StreamDeleted, or None.
+
+        closed   names of streams that take nothing any more
+        """
+        if closed:
+            for stream, *_ in self.events:
+                if stream in closed:
+                    return StreamDeleted(stream.decode())
         if len(self.events) == 1 and self.events[0][1] == ANY:      # the usual
             return None
         nexts = {}
@@ -91,8 +98,11 @@ class Append:
             if following is None:
                 known = streams.get(stream)
                 following = known.next if known is not None else 0
-            if not is_met(expected, following):
-                return WrongVersion(stream.decode(), expected, following - 1 if following else None)
+                deleted = known.deleted if known is not None else 0
+            else:
+                deleted = 0
+            if not is_met(expected, following, deleted):
+                return WrongVersion(stream.decode(), expected, following - 1 if following > deleted else None)
             nexts[stream] = following + 1
         return None
 

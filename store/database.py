@@ -21,6 +21,7 @@ from functools import partial
 
 from . import backup, check, digests, following, groups, reading, record, snapshot
 from .append import Append, Appended, Change, append_of, encoded
+from .compaction import Compaction
 from .draft import drafts_of, drafts_of_units
 from .errors import StoreClosed, StoreFailed, StoreLocked
 from .expect import ANY, NONE
@@ -32,6 +33,7 @@ from .log import Log
 from .names import ALL
 from .reading import Selection
 from .roster import Roster, in_order
+from .retention import Retention, Rule
 from .stream import Stream
 
 logger = logging.getLogger("meilies.store")
@@ -49,6 +51,9 @@ _LOSER = "lost"
 _COPY = "copy"          # in its place, in a copy of a store
 _STOPPED = "the machine stopped while not all was on disk"
 _WAS_COPIED = "this is a copy, and the store that it was made of may have gone on"
+
+# Seconds after which a thread looks whether something is to be compacted.
+_TIDY = 60.0
 
 # What one turn of a long read takes from the log, in bytes.
 _READ = 256 * 1024
@@ -125,7 +130,14 @@ class Store:
             if not name.startswith(record.UNKNOWN):
                 self._streams[name] = Stream(name, number)
         self.all = Stream(ALL, self._log.next_position)
-        self._keepers.append(Keeper("meilies-tidy", self._log.tidy, wanted=self._log.sealed))
+        try:
+            self.retention = Retention(self._log, self._streams, self.all, self._clock, self.put_many, self.entries)
+        except BaseException:
+            self._log.close()
+            self._files.close(self._lock_fd)
+            raise
+        self._compaction = Compaction(self._log, self.retention)
+        self._keepers.append(Keeper("meilies-tidy", self._tidy, wanted=self._log.sealed, interval=_TIDY))
         if sync == EVERYSEC:
             self._keepers.append(Keeper("meilies-sync", self._sync_quietly, interval=1.0))
         self.hash_chain = None
@@ -339,16 +351,19 @@ class Store:
         keyed = [append for append in appends if append.has_keys] if appends else ()
         if not keyed:
             with log.lock:
-                return self._write(units, drafts_of_units if appends else drafts_of)
+                return self._write(units, self._drafts_of_units if appends else drafts_of)
         self._keep_keys()
         log.lookup.wait_for_room()
         keys = [append.keys() for append in keyed]      # hashed before the lock is taken
         while True:
-            known = Known(log, keyed)
-            draft = partial(drafts_of_units, known=known)
+            known = Known(log, keyed, self.retention)
+            draft = partial(self._drafts_of_units, known=known)
             with log.lock:
                 if known.is_current():
                     return self._write(units, draft, zip(keyed, keys))
+
+    def _drafts_of_units(self, *arguments, known=None):
+        return drafts_of_units(*arguments, known=known, closed=self.retention.closed)
 
     def _write(self, units, draft, keyed=()):
         """Draft and write units; the caller holds the append lock.
@@ -555,7 +570,7 @@ class Store:
     # -- reading -------------------------------------------------------------
 
     def last_number(self, stream):
-        """The number of the stream's last event, None if it has none."""
+        """The number of the last event that the stream ever had, None if there was none."""
         known = self._streams.get(encoded(stream))
         return known.visible - 1 if known is not None and known.visible else None
 
@@ -565,7 +580,7 @@ class Store:
 
     def names(self):
         """`stream_names` in bytes, sorted by them."""
-        return sorted([name for name, stream in list(self._streams.items()) if stream.visible])
+        return sorted([name for name, stream in list(self._streams.items()) if stream.visible > stream.first])
 
     def stream_count(self):
         """How many streams there are, in constant time."""
@@ -609,17 +624,19 @@ class Store:
             raise StoreClosed()
         if stream is None:
             return []
+        first = max(first, self.retention.first_of(stream))
         events = []
         while len(events) < limit:
             end = stream.visible if stop is None else min(stop, stream.visible)
-            end = min(end, first + limit - len(events))
+            if not self.retention.hides(stream, first):
+                end = min(end, first + limit - len(events))
             if first >= end:
                 break
             for one in self.records(stream, first, end, _READ):
                 start = one.position if stream is self.all else one.number
                 events += one.events(max(0, first - start), end - start)
                 first = min(end, start + one.count)
-        return events
+        return events[:limit]
 
     def read_back(self, stream, before=None, limit=1000):
         """Up to `limit` events of `stream` before number `before`, the newest first.
@@ -664,15 +681,20 @@ class Store:
     def bounds(self, stream):
         """(first key that readers see, the key after the last) of a stream's name (bytes); None: of positions."""
         known = self.all if stream is None else self._streams.get(stream)
-        return (0, known.visible) if known is not None else (0, 0)
+        if known is None:
+            return 0, 0
+        visible = known.visible
+        return (0 if stream is None else min(self.retention.begin_of(known), visible)), visible
 
     def runs(self, stream, first, stop, limit, back=False):
-        """See Log.runs: of a stream's name (bytes)."""
-        return self._log.runs(stream, first, stop, limit, back)
+        """See Log.runs: of a stream's name (bytes); with a Passed where events aren't shown any more."""
+        runs = self._log.runs(stream, first, stop, limit, back)
+        return self.retention.shown(runs, back) if self.retention.hides(self._streams[stream], first) else runs
 
     def all_records(self, first, stop, limit, back=False):
-        """See Log.records."""
-        return self._log.records(first, stop, limit, back)
+        """See Log.records; with a Passed where events aren't shown any more."""
+        records = self._log.records(first, stop, limit, back)
+        return self.retention.shown(records, back) if self.retention.hides(self.all, first) else records
 
     def path_at(self, position):
         """Of the segment that has the event at `position`, for messages."""
@@ -720,14 +742,19 @@ class Store:
         """The records that hold the events [first, stop) of a Stream, about `limit` bytes of them.
 
         The first and the last may hold more than that; for `all`, these are positions.
+        Where events aren't shown any more there is a Passed.
         Raises    CorruptSegment, EventsLost, StoreClosed
         """
         if stream is self.all:
-            return self._log.read_all(first, stop, limit)
-        return self._log.read_stream(stream.name, first, stop, limit)
+            records = self._log.read_all(first, stop, limit)
+        else:
+            records = self._log.read_stream(stream.name, first, stop, limit)
+        return self.retention.shown(records) if self.retention.hides(stream, first) else records
 
     def frames(self, stream, first, stop, limit):
-        """The frames of `records`, joined, at a fraction of their cost."""
+        """The frames of `records`, joined, at a fraction of their cost; None if some may not be shown."""
+        if self.retention.hides(stream, first):
+            return None
         return self._log.read_frames(None if stream is self.all else stream.name, first, stop, limit)
 
     def find(self, name):
@@ -854,6 +881,67 @@ class Store:
         """Microseconds since 1970."""
         return self._clock()
 
+    # -- what is kept --------------------------------------------------------
+
+    def retain(self, selector, max_count=None, max_age=None):
+        """Keep of the streams of `selector` only so many events, or only those so young; neither: all from now on.
+
+        selector   a stream's name, a Prefix, or "$all"; of several that fit, a stream's own counts, else the longest
+        max_count  the last so many of each stream
+        max_age    seconds
+        What isn't kept is gone for readers at once, and from the disk once its segment is compacted.
+        Raises    ValueError; and as `put`
+        """
+        self.retention.retain(selector, Rule(max_count, max_age))
+
+    def truncate(self, stream, number):
+        """Cut the events of `stream` below `number`, or all of them; return the number that it begins with now.
+
+        Raises    ValueError    there is no such stream
+                  StreamDeleted; and as `put`
+        """
+        return self.retention.truncate(encoded(stream), number)
+
+    def delete(self, stream, forever=False):
+        """Cut all events of `stream`, forget their ids and take its snapshot out.
+
+        forever   appends to it are refused from now on; else it goes on with its next number
+        Raises    as `truncate`
+        """
+        name = encoded(stream)
+        also = [] if self.snapshot_get(name) is None else [(snapshot.TOPIC, name, None)]
+        self.retention.delete(name, forever, also)
+
+    def redact(self, stream, number):
+        """Take the data and metadata of one event; what is left says so: see `record.redacted`.
+
+        Raises    ValueError    there is no such event; and as `truncate`
+        """
+        self.retention.redact(encoded(stream), number)
+        if self.hash_chain is not None:
+            [event] = self.read(stream, number, number + 1)
+            self.hash_chain.forget(event.position)
+
+    def compact(self):
+        """Take from the log on the disk all that was cut or redacted; return a Compacted(segments, bytes).
+
+        Publishes and reads go on.  What is so small a part of a segment that it isn't worth it in the background is
+        taken out as well, and that of the segment which is written to.
+        Raises    CannotCompact, StoreFull, StoreFailed, StoreClosed
+        """
+        if self._closed:
+            raise StoreClosed()
+        return self._compaction.run(self._log.tidy)
+
+    def first_number(self, stream):
+        """The number of the first event of `stream` that readers see, or of its next one; None: there was never one."""
+        known = self.find(encoded(stream))
+        return self.retention.begin_of(known) if known is not None and known.visible else None
+
+    def _tidy(self):
+        self._log.tidy()
+        self._compaction.look()
+
     # -- copying -------------------------------------------------------------
 
     def back_up(self, folder, progress=lambda done, of: None):
@@ -903,6 +991,7 @@ class Store:
         self._log.end_tidying()
         for keeper in self._keepers:
             keeper.stop()
+        self._compaction.wait()
         try:
             self._sync(None)
         finally:

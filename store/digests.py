@@ -33,6 +33,7 @@ from typing import NamedTuple
 from .cut import Cuts
 from .errors import ChainBroken, EventsLost, StoreClosed, StoreError
 from .keeper import Keeper
+from .record import is_redacted
 
 logger = logging.getLogger("meilies.store")
 
@@ -106,7 +107,8 @@ class HashChain:
 
     def _read(self, first, stop):
         try:
-            return self._store.page(first, stop)
+            events, following = self._store.page(first, stop)
+            return [event for event in events if not is_redacted(event)], following
         except EventsLost as lost:
             return [], min(lost.stop, stop)
 

@@ -145,7 +145,7 @@ def _drafts_of_one(run, streams, new_stream, position, nexts):
     return drafts
 
 
-def drafts_of_units(units, streams, new_stream, position, nexts, known=None):
+def drafts_of_units(units, streams, new_stream, position, nexts, known=None, closed=()):
     """`drafts_of` for runs with Appends among them, which are told their places or why there are none.
 
     What an append expects is compared with the numbers that were given so far, those of
@@ -169,7 +169,7 @@ def drafts_of_units(units, streams, new_stream, position, nexts, known=None):
             if known is not None and known.recall(unit):
                 unit.is_new = False
                 continue
-            unit.error = unit.refusal(streams)
+            unit.error = unit.refusal(streams, closed)
             if unit.error is None:
                 add = _add_one if len(unit.events) == 1 else _add_several
                 unit.places = add(gathered, unit.events, take)

@@ -3,7 +3,8 @@
     StoreError
     |-- on opening     StoreLocked  UnknownFormat  LogTooShort
     |-- on reading     CorruptSegment  EventsLost  CannotRead  IndexUnusable
-    |-- on appending   WrongVersion  IdConflict  StoreFull  StoreFailed
+    |-- on appending   WrongVersion  IdConflict  StreamDeleted  StoreFull  StoreFailed
+    |-- on compaction  CannotCompact
     |-- on repair      CannotRepair
     |-- on backup      CannotBackUp
     |-- on import      BadExport
@@ -117,6 +118,15 @@ class CannotRead(StoreError):
         self.path = path
 
 
+class CannotCompact(StoreError):
+    """What isn't shown any more couldn't be taken from the disk; trying again may work."""
+
+    def __init__(self, path, cause):
+        super().__init__(f"{path}: what was cut couldn't be taken out ({cause}); it holds what it held, "
+                         f"and readers don't see it")
+        self.path = path
+
+
 class CannotRepair(StoreError):
     """What is wrong with a log isn't what damage does, or leaves no room to mend it."""
 
@@ -194,6 +204,14 @@ class IdConflict(StoreError):
         self.stream = stream
         self.id = id
         self.number = number
+
+
+class StreamDeleted(StoreError):
+    """A stream was deleted for good."""
+
+    def __init__(self, stream):
+        super().__init__(f"stream {stream!r} was deleted for good; nothing was stored")
+        self.stream = stream
 
 
 class StoreFull(StoreError):

@@ -4,6 +4,8 @@
     NONE     it has no event yet
     EXISTS   it has one
     7        its last event is number 7
+
+A stream that was deleted has no event until it has one again; its last number stays.
 """
 
 ANY = "any"
@@ -25,12 +27,15 @@ def check_expected(expected):
                          f"the stream's last event, from 0 to {MAX_EXPECTED}")
 
 
-def is_met(expected, following):
-    """Whether a stream whose next event gets the number `following` is as expected."""
+def is_met(expected, following, deleted=0):
+    """Whether a stream whose next event gets the number `following` is as expected.
+
+    deleted   the `following` that it had when it was deleted, 0 if it wasn't
+    """
     if expected == ANY:
         return True
     if expected == NONE:
-        return following == 0
+        return following <= deleted
     if expected == EXISTS:
-        return following > 0
+        return following > deleted
     return expected == following - 1

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from .errors import EventsLost, IdConflict
 from .keys import id_key
-from .record import CUT
+from .record import CUT, is_redacted
 
 # Where in an event of an Append its stream and id are, and what has to be the same when it comes again.
 _STREAM, _ID, _CONTENT = 0, 4, slice(2, 6)
@@ -40,11 +40,13 @@ class First(NamedTuple):
 class Known:
     """What is known of the events in `appends`, each of which has an id, before they are stored.
 
+    retention   says which of them aren't shown any more
     Raises    CorruptSegment, IndexUnusable, CannotRead, StoreClosed
     """
 
-    def __init__(self, log, appends):
+    def __init__(self, log, appends, retention):
         self._log = log
+        self._retention = retention
         with log.lock:
             self._added, self._position = log.lookup.added, log.next_position
         self._firsts = {}       # (stream, id) or position -> First
@@ -65,17 +67,23 @@ class Known:
                 return
 
     def _read(self, position):
-        """The First at a position, None if there is nothing left of it."""
+        """The First at a position, None if there is nothing left of it, or its stream was deleted since."""
         try:
             [one] = self._log.records_with([position], 1)
         except EventsLost:
             return None
-        if one.kind == CUT:
-            return _first_of_stub(one, position)
+        first = _first_of_stub(one, position) if one.kind == CUT else self._first_of(one, position)
+        if first is None or first.number < self._retention.forgotten(first.event[_STREAM]):
+            return None
+        return first
+
+    def _first_of(self, one, position):
         i = position - one.position
         [event] = one.events(i, i + 1)
-        return First(event.number, position, (event.stream.encode(), None, event.name.encode(), event.data,
-                                              event.id, event.metadata))
+        name = event.stream.encode()
+        gone = is_redacted(event) or not self._retention.shows(name, event.number)
+        return First(event.number, position, (name, None, event.name.encode(), event.data, event.id, event.metadata),
+                     gone)
 
     def _look_between(self, append):
         """If an append came before, read those of its events that have no id."""

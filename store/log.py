@@ -684,6 +684,15 @@ class Log:
 
     # -- what compaction.py needs --------------------------------------------
 
+    @property
+    def last_sequence(self):
+        """Of the segment that is written to."""
+        return self._segments[-1].sequence
+
+    def spans(self, stream, first, stop):
+        """See Index.spans."""
+        return self._while_open(self._with_index, self.index.spans, stream, first, stop)
+
     def flushed(self):
         """The segments that nothing is added to, and whose places are all in sqlite3."""
         return self._segments[:self.index.flushed_through.sequence]
@@ -756,6 +765,11 @@ class Log:
         with self._index_writing:
             for fresh in self.index.shadows():
                 self.index.replace(fresh, self._generations)
+
+    @property
+    def closing(self):
+        """Whether `end_tidying` was called."""
+        return self._closing.is_set()
 
     def end_tidying(self):
         """A merge that is under way is given up; the log is about to be closed."""

@@ -226,6 +226,7 @@ class Lost(NamedTuple):
     position: int
     clock: int
     size: int
+    kind = GAP
     pack = None
     lost = True
 
@@ -605,6 +606,29 @@ class LongRecord:
 
     def __len__(self):
         return self._size
+
+
+# The metadata of an event whose data was redacted.
+REDACTED = b'{"redacted":true}'
+
+
+def redacted(run):
+    """A run of one event without its data, which its metadata says; name, id, tags and time stay."""
+    stream, name, _ = split_frame(bytes(run.frames()))
+    (id_, _, tags), = run.details()
+    frame = FRAME % (stream, run.number, name, 0, b"")
+    body = frame + _U32.pack(len(frame))
+    one = Record(EVENTS, run.flags & ZIPPED | DETAILS, len(body), 1, run.number, run.position, run.clock, run.synced,
+                 body, len(frame))
+    one._stream = run.stream
+    one._clocks = run.clocks
+    one._details = [(id_, REDACTED, tags)]
+    return one
+
+
+def is_redacted(event):
+    """Whether an Event is what `redacted` makes."""
+    return not event.data and event.metadata == REDACTED
 
 
 def buffers(records):

@@ -3,6 +3,10 @@
     visible <= next        visible   readers see the events before it
                            next      the number that the next event gets
 
+       first <= visible    first     readers see the events from there on (see retention.py)
+       deleted             the number that the next event had when the stream was
+                           deleted, 0 if it never was
+
 Between the two are events that were written and, under `always`, are not yet
 on disk.  Both only go up, but for a failed sync, which takes `visible` back to
 what is on disk.
@@ -15,14 +19,19 @@ import threading
 
 
 class Stream:
-    """`next`, `visible` and `condition` are written under the append lock, and read without."""
+    """`next`, `visible` and `condition` are written under the append lock, and read without.
 
-    __slots__ = ("name", "next", "visible", "condition", "_held")
+    `first` and `deleted` belong to retention.py.
+    """
+
+    __slots__ = ("name", "next", "visible", "first", "deleted", "condition", "_held")
 
     def __init__(self, name, number):
         self.name = name
         self.next = number
         self.visible = number
+        self.first = 0
+        self.deleted = 0
         self.condition = None       # made for the first who waits, dropped with the last who holds
         self._held = 0
 

@@ -53,6 +53,8 @@ ORDER = {
         "reading",
         "roster",
         "ids",
+        "retention",
+        "compaction",
         "backup",
         "following",
         "chain",
