@@ -20,6 +20,7 @@ from typing import NamedTuple, Optional
 
 from store.filter import Filter
 from store.names import ALL
+from store.record import CUT
 
 CHECKPOINT = b"checkpoint"
 CAUGHT_UP = b"caught-up"
@@ -111,14 +112,15 @@ def chunk_of(records, first, stop, by_position, form):
     more; a chunk that ends before `stop` says so.
     """
     parts = []
+    reached = stop
     for one in records:
         base = one.position if by_position else one.number
         begin, end = max(0, first - base), min(one.count, stop - base)
         if begin < end:
-            parts.append((one, begin, end))
-    if parts:
-        last, _, end = parts[-1]
-        stop = (last.position if by_position else last.number) + end
+            reached = base + end
+            if one.kind != CUT:
+                parts.append((one, begin, end))
+    stop = reached
     if not form.as_stored:
         return _encoded(parts, first, stop, by_position, form)
     data = b"".join([one.frames(begin, end) for one, begin, end in parts])
@@ -166,6 +168,8 @@ def chunk_at_hand(frames, first, form):
 
 
 def _as_pushes(chunk):
+    if not chunk.count:
+        return chunk
     data = bytearray(chunk.data)
     for start in [0, *chunk.ends[:-1]]:
         data[start] = 62        # ">" instead of "*"

@@ -229,10 +229,13 @@ class Feed:
 
     def _chunks(self, followers, a, b):
         """What makes a Chunk of a Form, each with the same events from `a` on, of [a, b)."""
-        records = self._lately_committed(a)
+        records = None
+        if not self.store.retention.is_hidden_at_once(self.stream, a):
+            records = self._lately_committed(a)
         if records is None and all(one.form.as_stored for one in followers):
             frames = self.store.frames(self.stream, a, b, SLICE)
-            return lambda form: chunk_of_frames(frames, a, b, form)
+            if frames is not None:
+                return lambda form: chunk_of_frames(frames, a, b, form)
         if records is None:
             records = self.store.records(self.stream, a, b, SLICE)
         return lambda form: chunk_of(records, a, b, self.by_position, form)
@@ -369,8 +372,10 @@ class Feeds:
         feed, first, form = follower.feed, follower.next, follower.form
         if form.as_stored:
             frames = self._store.frames(feed.stream, first, stop, SLICE)
-            return chunk_of_frames(frames, first, stop, form)
-        records = self._store.records(feed.stream, first, stop, SLICE)
+            if frames is not None:
+                return chunk_of_frames(frames, first, stop, form)
+        begin = self._store.retention.first_of(feed.stream)     # what is below is no more
+        records = self._store.records(feed.stream, max(first, begin), stop, SLICE) if begin < stop else []
         return chunk_of(records, first, stop, feed.by_position, form)
 
     def _finish(self, follower):

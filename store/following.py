@@ -10,6 +10,7 @@ and costs the others nothing.
 
 from dataclasses import dataclass
 
+from . import record
 from .append import encoded
 from .filter import Filter, Prefix
 from .names import ALL, check_name, check_stream
@@ -107,14 +108,18 @@ class _Follower:
     def _read(self, stream, key, end):
         """Yield what is in one turn's records of the events [key, end); return the key to go on from."""
         by_position = stream is self.store.all
+        key = min(end, max(key, self.store.retention.first_of(stream)))
+        if key == end:
+            return key
         for one in self.store.records(stream, key, end, _READ):
             base = one.position if by_position else one.number
             begin, stop = max(0, key - base), min(one.count, end - base)
-            if self.wanted is None and base + begin > self.told:    # what is between is no more
-                yield Checkpoint(base + begin)
-            for i in range(begin, stop) if self.wanted is None else self.wanted.passing(one, begin, stop):
-                self.told = base + i + 1
-                yield from one.events(i, i + 1)
+            if one.kind != record.CUT:
+                if self.wanted is None and base + begin > self.told:    # what is between is no more
+                    yield Checkpoint(base + begin)
+                for i in range(begin, stop) if self.wanted is None else self.wanted.passing(one, begin, stop):
+                    self.told = base + i + 1
+                    yield from one.events(i, i + 1)
             key = base + stop
             if key - self.told >= EVERY:
                 self.told = key
