@@ -55,6 +55,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 BLOCK = 256 * 1024
 LONGEST_LINE = 512 * 1024 * 1024
 
+# How often a server that was lost is tried for, where nothing else is said.
+TRIES = 50
+
 # How often, in seconds, a quiet `subscribe` looks whether its reader is still there.
 LOOK_FOR_READER = 1.0
 
@@ -131,12 +134,13 @@ def raw_bytes(event: Event) -> bytes:
 
 def run_publish(options: argparse.Namespace) -> None:
     with _client(options) as client:
+        if options.ids:
+            client.ids, client.tries = True, TRIES
         if options.lines:
             _publish_lines(client, options.stream, options.name)
-        elif options.data in (None, "-"):
-            client.publish(options.stream, options.name, _stdin().read())
-        else:
-            client.publish(options.stream, options.name, os.fsencode(options.data))
+            return
+        data = _stdin().read() if options.data in (None, "-") else os.fsencode(options.data)
+        client.publish(options.stream, options.name, data, id=os.fsencode(options.id))
 
 
 def _publish_lines(client: Client, stream: str, name: str) -> None:
@@ -847,6 +851,9 @@ def parser() -> argparse.ArgumentParser:
     publish.add_argument("data", metavar="DATA", nargs="?",
                          help="its data; standard input, every byte of it, if this is '-' or missing")
     publish.add_argument("--lines", action="store_true", help="store each line of standard input as an event")
+    publish.add_argument("--id", default="", help="the event's id: published again with it, it isn't stored again")
+    publish.add_argument("--ids", action="store_true",
+                         help=f"give each event an id of its own, and send it again after an outage ({TRIES} tries)")
 
     append = command_for_server("append", run_append, "store events, all or none, if their streams are as expected; "
                                 "prints number and position of each")
@@ -947,6 +954,8 @@ def _check(options: argparse.Namespace) -> None:
             raise WrongUsage("expected STREAM and NAME, or --json")
     if options.command == "publish" and options.lines and options.data is not None:
         raise WrongUsage("--lines takes its data from standard input, DATA must be missing")
+    if options.command == "publish" and options.id and (options.lines or options.ids):
+        raise WrongUsage("--id is of a single event, --lines and --ids must be missing")
     if options.command in ("publish", "append") and options.stream is not None:
         try:
             check_event(options.stream, options.name)

@@ -29,7 +29,9 @@ What is published there must hold no CR LF: MeiliES cuts data at the first.
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
+import os
 import re
 import socket
 import threading
@@ -225,6 +227,11 @@ class WrongVersion(Refused):
         self.actual = int(found[1]) if found else None
 
 
+class IdConflict(Refused):
+    """An id that a stream has already came with another event; nothing of the append was stored."""
+
+
+_CODES: dict[str, type[Refused]] = {"WRONGVERSION": WrongVersion, "IDCONFLICT": IdConflict}
 _FOUND = re.compile(r", found event ([0-9]{1,20}); nothing was stored\Z")
 
 
@@ -571,7 +578,7 @@ def _named_answer(command: str, value: Any) -> list[Any]:
 def _read_appended(value: Any, count: int) -> list[Appended]:
     """Where `count` events are.  Raises Refused, BadReply."""
     if isinstance(value, resp.ErrorReply):
-        raise (WrongVersion if value.code == "WRONGVERSION" else Refused)(value)
+        raise _CODES.get(value.code, Refused)(value)
     if not isinstance(value, list) or len(value) != count:
         raise BadReply(f"{value!r:.200} came, expected the places of {count} events")
     for place in value:
@@ -1066,27 +1073,43 @@ class _Appends:
         self.answered = 0
         self.acknowledged = 0       # events
         self.results: list[list[Appended] | Refused] = []
-        self._counts: list[int] = []    # events of each
+        # Of those without an answer, two windows at most: request, how many events, whether one of them has an id.
+        self._owed: deque[tuple[bytes, int, bool]] = deque()
 
     def requests(self, appends: Iterable[Iterable[NewEvent]]) -> Iterator[bytes]:
         for append in appends:
-            events = list(append)
+            events = [NewEvent(*event) for event in append]
             request = append_request(events)
-            self._counts.append(len(events))
+            self._owed.append((request, len(events), any(event.id for event in events)))
             yield request
 
     def take(self, reply: Reply) -> None:
+        _, count, _ = self._owed[0]
         try:
-            places = _read_appended(reply.value, self._counts[self.answered])
+            places = _read_appended(reply.value, count)
         except Refused as error:
             self.results.append(error)
         else:
             self.results.append(places)
             self.acknowledged += len(places)
+        self._owed.popleft()
         self.answered += 1
 
+    @property
+    def may_be_sent_again(self) -> bool:
+        """Whether the server knows those that were sent, and stored perhaps, by their ids."""
+        return all(has_id for _, _, has_id in self._sent())
+
+    def again(self) -> list[bytes]:
+        """The requests to send again."""
+        self.sent = self.answered
+        return [request for request, _, _ in self._owed]
+
     def interrupted(self, error: ClientError) -> PublishInterrupted:
-        return PublishInterrupted(self.acknowledged, sum(self._counts[self.answered:self.sent]), error)
+        return PublishInterrupted(self.acknowledged, sum(count for _, count, _ in self._sent()), error)
+
+    def _sent(self) -> Iterator[tuple[bytes, int, bool]]:
+        return itertools.islice(self._owed, self.sent - self.answered)
 
 
 def _windows(requests: Iterable[bytes]) -> Iterator[list[bytes]]:
@@ -1109,21 +1132,25 @@ class Client:
     timeout   seconds to connect in, and that a server may stay silent while it
               owes a reply; None waits for ever
     tries     how often to try again to connect, and to ask what changes
-              nothing; 0: never.  A publish that was sent is never sent again
+              nothing; 0: never.  A publish that was sent isn't sent again
+              unless it has an id
     delay     seconds before the first of these tries; the pauses grow as
               Fibonacci's numbers do, up to a hundred times this one
+    ids       give each event that is published an id, by which the server
+              knows it when it is sent again after an outage
 
     Any error in the middle of a request, KeyboardInterrupt included, closes
     the connection: a late reply can't reach the next caller.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 6480, *, timeout: float | None = 10.0,
-                 tries: int = 50, delay: float = 0.1) -> None:
+                 tries: int = 50, delay: float = 0.1, ids: bool = False) -> None:
         self.host = host
         self.port = port
         self.timeout = timeout
         self.tries = tries
         self.delay = delay
+        self.ids = ids
         self._connection: _Connection | None = None
         self._closed = False
         self._subscriptions: weakref.WeakSet[Subscription] = weakref.WeakSet()
@@ -1146,15 +1173,21 @@ class Client:
 
     # -- publish
 
-    def publish(self, stream: str, name: str, data: Data = b"") -> None:
+    def publish(self, stream: str, name: str, data: Data = b"", *, id: Data = b"") -> None:
         """Store one event; when this returns, the server has acknowledged it.
 
+        id       by which the stream knows the event: it isn't stored again, however often it is sent.
+                 Then, and if the client gives `ids`, it is sent again after an outage
         Raises   ValueError          stream or name can't be one
                  CannotConnect       nothing was sent
+                 IdConflict          the stream has another event with this id
                  Refused             the server did not store it
                  PublishInterrupted  it may be stored, or not
         """
-        self.publish_batch([(stream, name, data)])
+        if id:
+            self.append(stream, name, data, id=id)
+        else:
+            self.publish_batch([(stream, name, data)])
 
     def publish_many(self, stream: str, events: Iterable[tuple[str, Data]]) -> int:
         """Store events (name, data) of one stream, in order.  Like publish_batch."""
@@ -1170,6 +1203,8 @@ class Client:
                  the batch are stored.  After a refusal no more is sent, but
                  up to two windows behind it are under way and may be stored
         """
+        if self.ids:
+            return self._publish_with_ids(events)
         batch = _Batch()
         try:
             with self._in_use():
@@ -1181,6 +1216,15 @@ class Client:
             index, reply = batch.refused
             raise Refused(reply, index, batch.acknowledged)
         return batch.acknowledged
+
+    def _publish_with_ids(self, events: Iterable[tuple[str, str, Data]]) -> int:
+        """publish_batch() as appends; one that is refused doesn't stop those behind it."""
+        results = self.append_batch([NewEvent(stream, name, data, id=os.urandom(16).hex())]
+                                    for stream, name, data in events)
+        refused = [(index, result) for index, result in enumerate(results) if isinstance(result, Refused)]
+        for index, first in refused:
+            raise Refused(first.reply, index, len(results) - len(refused))
+        return len(results)
 
     def _send_windows(self, batch: _Batch | _Appends, requests: Iterable[bytes]) -> None:
         connection = None
@@ -1210,16 +1254,19 @@ class Client:
         expected   "any", "none" (no event yet), "exists", or the number of the stream's last event
         Raises     ValueError          stream, name or expected can't be one
                    WrongVersion        the stream is otherwise; nothing was stored
+                   IdConflict          the stream has another event with this id; nothing was stored
                    CannotConnect       nothing was sent
                    Refused             the server did not store it
                    PublishInterrupted  it may be stored, or not
+        With an id it is sent again after an outage: the server knows it then, and says where it is.
         """
         return self.append_all([NewEvent(stream, name, data, expected, id, metadata)])[0]
 
     def append_all(self, events: Iterable[NewEvent]) -> list[Appended]:
         """Store NewEvents, of one stream or several, all or none; where each is.
 
-        What each expects is compared as if they were appended one after the other.
+        What each expects is compared as if they were appended one after the other.  If any of them has
+        an id, all are sent again after an outage.
         Raises   as append()
         """
         result = self.append_batch([events])[0]
@@ -1234,12 +1281,33 @@ class Client:
         Raises    ValueError, CannotConnect, PublishInterrupted as append()
         """
         batch = _Appends()
-        try:
-            with self._in_use():
-                self._send_windows(batch, batch.requests(appends))
-        except (Disconnected, TimedOut, BadReply) as error:
-            raise batch.interrupted(error) from error
-        return batch.results
+        requests: Iterator[bytes] = batch.requests(appends)
+        backoff = _Backoff(self.tries, self.delay)
+        answered = 0
+        interruption = None
+        with self._in_use():
+            while True:
+                try:
+                    self._send_windows(batch, requests)
+                    return batch.results
+                except BadReply as error:
+                    raise batch.interrupted(error) from error
+                except (Disconnected, TimedOut) as error:
+                    interruption = batch.interrupted(error)
+                    if not batch.may_be_sent_again:
+                        raise interruption from error
+                    if batch.answered > answered:
+                        answered = batch.answered
+                        backoff.reset()
+                    if backoff.used >= self.tries:
+                        raise interruption from error
+                    self._disconnect()
+                    time.sleep(backoff.next_pause(error))
+                    requests = itertools.chain(batch.again(), requests)
+                except CannotConnect as error:
+                    if interruption is None:
+                        raise
+                    raise interruption from error
 
     # -- ask
 

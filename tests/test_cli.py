@@ -518,6 +518,26 @@ def test_append_stores_an_event_with_all_it_has_and_prints_where_it_is(append, s
         ("n", b"data", b"i", b"{}"), ("n", b"\xff\n", b"", b"")]
 
 
+def test_publish_with_an_id_stores_an_event_once(run, served):
+    for _ in range(2):
+        assert run("-p", served.port, "publish", "s", "n", "data", "--id", "i") == (0, "", "")
+    status, _, err = run("-p", served.port, "publish", "s", "n", "other", "--id", "i")
+    assert status == 1 and "IDCONFLICT stream 's': id 'i' is that of event 0, which is another" in err
+    assert [(e.data, e.id) for e in served.store.read("s")] == [(b"data", b"i")]
+
+
+def test_publish_gives_each_line_an_id_of_its_own(run, served):
+    assert run("-p", served.port, "publish", "s", "n", "--lines", "--ids", stdin=b"a\na\n") == (0, "", "")
+    events = served.store.read("s")
+    assert [e.data for e in events] == [b"a", b"a"] and len({e.id for e in events} - {b""}) == 2
+
+
+@pytest.mark.parametrize("more", [["--lines"], ["--ids"]])
+def test_an_id_is_of_one_publish(run, served, more):
+    status, _, err = run("-p", served.port, "publish", "s", "n", "--id", "i", *more)
+    assert status == 2 and "--id is of a single event, --lines and --ids must be missing" in err
+
+
 def test_append_says_why_a_stream_is_not_as_expected(append, served):
     status, out, err = append("s", "n", "data", "--expected", "exists")
     assert (status, out) == (1, "")
@@ -531,7 +551,7 @@ def test_append_takes_events_of_several_streams_as_json(append, served):
     assert append("--json", stdin=stdin) == (0, "0 0\n0 1\n1 2\n", "")
     assert [(e.stream, e.data, e.id, e.metadata) for e in served.store.read_all()] == [
         ("s", "ü".encode(), b"i", b""), ("t", b"", b"", b""), ("s", b"\xff", b"", b"m")]
-    status, _, err = append("--json", stdin=stdin)
+    status, _, err = append("--json", stdin=stdin.replace(b'"id": "i"', b'"id": "j"'))
     assert status == 1 and "WRONGVERSION" in err and served.store.position == 3
 
 

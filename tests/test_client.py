@@ -131,7 +131,7 @@ def test_no_more_than_two_windows_are_under_way(monkeypatch):
 
 def test_a_window_ends_at_its_bytes_as_well(monkeypatch):
     monkeypatch.setattr(meilies_client, "WINDOW_BYTES", 2 * len(command("publish", "s", "n", b"4444")))
-    windows = meilies_client._windows([("s", "n", b"x" * size) for size in (4, 4, 300, 1)])
+    windows = meilies_client._windows([command("publish", "s", "n", b"x" * size) for size in (4, 4, 300, 1)])
     assert [len(window) for window in windows] == [2, 1, 1]
 
 
