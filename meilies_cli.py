@@ -37,6 +37,7 @@ from meilies_client import (
     NothingCame,
     Prefix,
     PublishInterrupted,
+    Refuse,
     Refused,
     Selector,
     Subscription,
@@ -324,6 +325,98 @@ def run_snapshot_delete(options: argparse.Namespace) -> None:
         client.snapshot_delete(options.stream)
 
 
+# -- consumer groups -------------------------------------------------------------
+
+def run_group_create(options: argparse.Namespace) -> None:
+    selector = Prefix(options.stream) if options.prefix else options.stream
+    with _client(options) as client:
+        client.group_create(options.group, selector, options.from_, tries=options.max_tries, wait=options.wait,
+                            pause=options.pause)
+
+
+def run_group_delete(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        client.group_delete(options.group)
+
+
+def run_groups(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        names = client.groups()
+    for name in names:
+        print(printable(name))
+
+
+def run_group_read(options: argparse.Namespace) -> None:
+    """KEY and the event, a line each."""
+    with _client(options) as client:
+        given = client.group_read(options.group, options.member, options.count, block=options.block)
+    _write(b"".join(b"%d %b" % (one.key, options.show(one.event)) for one in given))
+
+
+def run_group_ack(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        print(client.group_ack(options.group, *options.keys))
+
+
+def run_group_refuse(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        if not client.group_refuse(options.group, options.key, options.reason, park=options.park):
+            raise Failed(f"event {options.key} isn't held by a member of {options.group}")
+
+
+def run_group_leave(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        print(client.group_leave(options.group, options.member))
+
+
+def run_group_parked(options: argparse.Namespace) -> None:
+    """KEY STREAM:NUMBER TRIES TIME REASON, a line each."""
+    with _client(options) as client:
+        first = 0
+        while True:
+            parked = client.group_parked(options.group, first)
+            for one in parked:
+                print(printable(f"{one.key} {one.stream}:{one.number} {one.tries} {_time_text(one.time)} {one.reason}"))
+            if not parked:
+                return
+            first = parked[-1].key + 1
+
+
+def run_group_replay(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        print(client.group_replay(options.group, *options.keys))
+
+
+def run_group_discard(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        print(client.group_discard(options.group, *options.keys))
+
+
+def run_group_info(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        info = client.group_info(options.group)
+    if options.json:
+        print(json.dumps(info))
+        return
+    members = info.pop("members")
+    for name, value in info.items():
+        print(name, printable(str(value)))
+    for member, held in members.items():
+        print("member", printable(member), held)
+
+
+def run_consume(options: argparse.Namespace) -> None:
+    """Run a command for each event: it is done if that ends with status 0, and refused otherwise."""
+    def handle(event: Event) -> None:
+        how = _how_it_failed(event, options.shell_command)
+        if how:
+            _complain(f"event {event.number} of {event.stream}: the command ended {how}; it is given again")
+            raise Refuse(f"the command ended {how}")
+
+    with _client(options) as client:
+        client.consume(options.group, options.member, handle, block=options.block)
+
+
 def run_ping(options: argparse.Namespace) -> None:
     with _client(options) as client:
         print(f"{client.ping() * 1000:.3f} ms")
@@ -376,6 +469,14 @@ def run_inspect(options: argparse.Namespace) -> None:
 
 def _inspect(event: Event, command: str) -> None:
     """Run `command` in a shell with the event's data on its stdin.  Raises Failed."""
+    how = _how_it_failed(event, command)
+    if how:
+        raise Failed(f"event {event.number} of {event.stream}: the command ended {how}; "
+                     f"no further event was inspected")
+
+
+def _how_it_failed(event: Event, command: str) -> str:
+    """How `command` ended, run in a shell with the event's data on its stdin; "" if it was well."""
     shell = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
     environment = dict(
         os.environ,
@@ -383,10 +484,9 @@ def _inspect(event: Event, command: str) -> None:
         MEILIES_EVENT_NAME=event.name,
         MEILIES_EVENT_NUMBER=str(event.number))
     status = subprocess.run([shell, "-c", command], input=event.data, env=environment, check=False).returncode
-    if status:
-        how = f"with status {status}" if status > 0 else f"by {signal.Signals(-status).name}"
-        raise Failed(f"event {event.number} of {event.stream}: the command ended {how}; "
-                     f"no further event was inspected")
+    if not status:
+        return ""
+    return f"with status {status}" if status > 0 else f"by {signal.Signals(-status).name}"
 
 
 def _subscribe(client: Client, options: argparse.Namespace, selectors: list[Selector]) -> Subscription:
@@ -922,6 +1022,7 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("position", metavar="POSITION", type=_number, nargs="?",
                         help="and the chain with what chain-head printed at some time")
     verify.add_argument("head", metavar="HEAD", nargs="?")
+    _add_groups(command_for_server)
     command_for_server("ping", run_ping, "print how long the server takes to answer")
 
     inspect = command_for_server(
@@ -943,6 +1044,50 @@ def parser() -> argparse.ArgumentParser:
     migrate.add_argument("selectors", metavar="STREAM[:FROM[:TO]]", nargs="*", type=_selector,
                          help="what to copy, from event 0 if FROM is missing; all streams if none is named")
     return main
+
+
+def _add_groups(command: Callable[[str, Callable[[argparse.Namespace], None], str], _Parser]) -> None:
+    """The commands for consumer groups."""
+
+    def of_group(name: str, run: Callable[[argparse.Namespace], None], text: str, *more: str) -> _Parser:
+        one = command(name, run, text)
+        for argument in ("group", *more):
+            one.add_argument(argument, metavar=argument.upper())
+        return one
+
+    create = of_group("group-create", run_group_create, "make a consumer group, whose members share events")
+    create.add_argument("stream", metavar="STREAM", type=_stream, help="or '$all'")
+    create.add_argument("--prefix", action="store_true", help="of every stream whose name begins with STREAM")
+    create.add_argument("--from", dest="from_", metavar="N", type=_key,
+                        help="begin with this number, or position; without it, with what is new")
+    create.add_argument("--max-tries", metavar="N", type=_key, help="give an event so often, then park it (10)")
+    create.add_argument("--wait", metavar="SECONDS", type=_seconds, help="what a member has for an event (30)")
+    create.add_argument("--pause", metavar="SECONDS", type=_seconds, help="before the second try; it doubles (1)")
+    of_group("group-delete", run_group_delete, "forget a consumer group")
+    command("groups", run_groups, "print the names of all consumer groups")
+    read = of_group("group-read", run_group_read, "print events for a member, with the keys to acknowledge them by",
+                    "member")
+    read.add_argument("count", metavar="COUNT", nargs="?", type=_key, default=1, help="how many at most (1)")
+    read.add_argument("--block", metavar="SECONDS", type=_seconds, default=0, help="wait so long for one")
+    read.add_shown()
+    of_group("group-ack", run_group_ack, "these events are done; print how many a member held").add_argument(
+        "keys", metavar="KEY", nargs="+", type=_key)
+    refuse = of_group("group-refuse", run_group_refuse, "an event can't be done now")
+    refuse.add_argument("key", metavar="KEY", type=_key)
+    refuse.add_argument("reason", metavar="REASON", nargs="?", default="")
+    refuse.add_argument("--park", action="store_true", help="don't try it again")
+    of_group("group-leave", run_group_leave, "give what a member holds to others", "member")
+    of_group("group-parked", run_group_parked, "print the events that nobody gets until they are replayed")
+    of_group("group-replay", run_group_replay, "give parked events again, these or all").add_argument(
+        "keys", metavar="KEY", nargs="*", type=_key)
+    of_group("group-discard", run_group_discard, "forget parked events").add_argument(
+        "keys", metavar="KEY", nargs="+", type=_key)
+    of_group("group-info", run_group_info, "print how a group stands").add_argument(
+        "--json", action="store_true", help="one JSON object")
+    consume = of_group("consume", run_consume, "run a shell command for each event that a member is given, its data on "
+                       "stdin; one that fails is given again", "member")
+    consume.add_argument("shell_command", metavar="COMMAND")
+    consume.add_argument("--block", metavar="SECONDS", type=_seconds, help="end when none came for so long")
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -150,6 +150,32 @@ class StreamInfo(NamedTuple):
     last_time: int | None
 
 
+class Given(NamedTuple):
+    """An event, given to a member of a consumer group.
+
+    key     what it is acknowledged by: its number, in a group of one stream, else its position
+    tries   how often it was given, this time included
+    """
+
+    key: int
+    tries: int
+    event: Event
+
+
+class Parked(NamedTuple):
+    """An event of a consumer group that nobody gets until it is replayed.
+
+    time   microseconds since 1970 UTC when it was parked
+    """
+
+    key: int
+    stream: str
+    number: int
+    tries: int
+    time: int
+    reason: str
+
+
 class ServerInfo(NamedTuple):
     """What HELLO tells of a server and of the store behind it.
 
@@ -257,6 +283,18 @@ class PublishInterrupted(ClientError):
             f"none is sent again, last-event-number tells what the server has")
         self.acknowledged = acknowledged
         self.unknown = unknown
+
+
+class Refuse(Exception):
+    """Raised by what Client.consume calls: the event can't be done now.
+
+    park   don't give it again
+    """
+
+    def __init__(self, reason: str = "", park: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.park = park
 
 
 class StoreChanged(ClientError):
@@ -676,6 +714,48 @@ def _read_pair(value: Any) -> list[Any]:
     if not isinstance(value, list) or len(value) != 2:
         raise BadReply(f"{value!r:.200} came, expected an array of two")
     return value
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)
+
+
+def _selector_words(selector: str | Prefix) -> tuple[str, ...]:
+    """How a command names what it is about.  Raises ValueError."""
+    if isinstance(selector, Prefix):
+        check_stream(selector.text)
+        return "prefix", selector.text
+    if selector == ALL:
+        return (ALL,)
+    check_stream(selector)
+    return "stream", selector
+
+
+def _read_given(value: Any) -> list[Given]:
+    try:
+        return [Given(key, tries, _read_recorded(event)) for key, tries, event in _answer(value)]
+    except (TypeError, ValueError):
+        raise BadReply(f"{value!r:.200} came, expected events of a group") from None
+
+
+def _read_parked(value: Any) -> list[Parked]:
+    try:
+        return [Parked(key, _text(stream), number, tries, clock, _text(reason))
+                for key, stream, number, tries, clock, reason in _answer(value)]
+    except (TypeError, ValueError):
+        raise BadReply(f"{value!r:.200} came, expected parked events") from None
+
+
+def _read_count(value: Any) -> int:
+    if type(_answer(value)) is not int:
+        raise BadReply(f"{value!r:.200} came, expected a number")
+    return value
+
+
+def _read_group_info(value: Any) -> dict[str, Any]:
+    fields = _read_fields(value)
+    fields["members"] = _read_fields(fields.get("members"))
+    return {name: _text(field) if isinstance(field, bytes) else field for name, field in fields.items()}
 
 
 def _lacks_command(reply: Any) -> bool:
@@ -1383,6 +1463,121 @@ class Client:
         """
         fields = self._read(_read_fields, self._ask_patiently("verify", *(known or ())))
         return {**fields, "head": _text(fields["head"])}
+
+    # -- consumer groups
+
+    def group_create(self, group: str, selector: str | Prefix, from_: int | None = None, *, tries: int | None = None,
+                     wait: float | None = None, pause: float | None = None) -> None:
+        """Make a consumer group, or find it made so already.
+
+        selector   "orders", "$all" or Prefix("order-")
+        from_      the number, or position, to begin with; None: with what is new
+        tries      how often an event is given before it is parked (10)
+        wait       seconds that a member has to acknowledge one (30)
+        pause      seconds before the second try, doubled before each further one (1)
+        Raises     Refused, Disconnected, TimedOut, CannotConnect; as do all of these
+        """
+        options: list[str | int] = []
+        for name, value in ("TRIES", tries), ("WAIT", _milliseconds(wait)), ("PAUSE", _milliseconds(pause)):
+            if value is not None:
+                options += [name, value]
+        begin = "-" if from_ is None else from_
+        self._ask_about(_answer, "group-create", group, *_selector_words(selector), begin, *options)
+
+    def group_delete(self, group: str) -> None:
+        """Forget a group, how far it is and what it parked."""
+        self._ask_about(_answer, "group-delete", group)
+
+    def groups(self) -> list[str]:
+        """The names of all groups, sorted."""
+        return [_text(name) for name in self._ask_about(_answer, "groups")]
+
+    def group_read(self, group: str, member: str, count: int = 1, *, block: float | None = 0) -> list[Given]:
+        """Up to `count` events for a member, to be acknowledged; [] if there is none.
+
+        block   seconds to wait for one; None: for ever
+        """
+        deadline = None if block is None else time.monotonic() + block
+        step = 5.0 if self.timeout is None else self.timeout / 2
+        while True:
+            left = step if deadline is None else min(step, deadline - time.monotonic())
+            options = ("BLOCK", max(1, int(left * 1000))) if left > 0 else ()
+            given = self._ask_about(_read_given, "group-read", group, member, count, *options)
+            if given or deadline is not None and time.monotonic() >= deadline:
+                return given
+
+    def group_ack(self, group: str, *keys: int) -> int:
+        """These events are done; how many of them a member held."""
+        return self._ask_about(_read_count, "group-ack", group, *keys)
+
+    def group_refuse(self, group: str, key: int, reason: str = "", *, park: bool = False) -> str | None:
+        """An event can't be done now: it is given again after a pause, or parked, now or after the last try.
+
+        Returns "later" or "parked", whichever it will be; None if no member held it.
+        """
+        word = "PARK" if park else "LATER"
+        fate = self._ask_about(_answer, "group-refuse", group, key, word, reason)
+        return None if fate is None else _text(fate)
+
+    def group_leave(self, group: str, member: str) -> int:
+        """A member is gone: others get what it held.  How many events that were."""
+        return self._ask_about(_read_count, "group-leave", group, member)
+
+    def group_parked(self, group: str, first: int = 0, count: int = 1000) -> list[Parked]:
+        """The first `count` parked events with keys from `first` on."""
+        return self._ask_about(_read_parked, "group-parked", group, first, count)
+
+    def group_replay(self, group: str, *keys: int) -> int:
+        """Give parked events again, all of them if no key is named; how many."""
+        return self._ask_about(_read_count, "group-replay", group, *keys)
+
+    def group_discard(self, group: str, *keys: int) -> int:
+        """Forget parked events; how many."""
+        return self._ask_about(_read_count, "group-discard", group, *keys)
+
+    def group_info(self, group: str) -> dict[str, Any]:
+        """How a group stands; docs/groups.md says what each of it is."""
+        return self._ask_about(_read_group_info, "group-info", group)
+
+    def consume(self, group: str, member: str, handle: Callable[[Event], object], *, count: int = 10,
+                block: float | None = None) -> int:
+        """Call `handle` with each event that a member is given; return how many are acknowledged or parked.
+
+        handle  when it returns, the event is acknowledged; when it raises Refuse, it is refused.
+                By any other error this ends, and others are given what the member held
+        count   how many it holds at most
+        block   seconds to wait for an event before this ends; None: it doesn't
+        """
+        done = 0
+        try:
+            while True:
+                given = self.group_read(group, member, count, block=block)
+                given_back: set[str] = set()
+                for one in given:
+                    if one.event.stream in given_back:      # it comes again, behind the one that was refused
+                        continue
+                    if self._handle(group, one, handle):
+                        done += 1
+                    else:
+                        given_back.add(one.event.stream)
+                if not given:
+                    return done
+        finally:
+            with suppress(ClientError):
+                self.group_leave(group, member)
+
+    def _handle(self, group: str, given: Given, handle: Callable[[Event], object]) -> bool:
+        """False if the event is given again: those of its stream behind it aren't held any more."""
+        try:
+            handle(given.event)
+        except Refuse as refusal:
+            return self.group_refuse(group, given.key, refusal.reason, park=refusal.park) == "parked"
+        return bool(self.group_ack(group, given.key))
+
+    def _ask_about(self, read: Callable[[Any], Any], *request: str | int | bytes) -> Any:
+        return self._read(read, self._ask([request])[0])
+
+    # -- the server
 
     def ping(self) -> float:
         """Seconds that a request and its reply take.  Refused by MeiliES 0.2.0."""

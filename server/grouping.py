@@ -73,7 +73,7 @@ def group_read(server, connection, arguments):
     return None
 
 
-@command("group-ack", -3, "GROUP KEY ...", "These events are done; how many of them weren't", slow=True)
+@command("group-ack", -3, "GROUP KEY ...", "These events are done; how many of them a member held", slow=True)
 def group_ack(server, connection, arguments):
     group = _group(server, arguments)
     keys = [parse_number(key, "KEY") for key in arguments[2:]]
@@ -88,7 +88,8 @@ def group_refuse(server, connection, arguments):
     if word not in (b"LATER", b"PARK") or len(arguments) > 5:
         raise CommandError("ERR syntax error, expected: group-refuse GROUP KEY [LATER | PARK [REASON]]")
     reason = arguments[4].decode("utf-8", "replace") if len(arguments) == 5 else ""
-    return resp.integer(_try(lambda: group.refuse(key, reason, park=word == b"PARK")))
+    fate = _try(lambda: group.refuse(key, reason, park=word == b"PARK"))
+    return resp.null(connection.protocol) if fate is None else resp.simple(fate.encode())
 
 
 @command("group-leave", 3, "GROUP MEMBER", "A member is gone: others get what it held", slow=True)

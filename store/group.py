@@ -30,6 +30,8 @@ WINDOW = 5000
 MAX_PARKED = 10_000
 # Seconds: the longest pause between two tries.
 LONGEST_PAUSE = 60.0
+# What becomes of an event that is refused.
+LATER, PARKED = "later", "parked"
 # Characters that are kept of a reason.
 MAX_REASON = 500
 
@@ -177,15 +179,9 @@ class Group:
         """Every event before it is done, but for those that are replayed."""
         return self._window[0].key if self._window else self.next
 
-    @property
-    def open(self):
-        """How many events were looked at and aren't done."""
-        return len(self._items)
-
-    @property
-    def behind(self):
-        """How many events behind the checkpoint are done."""
-        return sum(1 for item in self._window if item.done) + len(self._done)
+    def pending(self, end):
+        """How many events before the key `end` aren't done, if all that weren't looked at are the group's."""
+        return end - self.next - len(self._done) + len(self._items)
 
     @property
     def held(self):
@@ -255,11 +251,11 @@ class Group:
     # -- done ----------------------------------------------------------------
 
     def ack(self, keys):
-        """Events are acknowledged; return how many were given to somebody and not done yet."""
+        """Events are acknowledged; return how many of them somebody held."""
         count = 0
         for key in keys:
             item = self._items.get(key)
-            if item is not None and item.tries:
+            if item is not None and item.holder is not None:
                 self._finish(item)
                 count += 1
         self.acknowledged += count
@@ -306,14 +302,14 @@ class Group:
         """A member can't do with an event: it is given again later, or parked, now or after the last try.
 
         clock   microseconds since 1970
-        Returns whether somebody held it.
+        Returns LATER or PARKED; None if nobody held it.
         """
         item = self._items.get(key)
         if item is None or item.holder is None:
-            return False
+            return None
         self.refused += 1
         self._fail(item, reason, park, now, clock, self.rules.pause)
-        return True
+        return PARKED if item.done else LATER
 
     def _fail(self, item, reason, park, now, clock, pause):
         self.changed = True

@@ -72,7 +72,7 @@ class GroupInfo(NamedTuple):
     rules        a Rules
     checkpoint   every event before this key is acknowledged or parked
     next         every one before this was looked at
-    lag          keys from the checkpoint on that aren't done; of a prefix those of other streams count, too
+    lag          events that aren't done; of a prefix those of other streams count until they were looked at
     held         events that members have
     members      {member: how many of these}
     parked       events
@@ -316,7 +316,10 @@ class ConsumerGroup:
     # -- answers -------------------------------------------------------------
 
     def ack(self, *keys):
-        """These events are done; return how many were given to a member and weren't done yet."""
+        """These events are done; return how many of them a member held.
+
+        What was given back meanwhile, for its time was up or an event before it was refused, is given again.
+        """
         with self._lock:
             self._check()
             count = self._group.ack(keys)
@@ -326,7 +329,7 @@ class ConsumerGroup:
     def refuse(self, key, reason="", park=False):
         """An event can't be done now: give it again after a pause, or park it (at once, or after the last try).
 
-        Returns False if no member had it any more.
+        Returns "later" or "parked", whichever it will be; None if no member held it.
         """
         with self._lock:
             self._check()
@@ -394,7 +397,7 @@ class ConsumerGroup:
             held = one.held
             end = max(self._visible(), one.next)
             return GroupInfo(self.name, self.definition.selector, one.rules, one.checkpoint, one.next,
-                             end - one.checkpoint - one.behind, sum(held.values()), held, len(one.parked),
+                             one.pending(end), sum(held.values()), held, len(one.parked),
                              one.given, one.acknowledged, one.refused, one.late, self._cut, self._lost)
 
     # -- on disk -------------------------------------------------------------

@@ -52,12 +52,12 @@ def test_the_checkpoint_is_before_the_first_event_that_is_not_done():
     one = of("a", "b", "c", "d")
     take(one, "m")
     assert one.ack([1, 3, 3, 99]) == 2
-    assert (one.checkpoint, one.behind, one.open) == (0, 2, 2)
+    assert (one.checkpoint, one.pending(6)) == (0, 4)
     assert one.state == State(0, (1, 3))
     one.ack([0])
     assert (one.checkpoint, one.state.done) == (2, (3,))
     one.ack([2])
-    assert (one.checkpoint, one.open) == (4, 0)
+    assert (one.checkpoint, one.pending(4)) == (4, 0)
     one.look(9)
     one.look(8)
     assert one.checkpoint == 9
@@ -113,6 +113,15 @@ def test_an_event_without_an_answer_in_time_is_given_to_another_at_once():
     assert one.late == 1
     assert one.ack([0]) == 1        # whoever says so
     assert take(one, "o", now=20.0) == [1]
+
+
+def test_what_was_given_back_cannot_be_acknowledged_before_it_is_given_again():
+    one = of("a", "a")
+    take(one, "m")
+    one.refuse(0, "", False, 0.0, 7)
+    assert one.ack([0, 1]) == 0
+    assert take(one, "n", now=1.0) == [0, 1]
+    assert one.ack([0, 1]) == 2
 
 
 def test_an_event_whose_time_is_up_again_and_again_is_parked():
@@ -176,7 +185,7 @@ def test_a_replayed_event_is_given_again_with_all_its_tries_and_once():
     assert take(one, "m") == [0]
     one.ack([0, 1])
     assert one.state == State(2)
-    assert one.open == 0
+    assert one.pending(2) == 0
 
 
 def test_a_discarded_event_is_forgotten():
@@ -202,6 +211,7 @@ def test_what_was_done_before_a_restart_is_not_given_again():
     one.refuse(2, "", False, 0.0, 7)
     again = Group(RULES, one.state)
     assert not again.changed
+    assert again.pending(5) == 3
     offer(again, "a", "b", "c", "d", "e")
     assert take(again, "m") == [0, 2, 4]
     assert again.state.tries == {2: 1}
@@ -344,7 +354,7 @@ class Members(RuleBasedStateMachine):
                 self.ever.add(item.key)
                 self.group.ack([item.key])
                 self.acked.add(item.key)
-            if self.group.next == len(self.log) and not self.group.open:
+            if self.group.next == len(self.log) and not self.group._items:
                 break
         assert self.group.checkpoint == len(self.log)
         assert self.group.state.done == ()

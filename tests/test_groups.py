@@ -275,8 +275,8 @@ def test_a_refused_event_is_given_again_and_parked_after_its_last_try(open_store
     for tries in 1, 2:
         [given] = one.read("m")
         assert (given.key, given.tries) == (0, tries)
-        assert one.refuse(0, "no such order")
-    assert not one.refuse(0)
+        assert one.refuse(0, "no such order") == ("later", "parked")[tries - 1]
+    assert one.refuse(0) is None
     [parked] = one.parked()
     assert (parked.key, parked.stream, parked.tries, parked.reason) == (0, "s", 2, "no such order")
     assert keys(one.read("m")) == [1]
