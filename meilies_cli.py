@@ -302,6 +302,45 @@ def run_stream_names(options: argparse.Namespace) -> None:
     _write("".join(f"{name}\n" for name in names).encode())
 
 
+def run_retain(options: argparse.Namespace) -> None:
+    selector = Prefix(options.stream) if options.prefix else options.stream
+    with _client(options) as client:
+        client.retain(selector, options.max_count, options.max_age)
+
+
+def run_retention(options: argparse.Namespace) -> None:
+    """A rule on a line."""
+    with _client(options) as client:
+        rules = client.retention()
+    for selector, rule in rules:
+        what = f"prefix {selector.text}" if isinstance(selector, Prefix) else selector
+        count = "" if rule.max_count is None else f" max-count {rule.max_count}"
+        age = "" if rule.max_age is None else f" max-age {rule.max_age}"
+        print(f"{printable(what)}:{count}{age}")
+
+
+def run_truncate(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        print(client.truncate(options.stream, options.number))
+
+
+def run_delete(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        client.delete(options.stream, options.forever)
+
+
+def run_redact(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        client.redact(options.stream, options.number)
+
+
+def run_compact(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        done = client.compact()
+    segments = "1 segment" if done.segments == 1 else f"{done.segments} segments"
+    print(f"{segments} rewritten, {done.bytes} bytes freed")
+
+
 def run_snapshot_put(options: argparse.Namespace) -> None:
     data = _stdin().read() if options.data in (None, "-") else os.fsencode(options.data)
     with _client(options) as client:
@@ -1006,6 +1045,22 @@ def parser() -> argparse.ArgumentParser:
     backup = command_for_server("backup", run_backup, "have the server copy its store, while it goes on")
     backup.add_argument("name", metavar="NAME", help="of a folder in the server's --backup-path")
     command_for_server("check", run_check, "have the server read its whole log and name what is bad in it")
+    retain = command_for_server("retain", run_retain, "say what streams keep; without an option: all, from now on")
+    retain.add_argument("stream", metavar="STREAM", type=_stream, help="or $all")
+    retain.add_argument("--prefix", action="store_true", help="every stream whose name begins with STREAM")
+    retain.add_argument("--max-count", metavar="N", type=_event_number, help="the last N events of each stream")
+    retain.add_argument("--max-age", metavar="SECONDS", type=_event_number, help="events that are no older")
+    command_for_server("retention", run_retention, "print the rules that say what streams keep")
+    truncate = command_for_server("truncate", run_truncate, "cut the events of a stream below NUMBER")
+    truncate.add_argument("stream", metavar="STREAM", type=_stream)
+    truncate.add_argument("number", metavar="NUMBER", type=_event_number, help="of the first event that stays")
+    delete = command_for_server("delete", run_delete, "cut all events of a stream; it goes on with its next number")
+    delete.add_argument("stream", metavar="STREAM", type=_stream)
+    delete.add_argument("--forever", action="store_true", help="nothing is appended to it any more")
+    redact = command_for_server("redact", run_redact, "take the data and metadata of one event")
+    redact.add_argument("stream", metavar="STREAM", type=_stream)
+    redact.add_argument("number", metavar="NUMBER", type=_event_number)
+    command_for_server("compact", run_compact, "take from the server's disk what was cut or redacted")
     snapshot = command_for_server("snapshot-put", run_snapshot_put, "keep what a stream's events up to NUMBER come to")
     snapshot.add_argument("stream", metavar="STREAM", type=_stream)
     snapshot.add_argument("number", metavar="NUMBER", type=_event_number, help="of the last event that it was made of")

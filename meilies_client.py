@@ -188,6 +188,26 @@ class ServerInfo(NamedTuple):
     epoch: int | None
 
 
+class Rule(NamedTuple):
+    """What a stream keeps.
+
+    max_count   so many events, the last ones; None: any number
+    max_age     seconds; None: for ever
+    """
+
+    max_count: int | None = None
+    max_age: int | None = None
+
+
+class Compacted(NamedTuple):
+    """segments   how many files of the log were rewritten
+    bytes      that are free now
+    """
+
+    segments: int
+    bytes: int
+
+
 class Snapshot(NamedTuple):
     """number   of the last event that `data` was made of; reading goes on behind it"""
 
@@ -257,7 +277,11 @@ class IdConflict(Refused):
     """An id that a stream has already came with another event; nothing of the append was stored."""
 
 
-_CODES: dict[str, type[Refused]] = {"WRONGVERSION": WrongVersion, "IDCONFLICT": IdConflict}
+class StreamDeleted(Refused):
+    """A stream was deleted for good; nothing was stored."""
+
+
+_CODES: dict[str, type[Refused]] = {"WRONGVERSION": WrongVersion, "IDCONFLICT": IdConflict, "DELETED": StreamDeleted}
 _FOUND = re.compile(r", found event ([0-9]{1,20}); nothing was stored\Z")
 
 
@@ -601,7 +625,7 @@ def _text(value: Any) -> str:
 def _answer(value: Any) -> Any:
     """`value` unless it is an error.  Raises Refused."""
     if isinstance(value, resp.ErrorReply):
-        raise Refused(value)
+        raise _CODES.get(value.code, Refused)(value)
     return value
 
 
@@ -665,6 +689,42 @@ def _read_fields(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadReply(f"{value!r:.200} came, expected a map")
     return {_text(key): field for key, field in value.items()}
+
+
+def _selector_words(selector: str | Prefix) -> list[str]:
+    """SELECTOR on the wire.  Raises ValueError."""
+    if isinstance(selector, Prefix):
+        check_stream(selector.text)
+        return ["prefix", selector.text]
+    check_stream(selector)
+    return [ALL] if selector == ALL else ["stream", selector]
+
+
+def _read_rules(value: Any) -> list[tuple[str | Prefix, Rule]]:
+    rules: list[tuple[str | Prefix, Rule]] = []
+    for one in _answer(value):
+        try:
+            selector, max_count, max_age = one
+            kind, _, name = selector.decode().partition(" ")
+        except (AttributeError, TypeError, ValueError):
+            raise BadReply(f"{one!r:.200} came, expected a rule") from None
+        rules.append((Prefix(name) if kind == "prefix" else name or kind, Rule(max_count, max_age)))
+    return rules
+
+
+def _read_number(value: Any) -> int:
+    value = _answer(value)
+    if not isinstance(value, int):
+        raise BadReply(f"{value!r:.200} came, expected a number")
+    return value
+
+
+def _read_compacted(value: Any) -> Compacted:
+    value = _answer(value)
+    try:
+        return Compacted(*value)
+    except TypeError:
+        raise BadReply(f"{value!r:.200} came, expected two numbers") from None
 
 
 def _read_snapshot(value: Any) -> Snapshot | None:
@@ -1432,6 +1492,41 @@ class Client:
         for key in "problems", "notes":
             fields[key] = [_text(text) for text in fields[key]]
         return fields
+
+    def retain(self, selector: str | Prefix, max_count: int | None = None, max_age: int | None = None) -> None:
+        """Have streams keep their last `max_count` events, or those of the last `max_age` seconds; neither: all from
+        now on.
+
+        selector   "orders", "$all" or Prefix("order-"); of rules that fit, a stream's own counts, else the longest's
+        """
+        words: list[str | int] = ["retain", *_selector_words(selector)]
+        for what, value in (("MAX-COUNT", max_count), ("MAX-AGE", max_age)):
+            if value is not None:
+                words += [what, value]
+        self._read(_answer, self._ask([tuple(words)])[0])
+
+    def retention(self) -> list[tuple[str | Prefix, Rule]]:
+        """The rules that `retain` made: [(selector, Rule)]."""
+        return self._read(_read_rules, self._ask([("retention",)])[0])
+
+    def truncate(self, stream: str, number: int) -> int:
+        """Cut the events of `stream` below `number`; the number that it begins with now."""
+        check_stream(stream)
+        return self._read(_read_number, self._ask([("truncate", stream, number)])[0])
+
+    def delete(self, stream: str, forever: bool = False) -> None:
+        """Cut all events of `stream`.  It goes on with its next number, or `forever` takes nothing any more."""
+        check_stream(stream)
+        self._read(_answer, self._ask([("delete", stream, *(["FOREVER"] if forever else []))])[0])
+
+    def redact(self, stream: str, number: int) -> None:
+        """Take the data and metadata of one event; what is left has no data, and says so in its metadata."""
+        check_stream(stream)
+        self._read(_answer, self._ask([("redact", stream, number)])[0])
+
+    def compact(self) -> Compacted:
+        """Take from the server's disk what was cut or redacted; this may take its time: see `timeout`."""
+        return self._read(_read_compacted, self._ask([("compact",)])[0])
 
     def snapshot_put(self, stream: str, number: int, data: bytes | str) -> None:
         """Keep `data` as what the events of `stream` up to `number` come to, in place of the snapshot before."""

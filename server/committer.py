@@ -13,7 +13,7 @@ import threading
 import time
 
 import resp
-from store import ALWAYS, IdConflict, StoreError, StoreFailed, StoreFull, WrongVersion
+from store import ALWAYS, IdConflict, StoreError, StoreFailed, StoreFull, StreamDeleted, WrongVersion
 
 log = logging.getLogger("meilies.commit")
 
@@ -21,7 +21,8 @@ _OK = b"+OK\r\n"
 _OKS = [_OK * n for n in range(257)]
 
 # What an error of the store's begins with on the wire, if programs may want to know it from others.
-_CODES = {StoreFull: "STOREFULL", StoreFailed: "STOREFAILED", WrongVersion: "WRONGVERSION", IdConflict: "IDCONFLICT"}
+_CODES = {StoreFull: "STOREFULL", StoreFailed: "STOREFAILED", WrongVersion: "WRONGVERSION", IdConflict: "IDCONFLICT",
+          StreamDeleted: "DELETED"}
 
 
 class Batch:

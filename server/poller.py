@@ -34,6 +34,7 @@ from .commands import COMMANDS, execute, unknown
 from .committer import Batch, Committer
 from .connection import Connection
 from .feed import Feeds
+from .retaining import refused
 from .table import CommandError
 from .text import printable
 from .workers import Workers
@@ -412,7 +413,11 @@ class Poller:
         while pending:
             first = pending[0]
             if type(first) is tuple:
-                self._batch.add(connection, *pending.popleft())
+                closed = self.store.retention.closed
+                if closed:
+                    self._add_runs(connection, *pending.popleft(), closed)
+                else:
+                    self._batch.add(connection, *pending.popleft())
             elif type(first) is list and first[0].lower() == b"append":
                 try:
                     append, size = append_of(first, self.limits)
@@ -422,6 +427,15 @@ class Poller:
                 pending.popleft()
             else:
                 return
+
+    def _add_runs(self, connection, runs, count, size, closed):
+        """Add publishes of which some may be to streams that were deleted for good."""
+        for part in refused(runs, closed):
+            if type(part) is tuple:
+                self._batch.add(connection, *part, size)
+            else:
+                self._batch.add_append(connection, part, size)
+            size = 0
 
     def _interrupt(self, connection):
         """Let others have their turn; this one goes on in the next, or when it has read what it is owed."""

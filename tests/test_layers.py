@@ -94,6 +94,7 @@ ORDER = {
         "snapshots",
         "clients",
         "about",
+        "retaining",
         "safekeeping",
         "commands",
         "poller",
