@@ -178,8 +178,7 @@ def _why_not(segment, stream, place, number):
     reached = place[0]
     for one in _stretch(segment, stream, [place], reached, have_some=True):
         reached = one.stop
-    for _ in _stretch(segment, stream, [place], reached, have_some=False):
-        break
+    list(_stretch(segment, stream, [place], reached, have_some=False))
     return IndexDamaged(f"event {number} of stream {stream!r} isn't where it says, behind byte {place[1]} of "
                         f"{segment.path}")
 

@@ -34,20 +34,18 @@ def position_at(index, segments, time, stop):
     if mark is None:
         raise IndexDamaged(f"it has no marks of segment {sequence} from position {first} on any more")
     byte = mark[1]
-    for segment in segments[sequence:]:
-        try:
-            for at, one in Reader(segment).records(byte):
-                if one.position >= stop:
-                    return stop
-                if one.count and one.latest >= time:
-                    # Of a cut, perhaps none that is there: then it is what comes next.
-                    first = next((i for i, clock in enumerate(one.clocks) if clock >= time), one.count)
-                    return min(one.position + first, stop)
-                byte = at + one.size
-        except BadRecord as bad:
-            raise segment.corrupt(byte, bad) from None
-        byte = HEADER_SIZE
-    return stop
+    segment = segments[sequence]
+    try:
+        for at, one in Reader(segment).records(byte):
+            if one.position >= stop:
+                return stop
+            if one.count and one.latest >= time:
+                first = next(i for i, clock in enumerate(one.clocks) if clock >= time)
+                return min(one.position + first, stop)
+            byte = at + one.size
+    except BadRecord as bad:
+        raise segment.corrupt(byte, bad) from None
+    raise IndexDamaged(f"no event of {segment.path} from position {first} on is as late as it says")
 
 
 def _part_of(index, segments, time, stop):

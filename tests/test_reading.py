@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from store import (NO, CannotRead, CorruptSegment, EventsLost, NewEvent, Prefix, Store, StoreClosed, index, log,
-                   reading, runs)
+                   reading, record, runs)
 from store.reading import Selection
 from store.repair import repair
 
@@ -362,3 +362,76 @@ def test_an_info_says_no_time_of_what_is_lost(open_store, tmp_path):
     info = open_store().info("s")
     assert (info.count, info.first_time, info.last_time) == (5, None, 1005)
     assert info.bytes == 4 * len(b"*5\r\n+event\r\n+s\r\n:0\r\n+n\r\n$12\r\n0 xxxxxxxxxx\r\n")
+
+
+def altered_place(store, table, packed, segment=0):
+    """Put other places or marks, with their right checksum, in a row of one segment."""
+    connection = store._log.index._connection
+    if table == "marks":
+        row = (packed, index._checksum(packed, segment))
+        connection.execute("update marks set packed = ?, crc = ? where segment = 0", row)
+    else:
+        stream, first, last = connection.execute("select stream, first, last from places where segment = 0").fetchone()
+        connection.execute("update places set packed = ?, crc = ? where segment = 0",
+                           (packed, index._checksum(stream + packed, first, last, segment)))
+
+
+@pytest.mark.parametrize("table", ["places", "marks"])
+def test_a_place_that_is_wrong_is_noticed_going_back_though_its_checksum_is_right(open_store, table):
+    store = open_store(segment_size=600)
+    fill(store, 40)
+    store.sync()
+    store._log.tidy()
+    end = store._log._segments[0].end
+    altered_place(store, table, index._pack(index.array("Q", [0, end, 0] if table == "marks" else [end])))
+    events = store.read_back("s") if table == "places" else store.read_all_back()
+    assert [event.number for event in events] == list(range(39, -1, -1))
+    assert store._log._rebuilt == 1
+
+
+def test_what_the_store_keeps_for_itself_is_passed_over(open_store):
+    store = open_store()
+    for i in range(3):
+        fill(store, 2)
+        store.put("topic", b"%d" % i, b"value")
+    assert [event.position for event in store.read_all_back()] == [5, 4, 3, 2, 1, 0]
+
+
+def test_nothing_outside_of_the_bounds_is_read(open_store, monkeypatch):
+    store = open_store()
+    store.commit(store.write([(b"abcd"[i % 4:i % 4 + 1], b"n", [b"x"] * 3) for i in range(40)]))
+    fill(store, 20, ["b", "e"])
+    few = [event.position for event in store.read("b") if 50 <= event.position < 100 and 5 <= event.number < 29]
+    monkeypatch.setattr(store, "bounds", lambda stream: (50, 100) if stream is None else (5, 29))
+    expected = list(range(50, 100))
+    assert positions(store.select()) == expected
+    assert positions(store.select(back=True)) == expected[::-1]
+    for back in False, True:
+        order = -1 if back else 1
+        assert [event.number for event in store.select("b", back=back).events] == list(range(5, 29))[::order]
+        monkeypatch.setattr(reading, "SPARSE", 1)
+        assert positions(store.select(Prefix("b"), back=back)) == few[::order]
+    monkeypatch.setattr(store, "bounds", lambda stream: (125, 130))
+    assert positions(store.select(back=True)) == [129, 128, 127, 126, 125]
+
+
+def positions(selected):
+    return [event.position for event in selected.events]
+
+
+def test_what_is_gone_is_passed_over_among_few_streams(open_store, monkeypatch):
+    store = open_store()
+    fill(store, 30, ["a", "b", "c"])
+    gone = record.Passed(b"b", 2, 3, 7)
+    plain = store.runs
+
+    def runs(stream, first, stop, limit, back=False):
+        found = [one for one in plain(stream, first, stop, limit, back) if stream != b"b" or not 2 <= one.number < 5]
+        at = next((i for i, one in enumerate(found) if (one.number < 2 if back else one.number >= 5)), len(found))
+        return found[:at] + [gone] + found[at:] if stream == b"b" and first < 5 and stop > 2 else found
+
+    monkeypatch.setattr(store, "runs", runs)
+    monkeypatch.setattr(reading, "SPARSE", 1)
+    for back in False, True:
+        events = store.select(Prefix("b"), back=back).events
+        assert [event.number for event in events] == [0, 1, 5, 6, 7, 8, 9][::-1 if back else 1]

@@ -168,6 +168,16 @@ def test_an_altered_row_of_marks_is_noticed(open_store, clock, statement):
     assert store._log._rebuilt == 1
 
 
+def test_a_time_that_no_event_has_is_noticed_though_its_checksum_is_right(open_store, clock):
+    store, path = sealed(open_store, clock)
+    row = [2, store._log._segments[2].header.first, 99]
+    with sqlite3.connect(path) as other:
+        other.execute("update marks set latest = 99, latest_crc = ? where segment = 2",
+                      (index._checksum(repr(row).encode()),))
+    assert store.position_at(50) == 20
+    assert store._log._rebuilt == 1
+
+
 def test_a_row_that_goes_between_two_looks_is_noticed(open_store, clock, monkeypatch):
     store, _ = sealed(open_store, clock)
     known = store._log.index.latest()
