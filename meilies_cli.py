@@ -29,6 +29,7 @@ from collections.abc import Iterable, Iterator
 from meilies_client import (
     ALL,
     MAX_NUMBER,
+    CaughtUp,
     Client,
     ClientError,
     Event,
@@ -495,9 +496,35 @@ def run_verify(options: argparse.Namespace) -> None:
 
 
 def run_subscribe(options: argparse.Namespace) -> None:
+    if options.prefix or options.names or options.notices:
+        _run_follow(options)
+        return
     with _client(options) as client, _subscribe(client, options, options.selectors) as subscription:
         for events in _batches(subscription):
             _write(b"".join(map(options.show, events)))
+
+
+def _run_follow(options: argparse.Namespace) -> None:
+    """`subscribe` with what only this project's server does: a prefix, names, notices."""
+    if len(options.selectors) != 1:
+        raise WrongUsage("--prefix, --name and --notices are of one selector, no more")
+    with _client(options) as client, _follow(client, options, options.selectors[0]) as subscription:
+        for found in _batches(subscription):
+            for one in found:
+                if isinstance(one, Event):
+                    _write(options.show(one))
+                elif options.notices:
+                    what = "caught-up" if isinstance(one, CaughtUp) else "checkpoint"
+                    print(f"{what} {printable(one.followed)}:{one.next}", file=sys.stderr, flush=True)
+
+
+def _follow(client: Client, options: argparse.Namespace, selector: Selector) -> Subscription:
+    try:
+        return client.follow(
+            Prefix(selector.stream) if options.prefix else selector.stream, selector.from_, to=selector.to,
+            names=options.names, tries=options.tries, accept_other_store=options.accept_other_store)
+    except ValueError as error:
+        raise WrongUsage(str(error)) from error
 
 
 def run_inspect(options: argparse.Namespace) -> None:
@@ -1011,6 +1038,12 @@ def parser() -> argparse.ArgumentParser:
     subscribe = command_for_server("subscribe", run_subscribe, "print events, one a line, as they come")
     subscribe.add_argument("selectors", metavar="STREAM[:FROM[:TO]]", nargs="+", type=_selector)
     subscribe.add_following()
+    subscribe.add_argument("--prefix", action="store_true",
+                           help="STREAM is how the streams' names begin; FROM and TO are positions")
+    subscribe.add_argument("--name", dest="names", metavar="NAME", action="append", default=[],
+                           help="only events that are called so; may be given again")
+    subscribe.add_argument("--notices", action="store_true",
+                           help="say on standard error how far it is: checkpoints, and caught-up")
     subscribe.add_shown()
 
     for name, back, text in (("read", False, "print the events that there are, oldest first, and end"),

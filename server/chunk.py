@@ -15,7 +15,8 @@ before the next event that says so, as `follow` promises:
 """
 
 from bisect import bisect_right
-from itertools import accumulate
+from itertools import accumulate, groupby
+from operator import itemgetter
 from typing import NamedTuple, Optional
 
 from store.filter import Filter
@@ -175,6 +176,18 @@ def _as_pushes(chunk):
         data[start] = 62        # ">" instead of "*"
     chunk.data = bytes(data)
     return chunk
+
+
+def chunk_of_found(found, first, stop, by_position, form):
+    """The same of what a Page of store.reading found, [(Record, which of its events), …]."""
+    frames, keys = [], []
+    for one, some in groupby(found, itemgetter(0)):
+        events = [i for _, i in some]
+        base = one.position if by_position else one.number
+        frames += _frames(one, events, form)
+        keys += [base + i for i in events]
+    ends = list(accumulate(map(len, frames)))
+    return Chunk(first, max(stop, keys[-1] + 1) if keys else stop, form, b"".join(frames), ends, keys)
 
 
 def notice(kind, name, key, form):

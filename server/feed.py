@@ -36,8 +36,9 @@ from collections import deque
 import resp
 from store import StoreError
 from store.names import ALL
+from store.reading import Selection, page
 
-from .chunk import chunk_at_hand, chunk_of, chunk_of_frames
+from .chunk import chunk_at_hand, chunk_of, chunk_of_found, chunk_of_frames
 
 log = logging.getLogger("meilies.feed")
 
@@ -46,6 +47,9 @@ FEW = 8
 
 # Bytes of one turn: of a replay, and of what a step sends to all before the next.
 SLICE = 256 * 1024
+
+# Events of one turn of a replay that is filtered; what they take, and what is passed over, is bounded as well.
+_PAGE = 1000
 
 # A follower this many events from the end joins a pool that is empty, and the
 # pool begins there; it would never get there while others publish faster.
@@ -374,6 +378,10 @@ class Feeds:
             frames = self._store.frames(feed.stream, first, stop, SLICE)
             if frames is not None:
                 return chunk_of_frames(frames, first, stop, form)
+        if form.filter is not None:
+            selection = Selection(None if feed.by_position else feed.stream.name, form.filter)
+            found, following = page(self._store, selection, first, _PAGE)
+            return chunk_of_found(found, first, stop if following is None else following, feed.by_position, form)
         begin = self._store.retention.first_of(feed.stream)     # what is below is no more
         records = self._store.records(feed.stream, max(first, begin), stop, SLICE) if begin < stop else []
         return chunk_of(records, first, stop, feed.by_position, form)

@@ -11,15 +11,16 @@ and costs the others nothing.
 from dataclasses import dataclass
 
 from . import record
-from .append import encoded
-from .filter import Filter, Prefix
-from .names import ALL, check_name, check_stream
+from .filter import Filter
+from .names import ALL
+from .reading import Selection, page
 
 # Events passed over between two checkpoints; whoever goes on from one passes over so many again.
 EVERY = 10_000
 
-# Bytes of the log in one turn.
+# Bytes of the log in one turn; and events, where it is filtered.
 _READ = 256 * 1024
+_PAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -41,28 +42,13 @@ class CaughtUp:
 
 def follow(store, selector, first=0, stop=None, names=(), timeout=None):
     """What Store.follow returns: a generator, which holds its stream while it runs."""
-    name, wanted = _what(selector, names)
+    selection = Selection.of(selector, names)
     if first is None:
-        stream = store.all if name == ALL else store.find(name)
+        stream = store.all if selection.stream is None else store.find(selection.stream)
         first = store.next_of(stream) if stream is not None else 0
     elif first < 0 or (stop is not None and stop <= first):
         raise ValueError(f"found first={first} and stop={stop}, expected first at least 0 and less than stop")
-    return _Follower(store, name, wanted, stop, timeout).run(first)
-
-
-def _what(selector, names):
-    """(the stream's name or ALL, a Filter or None) of what is asked for.  Raises ValueError."""
-    if isinstance(selector, Prefix):
-        name, prefix = ALL, encoded(selector.text)
-        check_stream(prefix)
-    else:
-        name, prefix = encoded(selector), b""
-        if name != ALL:
-            check_stream(name)
-    names = frozenset(map(encoded, names))
-    for one in names:
-        check_name(one)
-    return name, Filter(prefix, names) if prefix or names else None
+    return _Follower(store, selection, stop, timeout).run(first)
 
 
 class _Follower:
@@ -71,10 +57,10 @@ class _Follower:
     told   the key behind all that the caller knows of
     """
 
-    def __init__(self, store, name, wanted, stop, timeout):
+    def __init__(self, store, selection, stop, timeout):
         self.store = store
-        self.name = name
-        self.wanted = wanted
+        self.name = ALL if selection.stream is None else selection.stream
+        self.selection = selection
         self.stop = stop
         self.timeout = timeout
         self.told = 0
@@ -92,7 +78,11 @@ class _Follower:
                     yield CaughtUp(key)
                 elif key < stream.visible:
                     ends = [end for end in (stream.visible, there, self.stop) if end is not None]
-                    key = yield from self._read(stream, key, min(ends))
+                    read = self._read if self.selection.filter == Filter() else self._pick
+                    key = yield from read(stream, key, min(ends))
+                    if key - self.told >= EVERY:
+                        self.told = key
+                        yield Checkpoint(key)
                 elif not self._wait(key):
                     return
             if self.told < self.stop:
@@ -115,13 +105,21 @@ class _Follower:
             base = one.position if by_position else one.number
             begin, stop = max(0, key - base), min(one.count, end - base)
             if one.kind != record.CUT:
-                if self.wanted is None and base + begin > self.told:    # what is between is no more
+                if base + begin > self.told:        # what is between is no more
                     yield Checkpoint(base + begin)
-                for i in range(begin, stop) if self.wanted is None else self.wanted.passing(one, begin, stop):
-                    self.told = base + i + 1
-                    yield from one.events(i, i + 1)
+                for event in one.events(begin, stop):
+                    self.told = (event.position if by_position else event.number) + 1
+                    yield event
             key = base + stop
-            if key - self.told >= EVERY:
-                self.told = key
-                yield Checkpoint(key)
         return key
+
+    def _pick(self, stream, key, end):
+        """The same of those that pass the filter, without a look at all others if that can be."""
+        some = page(self.store, self.selection, key, _PAGE)
+        for event in some.events():
+            at = event.position if stream is self.store.all else event.number
+            if at >= end:       # came meanwhile
+                return end
+            self.told = at + 1
+            yield event
+        return end if some.following is None else min(some.following, end)

@@ -8,7 +8,7 @@ from serving import event, eventually
 
 import resp
 from server import options
-from server.chunk import Form
+from server.chunk import Form, chunk_of
 from server.connection import Connection
 from server.feed import FEW, Feed, Feeds
 from server.follower import Follower
@@ -42,9 +42,9 @@ class Client:
     def _want(self, connection):
         self.wanted = True
 
-    def follow(self, name, first, stop=MAX, form=PLAIN):
+    def follow(self, name, first, stop=MAX, form=PLAIN, notices=False):
         """Subscribe as the command does."""
-        follower = Follower(self.connection, ("stream", name), stop, form)
+        follower = Follower(self.connection, ("stream", name), stop, form, notices)
         replaced = self.connection.follow(follower)
         assert replaced is None
         self.feeds.add(follower, name, first)
@@ -461,3 +461,154 @@ def test_what_becomes_visible_during_the_short_way_is_sent_after_it(store, feeds
     publish(store, feeds, b"s", b"0")
     assert client.got == events("s", 0, 2)
     assert next(iter(client.connection.subscriptions.values())).feed._recent_size == 0
+
+
+# -- filters and notices --------------------------------------------------------
+
+def recorded_form(prefix=b"", names=()):
+    return Form(True, False, Filter(prefix, frozenset(names)) if prefix or names else None)
+
+
+def values(got):
+    """What was sent, as values: whole frames alone."""
+    parser = resp.Parser()
+    parser.feed(got)
+    found = list(parser.values())
+    assert not parser.mid_value
+    return found
+
+
+def shown(got):
+    """Each event as its position, each notice as (what, key)."""
+    return [one[1] if one[0] == b"recorded" else (one[0].decode(), one[2]) for one in values(got)]
+
+
+def test_caught_up_stands_behind_what_was_there_and_before_what_comes(store, feeds, client):
+    fill(store, 3)
+    client.follow(b"s", 1, form=recorded_form(), notices=True)
+    client.work()
+    publish(store, feeds, b"s", b"3")
+    assert shown(client.got) == [1, 2, ("caught-up", 3), 3]
+
+
+@pytest.mark.parametrize("room", range(0, 300, 3))
+def test_wherever_a_socket_refuses_notices_come_once_for_each_time_that_it_caught_up(store, feeds, client, room):
+    for i in range(4):
+        fill(store, 1, stream="mine" if i % 2 else "other")
+    client.room = room
+    client.follow(ALL, 0, form=recorded_form(b"mine"), notices=True)
+    client.work()
+    publish(store, feeds, b"mine", b"4")
+    for _ in range(200):
+        client.read(room=room + 1)
+        client.work()
+    client.read()
+    client.work()
+    publish(store, feeds, b"other", b"5")
+    publish(store, feeds, b"mine", b"6")
+    found = shown(client.got)
+    assert [one for one in found if isinstance(one, int)] == [1, 3, 4, 6]
+    live = [i for i, one in enumerate(found) if isinstance(one, tuple)]
+    assert live and found[-1] == 6 and found[live[-1] + 1:] in ([6], [4, 6])
+    for i in live:
+        before = [one for one in found[:i] if isinstance(one, int)]
+        assert before == [one for one in (1, 3, 4, 6) if one < found[i][1]]
+    assert all(j > i + 1 for i, j in zip(live, live[1:])), "it was told twice, and nothing came between"
+
+
+def test_who_falls_behind_is_told_again_when_it_caught_up(store, feeds, client):
+    client.follow(b"s", 0, form=recorded_form(), notices=True)
+    client.room = 30
+    publish(store, feeds, b"s", b"0", b"1")
+    client.read()
+    client.work()
+    publish(store, feeds, b"s", b"2")
+    assert shown(client.got) == [("caught-up", 0), 0, 1, ("caught-up", 2), 2]
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_filter_that_nothing_passes_is_told_how_far_it_is_at_intervals(store, feeds, client, monkeypatch, live):
+    monkeypatch.setattr("server.follower.EVERY", 10)
+    monkeypatch.setattr("server.feed._PAGE", 1)
+    monkeypatch.setattr("store.reading.SCAN", 1)        # a record a turn
+    if live:
+        client.follow(b"s", 0, form=recorded_form(names=[b"y"]), notices=True)
+    for _ in range(8):
+        publish(store, feeds, b"s", *[b"."] * 4)
+    if not live:
+        client.follow(b"s", 0, form=recorded_form(names=[b"y"]), notices=True)
+        client.work()
+    expected = [("checkpoint", 12), ("checkpoint", 24)]
+    assert shown(client.got) == ([("caught-up", 0), *expected] if live else [*expected, ("caught-up", 32)])
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_range_ends_when_its_client_knows_that_it_does(store, feeds, client, refused):
+    follower = client.follow(b"s", 0, stop=3, form=recorded_form(names=[b"y"]), notices=True)
+    client.room = 0 if refused else 1 << 40
+    publish(store, feeds, b"s", *[b"."] * 5)
+    assert follower.ended != refused
+    client.read()
+    client.work()
+    assert follower.ended and len(feeds) == 0
+    assert shown(client.got) == [("caught-up", 0), ("checkpoint", 3)]
+
+
+@pytest.mark.parametrize("form", [PLAIN, recorded_form(), recorded_form(b"s")])
+def test_who_is_replaced_or_leaves_hears_nothing_more(store, feeds, client, form):
+    fill(store, 1)
+    client.room = 0
+    client.follow(ALL, 0, form=form, notices=form.recorded)
+    client.leave()
+    client.read()
+    client.work()
+    publish(store, feeds, b"s", b"1")
+    assert client.got == b"" and len(feeds) == 0
+
+
+def test_what_is_no_more_is_told_before_the_next_event_in_a_chunk_and_between_two(store, feeds, client, monkeypatch):
+    for i in range(6):
+        fill(store, 1, stream="s" if i % 3 else "t", first=i)
+    records = store.records
+
+    def without_t(stream, first, stop, limit):
+        return [one for one in records(stream, first, min(stop, first + 2), limit) if one.stream != b"t"]
+
+    monkeypatch.setattr(store, "records", without_t)
+    client.follow(ALL, 0, form=recorded_form(), notices=True)
+    client.work()
+    assert shown(client.got) == [("checkpoint", 1), 1, 2, ("checkpoint", 4), 4, 5, ("caught-up", 6)]
+
+
+def test_what_was_passed_over_before_a_chunk_is_told_before_its_first_event(store, feeds, client):
+    fill(store, 5)
+    follower = client.follow(b"s", 5, form=recorded_form(), notices=True)
+    follower.begin(1)
+    assert follower.give(chunk_of([], 1, 4, False, follower.form))
+    assert follower.give(chunk_of(store.records(follower.feed.stream, 4, 5, 1), 4, 5, False, follower.form))
+    assert shown(client.got) == [("caught-up", 5), ("checkpoint", 4), 4]
+
+
+def test_equal_filters_share_what_a_step_finds(store, feeds, monkeypatch):
+    clients = [Client(feeds) for _ in range(5)]
+    for one in clients:
+        one.follow(ALL, None, form=recorded_form(b"mine", [b"x"]), notices=True)
+    looks = []
+    passing = Filter.passing
+    monkeypatch.setattr(Filter, "passing", lambda *arguments: looks.append(arguments) or passing(*arguments))
+    publish(store, feeds, b"mine", b"0", b"1")
+    assert [shown(one.got) for one in clients] == [[("caught-up", 0), 0, 1]] * 5
+    assert len(looks) == 1
+    for one in clients:
+        one.leave()
+
+
+def test_the_replay_of_a_prefix_of_few_events_looks_at_no_others(store, feeds, client, monkeypatch):
+    for i in range(200):
+        fill(store, 10, stream=f"other-{i}")
+    fill(store, 2, stream="mine")
+    monkeypatch.setattr(store, "records", None)
+    monkeypatch.setattr(store, "all_records", None)
+    client.follow(ALL, 0, form=recorded_form(b"mine"), notices=True)
+    client.work()
+    assert shown(client.got) == [2000, 2001, ("caught-up", 2002)]

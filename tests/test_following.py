@@ -93,6 +93,7 @@ def test_what_can_not_be_followed_is_refused_at_once(store, arguments):
 
 def test_what_is_passed_over_is_told_at_intervals_and_at_the_end(store, monkeypatch):
     monkeypatch.setattr(following, "EVERY", 10)
+    monkeypatch.setattr("store.reading.SCAN", 1)        # a record a turn
     for _ in range(5):
         store.append_many("s", [("x", b"")] * 7)
     store.append("s", "y", b"")
