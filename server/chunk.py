@@ -107,10 +107,10 @@ def _count_below(keys, key):
 
 
 def chunk_of(records, first, stop, by_position, form):
-    """The events of `records` with keys in [first, stop) as a Chunk in `form`.  Where they have a Passed it has none.
+    """The events of `records` with keys in [first, stop) as a Chunk in `form`.
 
-    The records are in order.  What is between them, and before the first, is no
-    more; a chunk that ends before `stop` says so.
+    The records are in order, and what is between them is no more; so are the
+    events of those that are CUT.  A chunk that ends before `stop` says so.
     """
     parts = []
     reached = stop

@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.chunk import Form, chunk_at_hand, chunk_of, chunk_of_frames
+from server.chunk import CAUGHT_UP, Form, chunk_at_hand, chunk_of, chunk_of_found, chunk_of_frames, notice
 from store import record
 from store.filter import Filter
 
@@ -131,3 +131,40 @@ def test_a_chunk_of_frames_at_hand_is_the_chunk_of_their_records(records, count,
     taken = range(len(expected.data) + 1)
     assert [found.cut(n) for n in taken] == [expected.cut(n) for n in taken]
     assert [found.key_after(n) for n in range(count + 1)] == [expected.key_after(n) for n in range(count + 1)]
+
+
+# -- where events are no more ---------------------------------------------------
+
+def test_what_is_no_more_is_left_out_and_the_keys_tell_of_it(records):
+    for gone in ([records[0], records[2]], [records[0], record.Passed(None, 0, 1, 12), records[2]]):
+        chunk = chunk_of(gone, 10, 16, True, PLAIN)
+        assert (chunk.first, chunk.stop, chunk.count) == (10, 16, 5)
+        assert chunk.data == b"".join(ALL[:2] + ALL[3:])
+        assert [chunk.key_after(n) for n in range(6)] == [10, 11, 13, 14, 15, 16]
+        assert [chunk.told_by(n) for n in range(1, 6)] == [11, 12, 14, 15, 16]
+        long = chunk_of(gone, 10, 16, True, RECORDED)
+        assert long.data.count(b"+recorded") == 5 and long.data.count(b"*3\r\n+checkpoint\r\n+$all\r\n:13\r\n") == 1
+        assert long.key_after(2) == long.key_after(3) == 13
+        assert long.between(13, 16).data.startswith(b"*3\r\n+checkpoint")
+
+
+def test_a_chunk_of_nothing_reaches_to_where_it_was_looked():
+    for gone in ([], [record.Passed(b"s", 3, 4, 10)]):
+        chunk = chunk_of(gone, 3, 7, False, RECORDED)
+        assert (chunk.first, chunk.stop, chunk.count, chunk.data) == (3, 7, 0, b"")
+
+
+@pytest.mark.parametrize("form", [Form(True, False, Filter(b"a")), Form(True, True, Filter(b"", frozenset([b"x"])))])
+def test_what_a_page_found_is_the_chunk_of_its_records(records, form):
+    expected = chunk_of(records, 10, 16, True, form)
+    passing = [(one, i) for one in records for i in form.filter.passing(one)]
+    found = chunk_of_found(passing, 10, 12, True, form)
+    assert (found.data, found.ends, found.count, found.stop) == (expected.data, expected.ends, expected.count, 16)
+    assert chunk_of_found([], 10, 12, True, form).stop == 12
+
+
+@pytest.mark.parametrize("push", [False, True])
+def test_a_notice_is_one_frame_before_which_and_behind_which_its_key_stands(push):
+    one = notice(CAUGHT_UP, b"s", 7, Form(True, push))
+    assert one.data == b"%b3\r\n+caught-up\r\n+s\r\n:7\r\n" % (b">" if push else b"*")
+    assert (one.count, one.key_after(0), one.key_after(1), one.cut(3)) == (1, 7, 7, (1, len(one.data)))

@@ -14,7 +14,8 @@ import threading
 
 import pytest
 from conftest import COMPLAINTS, ROOT, WATCHED, clean_environ
-from fake_server import HELLO, FakeMeilies, FakeServer, free_port, hello, recorded, subscribed
+from fake_server import (HELLO, FakeMeilies, FakeServer, caught_up, checkpoint, free_port, hello, recorded,
+                         subscribed)
 from serving import Serving
 
 import meilies_cli
@@ -275,6 +276,27 @@ def test_subscribe_shows_an_event_as_soon_as_it_comes(store):
         assert process.stdout.readline() == b"s:1 n new\n"
         process.send_signal(signal.SIGINT)
         assert end_of(process) == (130, "")
+
+
+def test_subscribe_filters_and_tells_notices_on_standard_error(run):
+    def script(peer):
+        peer.answer(HELLO, hello())
+        peer.answer(command("follow", "prefix", "o-", 0, "TO", 9, "NAMES", 2, "a", "b"),
+                    subscribed("o-") + recorded(2, "o-1", 0, "a", b"one") + checkpoint("o-", 5)
+                    + caught_up("o-", 6) + checkpoint("o-", 9))
+
+    with FakeServer(script) as server:
+        status, out, err = run("-p", server.port, "subscribe", "--prefix", "--name", "a", "--name", "b", "--notices",
+                               "o-:0:9")
+    assert (status, out, err) == (0, "o-1:0 a one\n", "checkpoint o-:5\ncaught-up o-:6\ncheckpoint o-:9\n")
+
+
+@pytest.mark.parametrize("arguments, why", [
+    (["--prefix", "a:0", "b:0"], "are of one selector, no more"), (["--prefix", "$all"], "no prefix"),
+    (["--name", "", "a"], "event name is empty")])
+def test_subscribe_with_what_can_not_be_filtered_is_wrong_usage(run, store, arguments, why):
+    status, _, err = run("-p", store.port, "subscribe", *arguments)
+    assert status == 2 and why in err
 
 
 def test_subscribe_waits_an_outage_out_and_says_so(store):
