@@ -61,7 +61,7 @@ def read_up_to(follower, key, by_position):
     (Prefix("a"), ()), (Prefix("a"), ("x",)), ("$all", ("x", "y")), ("a-1", ("y",)), ("$all", ()), ("a-1", ("none",))])
 def test_whatever_the_network_does_a_follower_misses_nothing_and_sees_nothing_twice(restless, selector, names, seed):
     draw = random.Random(seed)
-    fates = [Fate(draw.choice([CUT, RESET, LOSE_CLIENT]), DOWN, draw.randrange(6000)) for _ in range(LINKS)]
+    fates = [Fate(draw.choice([CUT, RESET, LOSE_CLIENT]), DOWN, draw.randrange(400)) for _ in range(LINKS)]
     events = draw_events(draw)
     with quiet(), Proxy(restless.port) as proxy, Client(port=restless.port) as publisher, \
             Client(port=proxy.port, delay=0.001, tries=1000) as client:
@@ -72,6 +72,6 @@ def test_whatever_the_network_does_a_follower_misses_nothing_and_sees_nothing_tw
             publisher.publish_batch([("a-1", "last", b"")] * LAST)
             key = len(passing(events, "a-1", ())) if selector == "a-1" else len(events)
             found = read_up_to(follower, key, selector != "a-1")
-        assert proxy.links > 3
+        assert proxy.links > 1
     seen = [(one.stream, one.number) for one in found if isinstance(one, Event) and one.name != "last"]
     assert seen == passing(events, selector, names)
