@@ -61,7 +61,8 @@ def read_up_to(follower, key, by_position):
     (Prefix("a"), ()), (Prefix("a"), ("x",)), ("$all", ("x", "y")), ("a-1", ("y",)), ("$all", ()), ("a-1", ("none",))])
 def test_whatever_the_network_does_a_follower_misses_nothing_and_sees_nothing_twice(restless, selector, names, seed):
     draw = random.Random(seed)
-    fates = [Fate(draw.choice([CUT, RESET, LOSE_CLIENT]), DOWN, draw.randrange(400)) for _ in range(LINKS)]
+    fates = [Fate(draw.choice([CUT, RESET, LOSE_CLIENT]), DOWN, draw.randrange(400) if i else 50)
+             for i in range(LINKS)]      # the first before anything is followed
     events = draw_events(draw)
     with quiet(), Proxy(restless.port) as proxy, Client(port=restless.port) as publisher, \
             Client(port=proxy.port, delay=0.001, tries=1000) as client:
