@@ -36,6 +36,7 @@ class StoreAndList(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.events = []
+        self.ids = 0
         self.epoch = 1
         self.old_index = None
         self.open()
@@ -62,9 +63,15 @@ class StoreAndList(RuleBasedStateMachine):
 
     @rule(stream=STREAMS, new=MANY)
     def append(self, stream, new):
+        new = list(map(self.named, new))
         expected = len(self.of(stream)), len(self.events)
         assert self.store.append_many(stream, new) == expected
         self.note(stream, new)
+
+    def named(self, new):
+        """A NewEvent whose id, if it has one, no other has."""
+        self.ids += 1
+        return new._replace(id=b"%b %d" % (new.id, self.ids)) if new.id else new
 
     def judge(self, changes):
         """Note an append as the list would take it: where its events are, or the WrongVersion that it gets."""
@@ -79,6 +86,7 @@ class StoreAndList(RuleBasedStateMachine):
 
     @rule(changes=CHANGES)
     def append_all(self, changes):
+        changes = [one._replace(event=self.named(one.event)) for one in changes]
         expected = self.judge(changes)
         try:
             found = self.store.append_all(changes)
@@ -92,6 +100,7 @@ class StoreAndList(RuleBasedStateMachine):
         units, expected = [], []
         for part in parts:
             if type(part) is list:
+                part = [one._replace(event=self.named(one.event)) for one in part]
                 units.append(append_of(part))
                 expected.append(self.judge(part))
             else:
@@ -165,6 +174,7 @@ class StoreAndList(RuleBasedStateMachine):
     @rule(new=st.lists(st.tuples(STREAMS, NEW), min_size=1, max_size=6), share=st.floats(0, 1),
           how=st.sampled_from(["cut", "zeros", "flip"]))
     def crash_during_an_append_and_open(self, new, share, how):
+        new = [(stream, self.named(one)) for stream, one in new]
         batch = self.store.write([append_of(new)])
         crash(self.store, self.disk)
         path = segments(self.folder / "db")[-1]
