@@ -689,12 +689,15 @@ class Store:
     def runs(self, stream, first, stop, limit, back=False):
         """See Log.runs: of a stream's name (bytes); with a Passed where events aren't shown any more."""
         runs = self._log.runs(stream, first, stop, limit, back)
-        return self.retention.shown(runs, back) if self.retention.hides(self._streams[stream], first) else runs
+        known = self._streams[stream]
+        return self.retention.shown(runs, known, first, stop, back) if self.retention.hides(known, first) else runs
 
     def all_records(self, first, stop, limit, back=False):
         """See Log.records; with a Passed where events aren't shown any more."""
         records = self._log.records(first, stop, limit, back)
-        return self.retention.shown(records, back) if self.retention.hides(self.all, first) else records
+        if not self.retention.hides(self.all, first):
+            return records
+        return self.retention.shown(records, self.all, first, stop, back)
 
     def path_at(self, position):
         """Of the segment that has the event at `position`, for messages."""
@@ -749,7 +752,7 @@ class Store:
             records = self._log.read_all(first, stop, limit)
         else:
             records = self._log.read_stream(stream.name, first, stop, limit)
-        return self.retention.shown(records) if self.retention.hides(stream, first) else records
+        return self.retention.shown(records, stream, first, stop) if self.retention.hides(stream, first) else records
 
     def frames(self, stream, first, stop, limit):
         """The frames of `records`, joined, at a fraction of their cost; None if some may not be shown."""

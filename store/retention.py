@@ -185,17 +185,20 @@ class Retention:
             return first < self._touched
         return first < stream.first or stream.name in self._redacted
 
-    def shown(self, records, back=False):
-        """What readers get of Records, Losts and gaps: Passed where events are hidden, markers for redacted ones.
+    def shown(self, records, stream, first, stop, back=False):
+        """What readers of [first, stop) get of Records, Losts and gaps: Passed where events are hidden, and markers for
+        redacted ones.
 
-        back   the last one comes first
+        stream   whose numbers these are; for `all`, positions
+        back     the last one comes first
         """
         found = []
         for one in records:
             if one.kind == record.CUT or one.lost or not self._concerns(one):
                 found.append(one)
             else:
-                some = [part for run in one.runs() for part in self._shown_of(run)]
+                some = [part for run in one.runs() for part in self._shown_of(run)
+                        if _is_in(part, part.position if stream is self._all else part.number, first, stop)]
                 found += reversed(some) if back else some
         return found
 
@@ -394,6 +397,11 @@ class Retention:
                     self._redacted[name] = left
                 else:
                     self._redacted.pop(name, None)
+
+
+def _is_in(part, key, first, stop):
+    """Whether a part that begins with `key` has any of the events [first, stop)."""
+    return key < stop and key + part.count > first
 
 
 def without_redacted(run, numbers):
