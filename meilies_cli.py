@@ -110,6 +110,8 @@ def json_line(event: Event) -> bytes:
     for name, value in (("id", event.id), ("metadata", event.metadata)):
         if value:
             fields.update(_json_bytes(name, value))
+    if event.tags:
+        fields["tags"] = [tag.decode("utf-8", "backslashreplace") for tag in event.tags]
     if event.position is not None:
         fields["position"] = event.position
     if event.time is not None:
@@ -179,6 +181,42 @@ def run_append(options: argparse.Namespace) -> None:
         raise Failed(str(error)) from error
     for number, position in places:
         print(number, position)
+
+
+def run_dcb_append(options: argparse.Namespace) -> None:
+    """One event with tags; prints its number and position."""
+    data = _stdin().read() if options.data in (None, "-") else os.fsencode(options.data)
+    event = NewEvent(options.stream, options.name, data, "any", os.fsencode(options.id), os.fsencode(options.metadata),
+                     tuple(map(os.fsencode, options.tags)))
+    unless = None
+    if options.unless or options.after is not None:
+        unless = options.unless
+    with _client(options) as client:
+        for number, position in client.dcb_append([event], unless=unless, after=options.after):
+            print(number, position)
+
+
+def run_dcb_read(options: argparse.Namespace) -> None:
+    """The events that match, one JSON object a line."""
+    with _client(options) as client:
+        tagged = client.dcb_read(options.items, after=options.after, limit=options.limit)
+    for event in tagged.events:
+        sys.stdout.buffer.write(json_line(event))
+    sys.stdout.buffer.flush()
+
+
+def _item(text: str) -> tuple[list[str], list[str]]:
+    """(names, tags) of NAME,NAME+TAG,TAG."""
+    names, plus, tags = text.partition("+")
+    if not plus:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected [NAME[,NAME...]]+[TAG[,TAG...]]")
+    return [name for name in names.split(",") if name], [tag for tag in tags.split(",") if tag]
+
+
+def _position(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= MAX_NUMBER):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a position from 0 to {MAX_NUMBER}")
+    return int(text)
 
 
 _TYPES = {"stream": str, "name": str, "data": str, "data_base64": str, "expected": (int, str), "id": str,
@@ -1035,6 +1073,28 @@ def parser() -> argparse.ArgumentParser:
                         help="read events from standard input, one JSON object a line, with stream, name, data, and "
                              "perhaps expected, id and metadata; all of them are stored or none")
 
+    tagged = command_for_server("dcb-append", run_dcb_append, "store an event with tags, unless others match; prints "
+                                "its number and position")
+    tagged.add_argument("stream", metavar="STREAM")
+    tagged.add_argument("name", metavar="NAME", help="what kind of event it is")
+    tagged.add_argument("data", metavar="DATA", nargs="?",
+                        help="its data; standard input, every byte of it, if this is '-' or missing")
+    tagged.add_argument("--tag", dest="tags", metavar="TAG", action="append", default=[], help="one of its tags")
+    tagged.add_argument("--id", default="", help="the event's id")
+    tagged.add_argument("--metadata", default="", help="what else is kept with it")
+    tagged.add_argument("--unless", metavar="NAMES+TAGS", type=_item, action="append", default=[],
+                        help="refuse it if an event has one of these names and all of these tags, as in "
+                             "paid,sent+order:7 or +order:7; may be given several times")
+    tagged.add_argument("--after", metavar="POSITION", type=_position,
+                        help="events up to this position don't matter; without --unless, no event may stand behind it")
+
+    query = command_for_server("dcb-read", run_dcb_read, "print the events that match, one JSON object a line")
+    query.add_argument("items", metavar="NAMES+TAGS", nargs="*", type=_item,
+                       help="one of these names and all of these tags, as in paid,sent+order:7 or +order:7; an event "
+                            "that matches any is printed; all are if none is given")
+    query.add_argument("--after", metavar="POSITION", type=_position, help="begin behind this position")
+    query.add_argument("--limit", metavar="COUNT", type=_position, help="of events (all)")
+
     subscribe = command_for_server("subscribe", run_subscribe, "print events, one a line, as they come")
     subscribe.add_argument("selectors", metavar="STREAM[:FROM[:TO]]", nargs="+", type=_selector)
     subscribe.add_following()
@@ -1189,7 +1249,7 @@ def _check(options: argparse.Namespace) -> None:
         raise WrongUsage("--lines takes its data from standard input, DATA must be missing")
     if options.command == "publish" and options.id and (options.lines or options.ids):
         raise WrongUsage("--id is of a single event, --lines and --ids must be missing")
-    if options.command in ("publish", "append") and options.stream is not None:
+    if options.command in ("publish", "append", "dcb-append") and options.stream is not None:
         try:
             check_event(options.stream, options.name)
         except ValueError as error:

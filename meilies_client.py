@@ -83,6 +83,7 @@ class Event(NamedTuple):
     metadata: bytes = b""
     position: int | None = None
     time: int | None = None
+    tags: tuple[bytes, ...] = ()
 
 
 class NewEvent(NamedTuple):
@@ -98,6 +99,16 @@ class NewEvent(NamedTuple):
     expected: int | str = "any"
     id: Data = b""
     metadata: Data = b""
+    tags: tuple[Data, ...] = ()
+
+
+class Tagged(NamedTuple):
+    """events   those that match a query, in the order of positions
+    head     up to which position was looked; None if the store has no event
+    """
+
+    events: list[Event]
+    head: int | None
 
 
 class Appended(NamedTuple):
@@ -281,7 +292,12 @@ class StreamDeleted(Refused):
     """A stream was deleted for good; nothing was stored."""
 
 
-_CODES: dict[str, type[Refused]] = {"WRONGVERSION": WrongVersion, "IDCONFLICT": IdConflict, "DELETED": StreamDeleted}
+class ConditionFailed(Refused):
+    """An event matches what an append was conditioned on; nothing was stored."""
+
+
+_CODES: dict[str, type[Refused]] = {
+    "WRONGVERSION": WrongVersion, "IDCONFLICT": IdConflict, "CONDITION": ConditionFailed, "DELETED": StreamDeleted}
 _FOUND = re.compile(r", found event ([0-9]{1,20}); nothing was stored\Z")
 
 
@@ -647,6 +663,26 @@ def _read_appended(value: Any, count: int) -> list[Appended]:
         if not isinstance(place, list) or list(map(type, place)) != [int, int]:
             raise BadReply(f"{value!r:.200} came, expected the places of {count} events")
     return [Appended(*place) for place in value]
+
+
+def _read_tagged(value: Any) -> tuple[int | None, int | None, list[Event]]:
+    """(where to go on, head, events) of a page.  Raises Refused, EventsLost, BadReply."""
+    if isinstance(value, list) and len(value) == 3 and isinstance(value[2], list):
+        after, head, pairs = value
+        if all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+            _, events = _read_page([None, [event for event, _ in pairs]])
+            return after, head, [event._replace(tags=tuple(tags)) for event, (_, tags) in zip(events, pairs)]
+    _read_page(value)
+    raise BadReply(f"{value!r:.200} came, expected a page of tagged events")
+
+
+def _query(items: Iterable[tuple[Iterable[str], Iterable[Data]]]) -> list[str | int | Data]:
+    """What stands for a query in a request."""
+    words: list[str | int | Data] = []
+    for names, tags in items:
+        names, tags = list(names), list(tags)
+        words += ["ITEM", len(names), *names, len(tags), *tags]
+    return words
 
 
 def _read_last_number(value: Any) -> int | None:
@@ -1448,6 +1484,58 @@ class Client:
                     if interruption is None:
                         raise
                     raise interruption from error
+
+    # -- events with tags
+
+    def dcb_append(self, events: Iterable[NewEvent], *,
+                   unless: Iterable[tuple[Iterable[str], Iterable[Data]]] | None = None,
+                   after: int | None = None) -> list[Appended]:
+        """Store NewEvents with their tags, all or none, unless an event matches; where each is.
+
+        events   what they expect of their streams isn't looked at
+        unless   a query: (names, tags) pairs, any of which; an event matches one if it has one of its names
+                 (any, if there are none) and all of its tags.  []: any event matches.  None: no condition
+        after    events up to this position don't matter; None: all do
+        Raises   ConditionFailed    nothing was stored
+                 as append(); it isn't sent again after an outage
+        """
+        request: list[str | int | Data] = ["dcb-append"]
+        events = [NewEvent(*event) for event in events]
+        if not events:
+            raise ValueError("an append takes at least one event")
+        request.append(len(events))
+        for event in events:
+            check_event(event.stream, event.name)
+            request += [event.stream, event.name, event.data, event.id, event.metadata, len(event.tags), *event.tags]
+        if unless is not None:
+            request += ["UNLESS", "-" if after is None else after, *_query(unless)]
+        try:
+            with self._in_use():
+                value = self._exchange([tuple(request)])[0]
+        except (Disconnected, TimedOut) as error:
+            raise PublishInterrupted(0, len(events), error) from error
+        return self._read(lambda answer: _read_appended(answer, len(events)), value)
+
+    def dcb_read(self, query: Iterable[tuple[Iterable[str], Iterable[Data]]] = (), *, after: int | None = None,
+                 limit: int | None = None) -> Tagged:
+        """The events that match a query, as in dcb_append(), in the order of positions; () matches all.
+
+        after    begin behind this position; None: with the first event
+        limit    of events; None: all of them
+        Raises   EventsLost, ValueError, CannotConnect, Disconnected, TimedOut, Refused
+        """
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit is {limit}, expected 1 or more")
+        words = _query(query)
+        events: list[Event] = []
+        more = True
+        while more:
+            count = 1000 if limit is None else min(1000, limit - len(events))
+            value = self._ask([("dcb-read", "-" if after is None else after, count, *words)])[0]
+            after, head, some = self._read(_read_tagged, value)
+            events += some
+            more = after is not None and (limit is None or len(events) < limit)
+        return Tagged(events, head)
 
     # -- ask
 

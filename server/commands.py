@@ -11,6 +11,7 @@ from . import (
     safekeeping,
     snapshots,
     streams,
+    tagging,
 )
 from .table import COMMANDS, execute, unknown
 
@@ -27,5 +28,6 @@ __all__ = [
     "safekeeping",
     "snapshots",
     "streams",
+    "tagging",
     "unknown",
 ]

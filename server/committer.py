@@ -13,7 +13,16 @@ import threading
 import time
 
 import resp
-from store import ALWAYS, IdConflict, StoreError, StoreFailed, StoreFull, StreamDeleted, WrongVersion
+from store import (
+    ALWAYS,
+    ConditionFailed,
+    IdConflict,
+    StoreError,
+    StoreFailed,
+    StoreFull,
+    StreamDeleted,
+    WrongVersion,
+)
 
 log = logging.getLogger("meilies.commit")
 
@@ -22,7 +31,7 @@ _OKS = [_OK * n for n in range(257)]
 
 # What an error of the store's begins with on the wire, if programs may want to know it from others.
 _CODES = {StoreFull: "STOREFULL", StoreFailed: "STOREFAILED", WrongVersion: "WRONGVERSION", IdConflict: "IDCONFLICT",
-          StreamDeleted: "DELETED"}
+          StreamDeleted: "DELETED", ConditionFailed: "CONDITION"}
 
 
 class Batch:
@@ -161,7 +170,7 @@ class Committer:
         if type(error) is not self._failing:
             self._failing = type(error)
             log.error("publishes are refused: %s", error)
-        reply = _error(error)
+        reply = error_reply(error)
         for connection, owed in batch.owed.items():
             count = owed if type(owed) is int else sum([one if type(one) is int else 1 for one in owed])
             connection.outbox.put_and_flush(reply * count)
@@ -182,17 +191,19 @@ def _oks(count):
 
 def _replies(owed):
     """The replies to publishes and appends in their order."""
-    return b"".join([_oks(one) if type(one) is int else _reply(one) for one in owed])
+    return b"".join([_oks(one) if type(one) is int else reply_to(one) for one in owed])
 
 
-def _reply(append):
+def reply_to(append):
+    """The reply to an Append that is stored, or refused."""
     if append.error is not None:
-        return _error(append.error)
+        return error_reply(append.error)
     places = append.places
     if len(places) == 1:
         return b"*1\r\n*2\r\n:%d\r\n:%d\r\n" % places[0]
     return b"*%d\r\n%b" % (len(places), b"".join([b"*2\r\n:%d\r\n:%d\r\n" % place for place in places]))
 
 
-def _error(error):
+def error_reply(error):
+    """The reply that names an error of the store's."""
     return resp.error(f"{_CODES.get(type(error), 'ERR')} {error}")

@@ -121,10 +121,17 @@ class Feed:
             if not self.pool:
                 self._forget_recent()   # a run of records: what follows this one wouldn't follow those
                 return
+            if self._recent and not self._follows(one, self._recent[-1]):
+                self._forget_recent()   # a worker committed, too
             self._recent.append(one)
             self._recent_size += one.size
             while self._recent_size > SLICE and len(self._recent) > 1:
                 self._recent_size -= self._recent.popleft().size
+
+    def _follows(self, one, before):
+        if self.by_position:
+            return one.position == before.position + before.count
+        return one.number == before.stop
 
     def _forget_recent(self):
         if self._recent_size:

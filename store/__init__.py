@@ -16,6 +16,7 @@ from .errors import (
     CannotBackUp,
     CannotCompact,
     CannotRead,
+    ConditionFailed,
     CorruptSegment,
     EventsLost,
     GroupExists,
@@ -37,6 +38,7 @@ from .filter import Prefix
 from .following import CaughtUp, Checkpoint
 from .groups import ConsumerGroup, Given, GroupInfo
 from .reading import Selected, StreamInfo
+from .query import Condition, Query, Tagged
 from .record import Entry, Event
 from .retention import Rule
 from .snapshot import Snapshot
@@ -58,6 +60,8 @@ __all__ = [
     "Change",
     "Checkpoint",
     "Compacted",
+    "Condition",
+    "ConditionFailed",
     "ConsumerGroup",
     "CorruptSegment",
     "Entry",
@@ -75,6 +79,7 @@ __all__ = [
     "Selected",
     "Rule",
     "Snapshot",
+    "Query",
     "Store",
     "StoreClosed",
     "StoreError",
@@ -84,5 +89,6 @@ __all__ = [
     "StreamInfo",
     "StreamDeleted",
     "UnknownFormat",
+    "Tagged",
     "WrongVersion",
 ]

@@ -18,12 +18,13 @@ import threading
 import time
 from collections import deque
 from functools import partial
+from itertools import count
 
 from . import backup, check, digests, following, groups, reading, record, snapshot
 from .append import Append, Appended, Change, append_of, encoded
 from .compaction import Compaction
 from .draft import drafts_of, drafts_of_units
-from .errors import StoreClosed, StoreFailed, StoreLocked
+from .errors import ConditionFailed, StoreClosed, StoreFailed, StoreLocked
 from .expect import ANY, NONE
 from .files import Files, owner_of
 from .group import Rules
@@ -31,6 +32,8 @@ from .ids import Known
 from .keeper import Keeper
 from .log import Log
 from .names import ALL
+from .query import Matching, Query, Tagged, first_match
+from .query import page as matching_page
 from .reading import Selection
 from .roster import Roster, in_order
 from .retention import Retention, Rule
@@ -44,6 +47,9 @@ NO = "no"               # the disk catches up when the system likes
 
 SEGMENT_SIZE = 256 << 20
 MAX_VALUE = 512 << 20   # bytes of all values of one put
+
+# Looks at what others wrote meanwhile, before they are kept from it.
+_TRIES = 8
 
 # What the lock file has, in bytes, and which start of the machine an owner names that found a loss.
 _LOCK_SIZE = 80
@@ -287,20 +293,23 @@ class Store:
             changes[0] = Change(stream, events[0], expected)
         return self.append_all(changes)[0]
 
-    def append_all(self, changes):
+    def append_all(self, changes, condition=None):
         """Append events to streams, all or none, one behind the other in positions.
 
-        changes   [Change(stream, NewEvent, expected), …]; what each expects is compared as if
-                  they were appended one after the other
+        changes     [Change(stream, NewEvent, expected), …]; what each expects is compared as if
+                    they were appended one after the other
+        condition   a Condition: no event may match its query
         Returns [Appended(number, position), …], one for each.  Under ALWAYS they are on disk then.
         Raises    ValueError     a name that may not be, or no event
                   WrongVersion   a stream isn't what was expected; nothing was stored
+                  IdConflict     an id is that of another event; nothing was stored
+                  ConditionFailed   an event matches; nothing was stored
                   StoreFull      nothing was stored; trying again may work
                   StoreFailed    whether they are stored is known after a restart
                   StoreClosed
         """
         append = append_of(changes)
-        self.commit(self.write([append], [append]))
+        self.commit(self.write([append], [append]) if condition is None else self.write_if(append, condition))
         if append.error is not None:
             raise append.error
         return [Appended(*place) for place in append.places]
@@ -364,6 +373,37 @@ class Store:
 
     def _drafts_of_units(self, *arguments, known=None):
         return drafts_of_units(*arguments, known=known, closed=self.retention.closed)
+
+    def write_if(self, append, condition):
+        """`write` an Append if no event matches a Condition; its error is ConditionFailed if one does.
+
+        An append that is known by its ids is answered whatever matches: it worked, and may match itself.
+        """
+        self._keep_keys()
+        self._log.lookup.wait_for_room()
+        keyed = [(append, append.keys())]
+        query, first = condition.query, 0 if condition.after is None else condition.after + 1
+        hashes = frozenset(query.hashes()) if query.has_keys else None
+        for tries in count(1):
+            known = Known(self._log, [append], self.retention)
+            recalled = known.recall(append)
+            match = None if recalled else first_match(self._log, query, first, known.position, self._shown)
+            with self._log.lock:
+                if recalled or match is not None or hashes is not None:
+                    settled = known.is_current(hashes or frozenset())
+                else:
+                    settled = self._log.next_position == known.position
+                    if not settled and tries >= _TRIES:     # others write on and on: a short look, with them waiting
+                        match = first_match(self._log, query, known.position, self._log.next_position,
+                                            self._shown)
+                        settled = known.is_current()
+                if settled:
+                    if match is not None:
+                        append.error = ConditionFailed(match, condition.after)
+                        return self._write([], drafts_of_units)
+                    return self._write([append], partial(drafts_of_units, known=known), keyed)
+            append.error = append.places = None
+            first = max(first, known.position) if match is None else first
 
     def _write(self, units, draft, keyed=()):
         """Draft and write units; the caller holds the append lock.
@@ -677,6 +717,39 @@ class Store:
     def info(self, stream):
         """The StreamInfo of a stream, or None if it has no event.  It isn't read for that but for two events."""
         return reading.info(self, encoded(stream))
+
+    def read_tagged(self, query, after=None, limit=1000):
+        """Return up to `limit` events that match a Query, or a list of (names, tags), in the order of positions.
+
+        after     the position of the last event not to be looked at, None for none
+        Returns   Tagged(events, head): `head` is the position of the store's last event when it was read, None
+                  without any; all that match up to there are among them if they are less than `limit`
+        Raises    as `read`
+        """
+        query = query if isinstance(query, Query) else Query.of(query)
+        if limit < 1:
+            raise ValueError(f"limit is {limit}, expected 1 or more")
+        first, stop = 0 if after is None else after + 1, self.all.visible
+        events = []
+        while first is not None and len(events) < limit:
+            found, first = self.matching(query, first, stop, limit - len(events))
+            events += [next(one.events(i, i + 1)) for one, i in found]
+        return Tagged(events, stop - 1 if stop else None)
+
+    def matching(self, query, first, stop, limit):
+        """A page of what matches in [first, stop): a query.Matching."""
+        if self._closed:
+            raise StoreClosed()
+        found, following = matching_page(self._log, query, first, stop, limit)
+        return Matching(list(filter(None, [self._shown(one, i) for one, i in found])), following)
+
+    def _shown(self, one, i):
+        """(Record, which of its events) that readers get for one of a record; None if it is hidden."""
+        position = one.position + i
+        for part in self.retention.shown([one]):
+            if part.kind != record.CUT and part.position <= position < part.position + part.count:
+                return part, position - part.position
+        return None
 
     def bounds(self, stream):
         """(first key that readers see, the key after the last) of a stream's name (bytes); None: of positions."""

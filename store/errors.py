@@ -3,7 +3,7 @@
     StoreError
     |-- on opening     StoreLocked  UnknownFormat  LogTooShort
     |-- on reading     CorruptSegment  EventsLost  CannotRead  IndexUnusable
-    |-- on appending   WrongVersion  IdConflict  StreamDeleted  StoreFull  StoreFailed
+    |-- on appending   WrongVersion  IdConflict  ConditionFailed  StreamDeleted  StoreFull  StoreFailed
     |-- on compaction  CannotCompact
     |-- on repair      CannotRepair
     |-- on backup      CannotBackUp
@@ -212,6 +212,19 @@ class StreamDeleted(StoreError):
     def __init__(self, stream):
         super().__init__(f"stream {stream!r} was deleted for good; nothing was stored")
         self.stream = stream
+
+
+class ConditionFailed(StoreError):
+    """An event matches what an append was conditioned on.
+
+    position   of the first that does
+    """
+
+    def __init__(self, position, after):
+        behind = "" if after is None else f" behind {after}"
+        super().__init__(f"the event at position {position} matches, expected none{behind}; nothing was stored")
+        self.position = position
+        self.after = after
 
 
 class StoreFull(StoreError):

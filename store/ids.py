@@ -104,9 +104,15 @@ class Known:
                 return first.position - i
         return None
 
-    def is_current(self):
-        """Whether nothing came since that would be found now; the caller holds the append lock."""
-        return not self._log.lookup.has_since(self._hashes, self._added, self._position)
+    @property
+    def position(self):
+        """The next one when the look began."""
+        return self._position
+
+    def is_current(self, hashes=frozenset()):
+        """Whether no event came since that would be found now, by an id or one of these hashes; the caller holds
+        the append lock."""
+        return not self._log.lookup.has_since(self._hashes | hashes, self._added, self._position)
 
     def recall(self, append):
         """If its ids are known, give an append its places, or the error that they aren't its own; True then."""

@@ -560,6 +560,25 @@ def test_an_id_is_of_one_publish(run, served, more):
     assert status == 2 and "--id is of a single event, --lines and --ids must be missing" in err
 
 
+def test_events_with_tags_are_stored_unless_others_match_and_printed(run, served):
+    tagged = ("-p", served.port, "dcb-append", "s", "n", "--tag", "a:1", "--tag", "b", "--unless", "m,n+a:1")
+    assert run(*tagged, stdin=b"data") == (0, "0 0\n", "")
+    status, _, err = run(*tagged, stdin=b"data")
+    assert status == 1 and "CONDITION the event at position 0 matches, expected none; nothing was stored" in err
+    assert run("-p", served.port, "dcb-append", "s", "m", "x", "--after", "0") == (0, "1 1\n", "")
+    status, out, _ = run("-p", served.port, "dcb-read", "n+b", "--after", "0")
+    assert (status, out) == (0, "")
+    status, out, _ = run("-p", served.port, "dcb-read", "+b", "m+", "--limit", "9")
+    assert [json.loads(line).get("tags") for line in out.splitlines()] == [["a:1", "b"], None]
+
+
+@pytest.mark.parametrize("arguments, why", [
+    (["dcb-read", "name"], "found 'name', expected"), (["dcb-read", "--after", "x"], "found 'x', expected a position")])
+def test_what_is_no_query_is_told(run, arguments, why):
+    status, _, err = run(*arguments)
+    assert status == 2 and why in err
+
+
 def test_append_says_why_a_stream_is_not_as_expected(append, served):
     status, out, err = append("s", "n", "data", "--expected", "exists")
     assert (status, out) == (1, "")

@@ -913,6 +913,7 @@ def test_commands_modules_names_are_what_the_transcript_and_design_name():
             b"stream-names", b"hello", b"ping", b"echo", b"quit", b"reset", b"select", b"client", b"info",
             b"time", b"config", b"command",
             b"append",
+            b"dcb-read", b"dcb-append",
             b"read", b"read-back", b"read-last", b"stream-info",
             b"group-create", b"group-delete", b"groups", b"group-read", b"group-ack", b"group-refuse", b"group-leave",
             b"group-parked", b"group-replay", b"group-discard", b"group-info",
