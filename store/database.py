@@ -712,7 +712,10 @@ class Store:
         Raises     ValueError       names that can't be, limit < 1
                    CorruptSegment, EventsLost, StoreClosed   as `read`
         """
-        return reading.select(self, Selection.of(selector, names), first, limit, back)
+        selection = Selection.of(selector, names)
+        if self._closed:
+            raise StoreClosed()
+        return reading.select(self, selection, first, limit, back)
 
     def info(self, stream):
         """The StreamInfo of a stream, or None if it has no event.  It isn't read for that but for two events."""
