@@ -749,7 +749,7 @@ class Store:
     def _shown(self, one, i):
         """(Record, which of its events) that readers get for one of a record; None if it is hidden."""
         position = one.position + i
-        for part in self.retention.shown([one]):
+        for part in self.retention.shown([one], self.all, position, position + 1):
             if part.kind != record.CUT and part.position <= position < part.position + part.count:
                 return part, position - part.position
         return None
