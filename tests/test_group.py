@@ -196,6 +196,20 @@ def test_a_discarded_event_is_forgotten():
     assert (one.parked, one.replay([0])) == ({}, [])
 
 
+def test_the_pause_of_a_refused_event_may_end_while_those_before_it_are_held():
+    one = of("a", "a")
+    take(one, "m")
+    one.refuse(1, "", False, 0.0, 7)
+    assert take(one, "n", now=2.0) == []
+    assert take(one, "m", now=2.0) == [1]
+
+
+def test_an_event_that_is_gone_before_it_is_given_is_done():
+    one = of("a", "a")
+    one.forget(0)
+    assert (one.checkpoint, one.given, take(one, "m")) == (1, 0, [1])
+
+
 def test_an_event_that_is_gone_is_done():
     one = of("a", "a")
     take(one, "m")

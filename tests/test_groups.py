@@ -211,6 +211,28 @@ def test_a_read_waits_for_an_event(open_store, selector):
     assert keys(call.result()) == [0]
 
 
+def test_a_read_that_waits_looks_at_all_of_the_log(open_store, monkeypatch):
+    monkeypatch.setattr(groups, "PAGE", 300)
+    monkeypatch.setattr(groups, "STEPS", 2)
+    store = open_store()
+    for i in range(50):
+        store.append("s%d" % i, "n", b"x" * 100)
+    store.append("t", "n", b"")
+    assert keys(store.group_create("g", Prefix("t"), 0).read("m", 1, None)) == [50]
+
+
+def test_a_change_between_a_look_and_the_wait_is_not_missed(open_store, monkeypatch):
+    one = open_store().group_create("g", "s", 0)
+    answers = [([], False), (["given"], True)]
+
+    def read_some(*arguments):
+        one.changed()
+        return answers.pop(0)
+
+    monkeypatch.setattr(one, "read_some", read_some)
+    assert one.read("m", 1, None) == ["given"]
+
+
 def test_a_read_that_waits_gives_up_when_its_time_is_over(open_store):
     one = open_store().group_create("g", "s", 0)
     began = time.monotonic()

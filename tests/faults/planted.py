@@ -33,10 +33,10 @@ class Fault(NamedTuple):
 
 PLANTED = (
     Fault("a batch is visible before it is on disk", "store/database.py",
-          "            if self.sync_policy == ALWAYS:\n"
-          "                self._pending.append(batch)\n",
-          "            if False:\n"
-          "                self._pending.append(batch)\n",
+          "        if self.sync_policy == ALWAYS:\n"
+          "            self._pending.append(batch)\n",
+          "        if False:\n"
+          "            self._pending.append(batch)\n",
           "tests/test_database.py::test_a_batch_of_many_streams_keeps_its_order_in_all"),
     Fault("an append returns without a sync", "store/database.py",
           "        if self.sync_policy == ALWAYS:\n"
@@ -51,8 +51,8 @@ PLANTED = (
           "                pass\n",
           "tests/test_log.py::test_a_new_segment_is_on_disk_before_anything_is_written_to_it"),
     Fault("a sync counts what came after it began", "store/log.py",
-          "            self.synced = end\n",
-          "            self.synced = self.next_position\n",
+          "            self.synced, self.controls_synced = end, controls\n",
+          "            self.synced, self.controls_synced = self.next_position, self.controls\n",
           "tests/test_log.py::test_a_failed_sync_takes_back_what_readers_saw_before_it"),
     Fault("a failed sync is forgotten", "store/log.py",
           "        if self.failed is None:\n"
@@ -83,16 +83,20 @@ PLANTED = (
           "clock, synced, level = self._clock(), self.next_position, self._level",
           "tests/test_recovery.py::test_good_records_behind_a_tear_are_not_resurrected"),
     Fault("no mark at a clean close", "store/log.py",
-          "        if self._marked < self.next_position and not self._write_mark(tail):\n",
+          "        if unmarked and not self._write_mark(tail):\n",
           "        if False:\n",
           "tests/test_recovery.py::test_a_tail_torn_at_any_byte_is_cut_and_kept_and_raises_the_epoch"),
+    Fault("controls that were on disk aren't counted", "store/recovery.py",
+          "or self.controls < self._controls_synced:\n",
+          "or False:\n",
+          "tests/test_controls.py::test_damage_to_a_control_that_was_on_disk_is_not_a_tear"),
     Fault("damage is taken for a tear", "store/recovery.py",
-          "                if bad.unknown or self.position < self.synced:\n",
+          "                if bad.unknown or self.position < self.synced or self.controls < self._controls_synced:\n",
           "                if bad.unknown:\n",
           "tests/test_recovery.py::test_damage_inside_an_append_is_named_by_its_own_record"),
     Fault("a tear is taken for damage", "store/recovery.py",
-          "                if bad.unknown or self.position < self.synced:\n",
-          "                if bad.unknown or self.position <= self.synced:\n",
+          "                if bad.unknown or self.position < self.synced or self.controls < self._controls_synced:\n",
+          "                if bad.unknown or self.position <= self.synced or self.controls < self._controls_synced:\n",
           "tests/test_recovery.py::test_a_tail_torn_at_any_byte_is_cut_and_kept_and_raises_the_epoch"),
     Fault("half an append is kept", "store/recovery.py",
           "            begin = self._group[0][0] if self._group else byte      # of the append that isn't whole\n",
@@ -105,7 +109,7 @@ PLANTED = (
           "                return True\n",
           "tests/test_recovery.py::test_a_tail_torn_at_any_byte_is_cut_and_kept_and_raises_the_epoch"),
     Fault("headers behind a bad record aren't asked", "store/recovery.py",
-          "                self.synced = max(self.synced, _highest_synced(segments[i:], begin))\n",
+          "                self._raise_synced(*_highest_synced(segments[i:], begin))\n",
           "",
           "tests/test_recovery.py::test_damage_inside_an_append_is_named_by_its_own_record"),
     Fault("numbers of a stream may jump", "store/recovery.py",
