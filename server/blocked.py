@@ -140,10 +140,13 @@ class Blocked:
         with self._wanted:
             reads = list(self._reads.items())
             ending, self._ending = self._ending, set()
+        idle = set()        # groups that have nothing for anybody
         for connection, read in reads:
-            given, more = self._look(connection, read)
+            given, more = ([], False) if read.group in idle else self._look(connection, read)
             if given or more is None:
                 continue
+            if read.group.is_idle:
+                idle.add(read.group)
             if connection in ending or read.deadline is not None and read.deadline <= now:
                 self._answer(connection, read, [])
                 continue

@@ -126,6 +126,7 @@ class Group:
         self.given = self.acknowledged = self.refused = self.late = 0
         self._window = deque()      # Items from the checkpoint on
         self._items = {}            # key -> Item that isn't done
+        self._held = 0              # how many of them are held
         self._lines = {}            # stream -> _Line that isn't empty
         self._ready = {}            # streams whose first event may be given to anybody, as keys
         self._members = {}          # member -> {stream: None} of what it holds
@@ -184,6 +185,11 @@ class Group:
         return end - self.next - len(self._done) + len(self._items)
 
     @property
+    def waiting(self):
+        """How many events that were looked at aren't done and nobody's."""
+        return len(self._items) - self._held
+
+    @property
     def held(self):
         """{member: how many events it holds}."""
         return {member: sum(self._lines[stream].held for stream in streams)
@@ -231,6 +237,7 @@ class Group:
             item.holder = line.holder = member
             self._set_timer(item, now + self.rules.wait)
             line.held += 1
+            self._held += 1
             given.append(item)
         if line.holder is not None:
             self._members.setdefault(member, {})[stream] = None
@@ -267,8 +274,10 @@ class Group:
 
     def forget(self, key):
         """The event `key` is there no more: nobody can get it."""
-        if key in self._items:
-            self._finish(self._items[key])
+        item = self._items.get(key)
+        if item is not None:
+            self.given -= item.holder is not None
+            self._finish(item)
 
     def _finish(self, item):
         item.done = self.changed = True
@@ -278,6 +287,7 @@ class Group:
         line.items.remove(item)
         if item.holder is not None:
             line.held -= 1
+            self._held -= 1
         self._settle(item.stream, line)
         while self._window and self._window[0].done:
             self._window.popleft()
@@ -331,6 +341,7 @@ class Group:
             one.until = 0.0
             one.tries -= 1
         line.held = at
+        self._held -= count
         self._settle(item.stream, line)
         return count
 

@@ -25,6 +25,7 @@ import time
 import zlib
 from bisect import bisect_right
 from contextlib import contextmanager
+from itertools import islice
 from typing import NamedTuple
 
 from . import record
@@ -209,6 +210,11 @@ class ConsumerGroup:
             return self._group.due
 
     @property
+    def is_idle(self):
+        """Whether no member could be given an event now, or after a pause."""
+        return not self._group.waiting and not self.has_more
+
+    @property
     def has_more(self):
         """Whether there is something of the log to look at, and room for it."""
         return self._group.next < self._visible() and self._group.room > 0
@@ -284,17 +290,18 @@ class ConsumerGroup:
         """The Givens of Items, as many as are given at once; the others, and those that are gone, are not held."""
         given, size, taken = [], 0, 0
         try:
-            cache = _Cache(self._store, self._stream(), self.definition.by_position, self._visible())
-            for item in items:
+            events = _Events(self._store, items)
+            for taken, item in enumerate(items):
                 if size >= MOST_AT_ONCE:
                     break
-                event = cache.event(item.key)
+                event = events.event(taken)
                 if event is None:
-                    self._forget(item.key, cache.lost)
+                    self._forget(item.key, events.lost)
                 else:
                     given.append(Given(item.key, item.tries, event))
                     size += len(event.data) + len(event.metadata) + len(event.name)
-                taken += 1
+            else:
+                taken = len(items)
         except BaseException:
             taken, given = 0, []
             raise
@@ -436,43 +443,54 @@ class ConsumerGroup:
                     *((PARKED, _parked_key(self._name, key), None) for key in self._kept_parked)]
 
 
-class _Cache:
-    """Events by their keys, each read with those around it.
+class _Events:
+    """The events of Items, each read with those of its stream that follow it.
 
     lost   the one that was asked for last isn't there because of damage
     """
 
-    def __init__(self, store, stream, by_position, stop):
+    def __init__(self, store, items):
+        self.lost = False
         self._store = store
-        self._stream = stream
-        self._by_position = by_position
-        self._stop = stop
-        self._records = []
-        self._bases = []
-        self.lost = False
+        self._items = items
+        self._stream = None
+        self._runs = []         # of this stream
+        self._firsts = []       # their first numbers
 
-    def event(self, key):
-        """The Event, or None if it is gone."""
-        one = self._at(key)
-        if one is None:
-            try:
-                self._records = self._store.records(self._stream, key, self._stop, PAGE)
-            except EventsLost:
-                self.lost = True
-                return None
-            self._bases = [one.position if self._by_position else one.number for one in self._records]
-            one = self._at(key)
-        self.lost = False
-        if one.kind == record.CUT:
+    def event(self, i):
+        """That of items[i]; None if it is gone."""
+        item = self._items[i]
+        run = self._run(item)
+        if run is None:
+            run = self._read(i)
+        if run is None or run.kind == record.CUT:
             return None
-        base = one.position if self._by_position else one.number
-        return next(iter(one.events(key - base, key - base + 1)))
+        at = item.number - run.number
+        return next(iter(run.events(at, at + 1)))
 
-    def _at(self, key):
-        i = bisect_right(self._bases, key) - 1
-        if i < 0 or key >= self._bases[i] + self._records[i].count:
+    def _run(self, item):
+        at = bisect_right(self._firsts, item.number) - 1
+        if item.stream != self._stream or at < 0 or item.number >= self._runs[at].stop:
             return None
-        return self._records[i]
+        return self._runs[at]
+
+    def _read(self, i):
+        """The run that has items[i]; with it come those of the items that follow."""
+        first = self._items[i]
+        stop = first.number + 1
+        for item in islice(self._items, i + 1, None):
+            if item.stream != first.stream or item.number != stop:
+                break
+            stop += 1
+        self.lost = False
+        try:
+            self._runs = self._store.records(self._store.find(first.stream.encode()), first.number, stop, PAGE)
+        except EventsLost:
+            self.lost = True
+            return None
+        self._stream = first.stream
+        self._firsts = [run.number for run in self._runs]
+        return self._run(first)
 
 
 class Groups:

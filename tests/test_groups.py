@@ -517,6 +517,25 @@ def test_events_that_were_cut_before_a_look_are_counted(open_store, monkeypatch)
     assert (one.info().cut, one.info().checkpoint) == (3, 4)
 
 
+def test_events_that_retention_takes_are_counted_before_and_behind_a_look(open_store):
+    store = open_store()
+    fill(store, "ab", 6)
+    made = [store.group_create(name, selector, 0) for name, selector in
+            (("all", "$all"), ("one", "a"), ("prefix", Prefix("a")))]
+    late = store.group_create("late", "b", 0)
+    assert late._look()
+    store.truncate("a", 2)
+    store.truncate("b", 3)
+    store.redact("b", 4)
+    store.compact()
+    for one, expected in zip(made, ([4, 6, 7, 8, 9, 10, 11], [2, 3, 4, 5], [4, 6, 8, 10])):
+        assert sorted(keys(one.read("m", 99))) == expected
+        assert one.info().given == len(expected)
+    assert [one.info().cut for one in made[:2]] == [5, 2]
+    assert [(given.key, given.event.data) for given in late.read("m", 99)] == [(3, b"3"), (4, b""), (5, b"5")]
+    assert (late.info().cut, late.info().given) == (3, 3)
+
+
 def test_a_group_that_was_killed_at_any_point_gives_each_event_that_was_not_acknowledged(tmp_path):
     """The power goes after each change of the disk that a group's work makes."""
     for changes in itertools.count(1):
