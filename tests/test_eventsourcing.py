@@ -5,8 +5,8 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 
 import pytest
 
-if sys.version_info < (3, 10):
-    pytest.skip("eventsourcing 9.5 is for Python 3.10 and newer", allow_module_level=True)
+if sys.version_info < (3, 11):
+    pytest.skip("eventsourcing 9.5.6 is for Python 3.11 and newer", allow_module_level=True)
 
 from eventsourcing.application import AggregateNotFoundError, Application
 from eventsourcing.domain import Aggregate, event
