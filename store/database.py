@@ -23,7 +23,7 @@ from itertools import count
 from . import backup, check, digests, following, groups, reading, record, snapshot
 from .append import Append, Appended, Change, append_of, encoded
 from .compaction import Compaction
-from .draft import drafts_of, drafts_of_units
+from .draft import MAX_SKIP, drafts_of, drafts_of_skip, drafts_of_units
 from .errors import ConditionFailed, StoreClosed, StoreFailed, StoreLocked
 from .expect import ANY, NONE
 from .files import Files, owner_of
@@ -315,23 +315,42 @@ class Store:
         return [Appended(*place) for place in append.places]
 
     def restore(self, events):
-        """Append Events of another store, all or none, as they were there but for their positions.
+        """Append Events of another store, as they were there but for their positions.
 
         events   read from it; each has its number, id, metadata, tags and time.  Those that come
-                 first and are here already, the same in all of these, are passed over
-        Returns how many were appended.
-        Raises    WrongVersion   a number isn't the next one of its stream, or another event has it
-                  ValueError, StoreFull, StoreFailed, StoreClosed, CorruptSegment
+                 first and are here already, the same in all of these, are passed over.  Where a
+                 number is past the next one of its stream, those between are given up: they were cut
+        Returns how many were appended; all of them or none, where no number of a stream is missing.
+        Raises    WrongVersion   a number is taken by another event
+                  ValueError, IdConflict, StreamDeleted, StoreFull, StoreFailed, StoreClosed, CorruptSegment
         """
         events = events[self._restored(events):]
-        if events:
-            changes = [Change(one.stream, one[4:], one.number - 1 if one.number else NONE) for one in events]
-            append = append_of(changes)
-            append.clocks = [one.time for one in events]
+        for some in _without_jumps(events):
+            self.skip({one.stream: one.number for one in reversed(some)}.items())
+            append = append_of([Change(one.stream, one[4:], one.number - 1 if one.number else NONE) for one in some])
+            append.clocks = [one.time for one in some]
             self.commit(self.write([append], [append]))
             if append.error is not None:
                 raise append.error
         return len(events)
+
+    def skip(self, numbers):
+        """Give up numbers: [(stream, the number to go on from), …].  To readers, events below it were cut.
+
+        Raises    ValueError    a number of 2**32 or more
+                  StoreFull, StoreFailed, StoreClosed
+        """
+        skips = [(encoded(stream), number) for stream, number in numbers]
+        for name, number in skips:
+            if number > MAX_SKIP:
+                raise ValueError(f"stream {name.decode()!r} is to go on from {number}, expected {MAX_SKIP} or less")
+        with self._log.lock:
+            known = [(name, self._streams.get(name), number) for name, number in skips]
+            skips = [(name, number) for name, stream, number in known if number > (stream.next if stream else 0)]
+            if not skips:
+                return
+            batch = self._write(skips, drafts_of_skip)
+        self.commit(batch)
 
     def _restored(self, events):
         """How many of `events` are here already, one behind the other from the first."""
@@ -1078,6 +1097,18 @@ class Store:
                 self._log.close()
             finally:
                 self._disown_folder()
+
+
+def _without_jumps(events):
+    """Yield portions of `events` in each of which a stream's numbers follow one another."""
+    nexts, begin = {}, 0
+    for i, event in enumerate(events):
+        if nexts.get(event.stream, event.number) != event.number:
+            yield events[begin:i]
+            nexts, begin = {}, i
+        nexts[event.stream] = event.number + 1
+    if events:
+        yield events[begin:]
 
 
 def _microseconds():

@@ -22,6 +22,9 @@ from .record import FRAME, MAX_FRAMES, MAX_PACK, NO_DETAILS
 # Frames of a run that isn't packed take at least so many bytes.
 LONG = 4 * 1024
 
+# Numbers that can be given up: what the index has of a stream and segment spans no more.
+MAX_SKIP = (1 << 32) - 1
+
 
 class Draft:
     """Events on their way to a record.
@@ -128,6 +131,24 @@ def drafts_of(runs, streams, new_stream, position, nexts):
             size = 0
             drafts.add_run(name, number, some, more)
     drafts.add_gathered(names, numbers, frames)
+    return drafts
+
+
+def drafts_of_skip(skips, streams, new_stream, position, nexts):
+    """Drafts that give up numbers: of [(stream, number to go on from)], which is past the stream's next one.
+
+    They have no frames, and become cuts; see record.encode_cut.
+    """
+    drafts = []
+    for name, number in skips:
+        stream = streams.get(name) or new_stream(name)
+        nexts.setdefault(stream, stream.next)
+        if stream.next < number:
+            draft = Draft(name, stream.next, position, [])
+            draft.count = number - stream.next
+            drafts.append(draft)
+            position += draft.count
+            stream.next = number
     return drafts
 
 

@@ -3,20 +3,26 @@
     {"meilies-export": 1, "store": "9f…", "epoch": 1, "position": 2}
     {"stream": "orders", "number": 0, "position": 0, "time": 1790000000000000, "name": "created", "data": "one"}
     {"stream": "orders", "number": 1, …, "data_base64": "/w==", "id": "a1", "metadata": "{}", "tags": ["x"]}
+    {"lost": true, "first": 2, "stop": 3}
     {"topic": "retention", "key": "orders", "value": "…"}
     {"end": true, "events": 2, "entries": 1}
 
 What isn't UTF-8 text stands in base64, under NAME_base64.  `id`, `metadata` and
-`tags` are there when they aren't empty.  Entries are what the store keeps beside
-its events (see Store.put).  The last line says that the file is whole.
+`tags` are there when they aren't empty.  Positions that damage took are said to be lost.  Entries
+are what the store keeps beside its events (see Store.put).  The last line says that
+the file is whole.
+
+Numbers are what they were, also of a stream that was cut: those below are given up.
+Positions are the same in an import where nothing was cut or lost, and else the order.
 """
 
 import base64
 import json
 from typing import NamedTuple
 
-from .errors import BadExport
+from .errors import BadExport, EventsLost
 from .record import Event
+from .retention import CUTS, Cut
 
 VERSION = 1
 
@@ -43,7 +49,11 @@ def export(store, write, progress=lambda done, of: None):
     write(_line({"meilies-export": VERSION, "store": store.uuid, "epoch": store.epoch, "position": stop}))
     count = first = 0
     while first < stop:
-        events, first = store.page(first, stop)
+        try:
+            events, first = store.page(first, stop)
+        except EventsLost as lost:
+            events, first = [], min(lost.stop, stop)
+            write(_line({"lost": True, "first": lost.first, "stop": first}))
         for event in events:
             write(_line(_event_fields(event)))
         count += len(events)
@@ -108,6 +118,8 @@ class _Import:
             self._size += len(event.data)
             if len(self._events) >= _EVENTS or self._size >= _BYTES:
                 self._flush()
+        elif "lost" in fields:
+            pass        # whose numbers these were shows in the numbers that follow
         elif "topic" in fields:
             self._entries.append((fields["topic"], _bytes(fields, "key"), _bytes(fields, "value")))
         elif fields["end"]:
@@ -117,6 +129,7 @@ class _Import:
                                  f"{fields['events']} and {fields['entries']}")
             self._entry_count = len(self._entries)
             self._store.put_many(self._entries)
+            self._store.skip(_ends_of_cuts(self._entries))
             return True
         return False
 
@@ -126,6 +139,12 @@ class _Import:
             self._appended += self._store.restore(events)
             self._count += len(events)
             self._progress(self._count, self._of)
+
+
+def _ends_of_cuts(entries):
+    """[(stream, the number that its next event gets at least)] of those that were cut."""
+    cuts = [(key, Cut.decode(value)) for topic, key, value in entries if topic == CUTS]
+    return [(stream, cut.deleted if cut.forever else cut.first) for stream, cut in cuts]
 
 
 def _line(fields):

@@ -1168,6 +1168,13 @@ def _encode(drafts, salt, clock, synced, level):
     whole = 0
     for draft in drafts:
         frames, clocks = draft.frames, draft.clocks
+        if not frames:
+            draft.latest = clock
+            gone = record.Gone(draft.stream, draft.number, draft.count, [])
+            parts.append(record.encode_cut(salt, draft.position, clock, synced, [gone]))
+            draft.size = len(parts[-1])
+            whole += draft.size
+            continue
         part = record.encode(salt, draft.number, draft.position, clocks[0] if clocks else clock, synced, frames,
                              draft.more, draft.details, level, draft.pack, clocks)
         parts.append(part)

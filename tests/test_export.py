@@ -3,13 +3,15 @@
 import json
 
 import pytest
-from disk import quick_index
+from disk import drop_index, flip, quick_index, records_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store import Change, NewEvent, Store, WrongVersion
+from store import Change, NewEvent, Store, StreamDeleted, WrongVersion
+from store.check import check
 from store.errors import BadExport
 from store.export import Counted, export, import_
+from store.repair import repair
 
 __all__ = ["quick_index"]
 
@@ -82,7 +84,8 @@ def test_any_events_come_through(tmp_path_factory, drawn):
     folder = tmp_path_factory.mktemp("export")
     clock = iter([time for *_, time in drawn])
     with Store(str(folder / "one"), sync="no", clock=lambda: next(clock, 0)) as one:
-        for stream, name, data, id, metadata, tags, _ in drawn:
+        for i, (stream, name, data, id, metadata, tags, _) in enumerate(drawn):
+            id = b"%d%b" % (i, id) if id else b""       # of each its own
             one.append_all([Change(stream, NewEvent(name, data, id, metadata, tuple(tags)))])
         lines, before = lines_of(one), everything(one)
     with Store(str(folder / "other"), sync="no") as other:
@@ -169,3 +172,67 @@ def test_progress_is_told_up_to_the_end(stores):
     import_(other, lines, lambda *so_far: told.append(so_far))
     assert told.count((2500, 2500)) == 2 and told.index((2500, 2500)) < len(told) - 1
     assert (1000, 2500) in told
+
+
+# -- what isn't there any more ------------------------------------------------------------
+
+def test_numbers_of_a_stream_that_was_cut_stay(stores):
+    one, other = stores(), stores()
+    for i in range(20):
+        one.append(f"s{i % 2}", "n", b"%d" % i)
+    one.truncate("s0", 7)
+    one.truncate("s1", 10)      # all that is there
+    import_(other, lines_of(one))
+    assert [(event.stream, event.number, event.data) for event in everything(other)] == [
+        (event.stream, event.number, event.data) for event in everything(one)]
+    assert other.append("s0", "n", b"") == (10, 20)
+    assert other.append("s1", "n", b"").number == 10
+    assert import_(other, lines_of(one)).passed_over == 3
+
+
+def test_streams_that_were_deleted_stay_so(tmp_path):
+    with Store(str(tmp_path / "one"), sync="no") as one:
+        for stream in "kept", "gone", "over":
+            one.append_many(stream, [("n", b"")] * 5)
+        one.delete("gone")
+        one.delete("over", forever=True)
+        lines = lines_of(one)
+    with Store(str(tmp_path / "other"), sync="no") as other:
+        import_(other, lines)
+    with Store(str(tmp_path / "other"), sync="no") as other:
+        assert [event.stream for event in everything(other)] == ["kept"] * 5
+        assert other.append("gone", "n", b"").number == 5
+        with pytest.raises(StreamDeleted):
+            other.append("over", "n", b"")
+
+
+def test_events_that_damage_took_are_said_to_be_lost(tmp_path):
+    with Store(str(tmp_path / "one")) as one:
+        for i in range(5):
+            one.append("s", "n", b"%d" % i)
+    path = tmp_path / "one" / "000000000000.segment"
+    flip(path, records_of(path)[2][0] + 90)
+    repair(str(tmp_path / "one"))
+    with Store(str(tmp_path / "one")) as one, Store(str(tmp_path / "other")) as other:
+        lines = lines_of(one)
+        assert json.loads(lines[3]) == {"lost": True, "first": 2, "stop": 3}
+        assert import_(other, lines) == Counted(4, 0)
+        assert [event.number for event in everything(other)] == [0, 1, 3, 4]
+        assert other.append("s", "n", b"") == (5, 5)
+        assert other.check().sound
+
+
+def test_numbers_given_up_survive_everything(tmp_path):
+    with Store(str(tmp_path)) as store:
+        store.skip([("s", 3), ("t", (1 << 32) - 2)])
+        store.skip([("s", 2)])
+        with pytest.raises(ValueError, match="4294967295 or less"):
+            store.skip([("s", 1 << 32)])
+        assert store.append("s", "n", b"") == (3, (1 << 32) + 1)
+        assert store.append("t", "n", b"").number == (1 << 32) - 2
+    drop_index(tmp_path)
+    with Store(str(tmp_path)) as store:
+        assert [(event.stream, event.number) for event in everything(store)] == [("s", 3), ("t", (1 << 32) - 2)]
+        assert [event.number for event in store.read("s")] == [3]
+        assert store.check().sound
+    assert check(str(tmp_path)).sound
