@@ -1015,10 +1015,12 @@ class Store:
 
         Raises    ValueError    there is no such event; and as `truncate`
         """
-        self.retention.redact(encoded(stream), number)
-        if self.hash_chain is not None:
-            [event] = self.read(stream, number, number + 1)
-            self.hash_chain.forget(event.position)
+        name = encoded(stream)
+        if self.hash_chain is None:
+            self.retention.redact(name, number)
+        else:
+            found = self.read(name, number, number + 1) if number >= 0 else []
+            self.hash_chain.redact(found[0].position if found else None, lambda: self.retention.redact(name, number))
 
     def compact(self):
         """Take from the log on the disk all that was cut or redacted; return a Compacted(segments, bytes).

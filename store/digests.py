@@ -8,7 +8,7 @@
     | salt  | digest   | head   |
     +-------+----------+--------+
 
-    salt      16 random bytes; zeros once the event's data was redacted or cut off
+    salt      16 random bytes; zeros once the event's data was redacted
     digest    of the salt, and for each of stream, number, position, time, name, id, tags,
               metadata and data its length as u64 and its bytes (numbers as u64), little-endian
     head      of the head before it (zeros for position 0) and the digest
@@ -144,9 +144,12 @@ class HashChain:
         if self._stopping.wait(_PAUSE):
             raise StoreClosed()
 
-    def forget(self, position):
-        """The data of an event goes: so does its salt.  Raises OSError."""
-        self._digests.forget(position)
+    def redact(self, position, redact):
+        """Call `redact`, which takes the data of the event there, or says that there is none; its salt goes before.
+
+        Raises    OSError, and what `redact` does
+        """
+        self._digests.redact(position, redact)
 
     def stop(self):
         """Add what is on disk, and end the thread; a verification that is under way ends."""
@@ -164,8 +167,8 @@ class Digests:
              the position to go on from.  Those that it leaves out were cut off or redacted
     folder, files   where its file is; it is made if it isn't there
 
-    `_lock` guards the end of the file; it is held over its writes and syncs, and nobody
-    who appends or reads takes it.
+    `_lock` guards the end of the file; it is held over its writes and syncs, and over
+    redactions.  Nobody who appends or reads takes it.
     """
 
     def __init__(self, folder, files):
@@ -236,12 +239,15 @@ class Digests:
         self._files.sync(self._fd)
         self._position = stop
 
-    def forget(self, position):
-        """Take the salt of an event away, whose data goes: nobody can guess it from its digest then."""
-        with self._lock:
-            if position < self._position:
+    # A crash, or a refusal, between the two leaves an event whose salt is gone: nothing shows any more that it is what
+    # it was.  The other way round it would look as if somebody had changed it.
+    def redact(self, position, redact):
+        """Take the salt of an event away, and then its data: nobody can guess it from its digest."""
+        with self._lock:        # or the event could come into the chain between the two
+            if position is not None and position < self._position:
                 self._files.write(self._fd, _NO_SALT, position * _ENTRY)
                 self._files.sync(self._fd)
+            redact()
 
     def verify(self, read, known=None, progress=lambda done, of: None, pause=lambda: None):
         """Compare every event with its digest, and every head with those before it; return what was found (Verified).

@@ -148,12 +148,16 @@ def test_what_is_cut_or_redacted_leaves_the_chain_whole(chain, tmp_path):
     redacted = next(event for event in reader.events if event.position == 3)
     digest = entries(tmp_path)[3 * 80 + 16:3 * 80 + 48]
     assert digest == digest_of(entries(tmp_path)[3 * 80:3 * 80 + 16], redacted)
-    chain.forget(3)
+    done = []
+    chain.redact(3, lambda: done.append(entries(tmp_path)[3 * 80:3 * 80 + 16]))
+    assert done == [bytes(16)]      # the salt goes first
     reader.events[2] = redacted._replace(data=b"")
     reader.events.pop()         # the last one was cut since
     assert chain.verify(reader, (6, head)) == Verified(6, head, 3, 3)
     assert entries(tmp_path)[3 * 80:3 * 80 + 16] == bytes(16)
-    chain.forget(99)            # it will come without a salt, or not at all
+    chain.redact(99, lambda: done.append(99))
+    chain.redact(None, lambda: done.append(None))
+    assert done[1:] == [99, None]
     assert len(entries(tmp_path)) == 6 * 80
 
 
@@ -236,3 +240,28 @@ def test_progress_is_told_up_to_the_end(store, monkeypatch):
     told = []
     store.hash_chain.verify(progress=lambda *so_far: told.append(so_far))
     assert told == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_redaction_and_cuts_leave_the_chain_of_a_store_whole(tmp_path):
+    with opened(tmp_path) as store:
+        fill(store, 6)
+        noted = store.hash_chain.head()
+        store.redact("s", 3)
+        with pytest.raises(ValueError, match="no event 9"):
+            store.redact("s", 9)
+        with pytest.raises(ValueError, match="no event -1"):
+            store.redact("s", -1)
+        assert store.hash_chain.verify(noted) == Verified(6, noted[1], 5, 1)
+        store.truncate("s", 2)
+        store.compact()
+        assert store.hash_chain.verify(noted) == Verified(6, noted[1], 3, 3)
+    with opened(tmp_path) as store:
+        assert store.hash_chain.verify(noted).gone == 3
+
+
+def test_an_event_that_is_redacted_before_it_is_in_the_chain_comes_without_its_data(tmp_path):
+    with opened(tmp_path) as store:
+        fill(store, 2)
+        store.redact("s", 1)
+        found = store.hash_chain.verify()
+        assert (found.position, found.same + found.gone) == (2, 2)
