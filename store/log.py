@@ -752,7 +752,7 @@ class Log:
         What takes an entry out stays until there is a new one: an older control may still have it.
         """
         for topic, key, value in control.entries():
-            place = self._with_index(self.index.entry, topic, key, self.controls_synced)
+            place = self._while_open(self._with_index, self.index.entry, topic, key, self.controls_synced)
             if place is None and value is None or place is not None and place[:2] == (sequence, byte):
                 return False
         return True
@@ -804,8 +804,10 @@ class Log:
             logger.warning("%s: writing it failed (%s); it stays in memory", self.index.path, error)
 
     def _rebuild_index(self, damage, seen):
-        """Make the index anew, unless somebody did since `seen` rebuilds."""
-        with self._index_writing:
+        """Make the index anew, for a reader, unless somebody did since `seen` rebuilds."""
+        self._leave()
+        with self._index_writing:       # who has it may wait for all readers to leave, to replace a segment
+            self._enter()
             if self._rebuilt != seen:
                 return
             logger.warning("%s: %s; it is made anew from the log", self.index.path, damage)
@@ -836,7 +838,7 @@ class Log:
         put(self._segments[stop.sequence], stop.byte, stop.position)
 
     def _with_index(self, read, *arguments):
-        """Call `read`; if the index is at fault, make it anew and call again."""
+        """Call `read`, for one who is counted; if the index is at fault, make it anew and call again."""
         seen = self._rebuilt
         try:
             return read(*arguments)
@@ -1037,22 +1039,29 @@ class Log:
         raise IndexDamaged(f"no entry for {key!r} of {topic!r} at byte {place.byte} of {segment.path}")
 
     def _while_open(self, read, *arguments):
-        """Call `read`, while `close` waits for it."""
-        with self._reading:
-            while self._replacing:
-                self._reading.wait()
-            if self._closed:
-                raise StoreClosed()
-            self._readers += 1
+        """Call `read`, while `close` and who replaces a segment wait for it."""
         try:
+            self._enter()
             return read(*arguments)
         except OSError as error:
             raise CannotRead(self.folder, error) from None
         finally:
-            with self._reading:
-                self._readers -= 1
-                if not self._readers:
-                    self._reading.notify_all()
+            self._leave()
+
+    def _enter(self):
+        """Count a reader, who is counted also if this raises StoreClosed."""
+        with self._reading:
+            while self._replacing:
+                self._reading.wait()
+            self._readers += 1
+            if self._closed:
+                raise StoreClosed()
+
+    def _leave(self):
+        with self._reading:
+            self._readers -= 1
+            if not self._readers:
+                self._reading.notify_all()
 
     def _read_stream(self, stream, number, stop, limit):
         found = self._runs.of_stream(stream, number, stop, limit)

@@ -7,14 +7,15 @@ import sqlite3
 import threading
 
 import pytest
-from disk import Call, Disk, crash, drop_index, everything, flip, quick_index, records_of, segments, until
+from disk import SECONDS, Call, Disk, crash, drop_index, everything, flip, quick_index, records_of, segments, until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from store import (EVERYSEC, NO, Change, CorruptSegment, EventsLost, IndexUnusable, NewEvent, Store, StoreFailed,
-                   StoreFull, log, merge, record)
+from store import (EVERYSEC, NO, Change, CorruptSegment, EventsLost, IndexUnusable, NewEvent, Store, StoreClosed,
+                   StoreFailed, StoreFull, log, merge, record)
 from store.append import append_of
 from store.check import check
+from store.index import IndexDamaged
 from store.record import Gone
 from store.repair import repair
 from store.segment import HEADER_SIZE, MERGING
@@ -685,3 +686,48 @@ def test_appends_of_several_records_are_kept_whole(open_store, folder):
     seal(store)
     assert found(store) == before
     assert [one.more_follows for _, one in records_of(segments(folder)[0])].count(True) >= 1
+
+
+def test_a_reader_who_finds_the_index_wrong_meanwhile_waits_for_the_merge_and_it_not_for_him(open_store, disk):
+    store = open_store()
+    fill(store)
+    gate = disk.hold("rename", MERGING)
+    with store._log.lock:
+        store._log._roll()
+    store.sync()
+    gate.wait_for_call()        # it moves rows of the index, and will replace the segment once nobody reads
+    found = [IndexDamaged("as if"), "read"]
+
+    def read():
+        one = found.pop(0)
+        if isinstance(one, IndexDamaged):
+            raise one
+        return one
+
+    reader = Call(store._log._while_open, store._log._with_index, read)
+    until(lambda: not found[1:])
+    gate.open()
+    assert reader.result() == "read"
+    until(lambda: generations(store)[0] == 1)
+    assert store._log._readers == 0
+
+
+def test_a_reader_who_waits_to_make_the_index_anew_ends_with_the_store(open_store):
+    store = open_store()
+    fill(store, 3)
+    log_ = store._log
+    reading = threading.Event()
+
+    def read():
+        reading.set()
+        raise IndexDamaged("as if")
+
+    with log_._index_writing:
+        reader = Call(log_._while_open, log_._with_index, read)
+        assert reading.wait(SECONDS)
+        until(lambda: log_._readers == 0)
+        log_._closed = True
+    with pytest.raises(StoreClosed):
+        reader.result()
+    log_._closed = False
+    assert log_._readers == 0
