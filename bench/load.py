@@ -265,9 +265,9 @@ def follow(link, address, subscriptions, events_in, patience):
 
     subscriptions   [(request, acknowledgement)], one for each connection
     events_in       how many events so many bytes are
-    patience        seconds to wait, after the window, for what is under way
+    patience        seconds to wait, once told, for what is under way
 
-    After the window the parent tells how many events each connection was to get.
+    After the window the parent tells how many events each connection was to get; it may take a while to know.
     """
     receiver = _Receiver(address, subscriptions)
     begin, end = link.start()
@@ -276,7 +276,7 @@ def follow(link, address, subscriptions, events_in, patience):
     receiver.run_until(end)
     after, now = receiver.events(events_in), time.monotonic()
     expected = link.hear()
-    quiet = receiver.run_until(now + patience, lambda: receiver.events(events_in) == expected)
+    quiet = receiver.run_until(time.monotonic() + patience, lambda: receiver.events(events_in) == expected)
     found = receiver.events(events_in)
     return Followed((sum(after) - sum(before)) / (now - at),
                     sum(max(0, e - f) for e, f in zip(expected, found)),

@@ -142,7 +142,7 @@ def test_followers_know_what_is_missing_and_what_is_too_much(running, told, miss
     events_in = partial(running.wire.events_in, stream=stream, name=NAME, data=PAYLOAD)
     subscriptions = [running.wire.subscribe([stream])] * 5
     requests = Requests([request], 120)
-    with Load(load.follow, running.address, subscriptions, events_in, 0.08) as following, \
+    with Load(load.follow, running.address, subscriptions, events_in, 0.6) as following, \
             Load(load.fill, running.address, requests, running.wire.broadcast_reply, 7) as publishing:
         following.ready(SECONDS)
         now = time.monotonic()
@@ -183,12 +183,15 @@ def test_a_single_event_arrives_at_every_follower(running):
 # One of each kind, but for those that the command's own test runs.
 SHORT = {"mixed-zipf", "single-8", "replay-batches", "replay-singles", "replay-interleaved", "replay-all",
          "fanout-200x100", "ok-fanout", "last-of-1000", "spread", "follow-by-each", "follow-by-one", "hop"}
+LIVE = {"fanout-200x100", "spread", "hop"}
 
 
 @pytest.mark.parametrize("name", sorted(SHORT))
 def test_a_workload_has_a_value_for_each_of_its_figures(one_trial, name):
     workload, = [one for one in WORKLOADS if one.name == name]
     one_trial.size = 500 if name == "hop" else 20
+    if name in LIVE:        # something has to arrive at followers while it lasts, on a machine with other work
+        one_trial.seconds = 0.5
     found = workload.measure(one_trial)
     assert list(found) == [figure.name for figure in workload.figures]
     assert min(found.values()) > 0
