@@ -185,7 +185,7 @@ def test_the_thread_does_it_when_a_segment_is_sealed(opened, monkeypatch):
     store.retain("a", max_count=5)
     fill(store, 200, streams=("a",))
     store.sync()
-    until(lambda: store._log._segments[0].header.generation == 1 and store._log._segments[0].header.gone)
+    until(lambda: store._log._segments[0].header.gone)     # and again, perhaps, as more of it is cut
 
 
 def test_a_segment_that_was_rewritten_is_rewritten_again(opened, folder):
