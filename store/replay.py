@@ -84,10 +84,10 @@ class Replays:
                 until, following = places[i + 1] if i + 1 < len(places) else (slice_.stop, None)
                 if following is None or following - place < CLOSE:
                     byte = slice_.gather(window, place, SHORT_READ if following is None else LONG_READ, until)
-                elif slice_.gather_one(segment, place):
-                    byte = None         # what stands there is of others
                 else:
-                    byte = slice_.gather(window, place, SHORT_READ, until)
+                    byte = slice_.gather_one(segment, place)
+                    # Up to the next place the stream's records follow one another; behind the last are others'.
+                    byte = slice_.gather(window, byte, LONG_READ, until) if slice_.key < until else None
             if slice_.key == number:
                 break
         return segment, byte
@@ -132,15 +132,14 @@ class _Slice:
         self.first = self.key = key
 
     def gather_one(self, segment, byte):
-        """Take the events in the record at `byte`, behind which others' stand; False if it isn't plain."""
+        """Take the events in the record at `byte`, if it is plain; the byte after what was taken."""
         buffer = segment.files.read(segment.fd, min(SHORT_READ, segment.end - byte), byte)
         key = self.key
-        _, self.key = record.gather(buffer, 0, byte, segment.salt, segment.checked, self._wanted,
-                                    key, key + 1, self.parts, self.tails)
-        if self.key == key:
-            return False
-        self._room -= self.tails[-1][0] * (self.key - key)
-        return True
+        size, self.key = record.gather(buffer, 0, byte, segment.salt, segment.checked, self._wanted,
+                                       key, key + 1, self.parts, self.tails)
+        if self.key > key:
+            self._room -= self.tails[-1][0] * (self.key - key)
+        return byte + size
 
     def gather(self, window, byte, span, until):
         """Take records from `byte` on as far as they follow, to the key `until`; the byte after them."""

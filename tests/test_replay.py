@@ -93,6 +93,16 @@ def test_plain_records_are_never_decoded(tmp_path, spy, size):
             assert not spy
 
 
+def test_records_of_one_stream_in_a_row_are_gathered_though_places_are_far_apart(tmp_path, spy):
+    with Store(tmp_path / "db", sync="no") as store:
+        for _ in range(2000):
+            store.commit(store.write([(b"a", b"n", [b"x" * 100])]))
+        stream = store.find(b"a")
+        for first in (0, 1, 700, 1999):
+            assert store.frames(stream, first, stream.visible, 1 << 20).stop == 2000
+        assert not spy
+
+
 def test_streams_whose_names_have_the_same_hash_are_told_apart(tmp_path, monkeypatch):
     # All bytes of the hash are alike, so that it is found between two columns' entries, too.
     monkeypatch.setattr(record, "_crc32", lambda data, start=0: (
