@@ -595,6 +595,7 @@ class Requests(Parser):
         self._firsts = firsts
         self._seconds = seconds
         self._max_last = max_last
+        self._last = None       # (head, first, second, size) of a command that came alone, and was the last
         # The longest last argument that the fast path may take unseen by the
         # limits: -1, none at all, where its heads might pass them.
         self._longest = -1
@@ -617,6 +618,10 @@ class Requests(Parser):
         ProtocolError         the end: nothing was or will be read behind it, and
                               it is all that comes from now on
         """
+        if self._last is not None:
+            again = self._take_again()
+            if again is not None:
+                return again
         taken = []
         tried = tried_alike = 0
         while True:
@@ -635,6 +640,21 @@ class Requests(Parser):
             if one is INCOMPLETE:
                 return taken
             taken.append(one)
+
+    def _take_again(self):
+        """What `take` returns if all that was fed is the command before it, but for its data; or None.
+
+        It is what a client says that waits for each reply.
+        """
+        head, first, second, size = self._last
+        buffer = self._buffer
+        if (len(buffer) == size and buffer.startswith(head) and buffer.endswith(CRLF)
+                and not (self._pos or self._stack or self._coming)):
+            self._dropped += size
+            self._buffer = b""
+            return [([(first, second, [buffer[len(head):-2]])], 1, size)]
+        self._last = None
+        return None
 
     def _take_one(self):
         """The plain path of `take`, which reads anything.
@@ -729,6 +749,8 @@ class Requests(Parser):
                 tried = pos + _WINDOW
                 pos = self._split_commands(pos, tried, CRLF + opening + b"\r\n$", runs)
         if runs:
+            if pos == len(buffer) and len(runs) == 1 and not repeated:
+                self._last = buffer[began:start], first, second, pos - began
             taken.append((runs, len(runs) + repeated, pos - self._pos))
             self._pos = pos
         return tried

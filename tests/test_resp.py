@@ -621,6 +621,25 @@ def test_random_bytes_raise_nothing_but_a_protocol_error_of_the_server(pieces):
     assert take_all(Requests(), [b"".join(pieces)]) == take_all(Plain(), pieces)
 
 
+# What a client says that waits for each reply, and what may come in between.
+set_ab = st.binary(min_size=2, max_size=3).map(lambda data: resp.command("set", "a", "b", data))
+one_of_few = set_ab | st.sampled_from([
+    resp.command("set", "a", "b", b"\r\n"), resp.command("SET", "a", "b", b"xx"), resp.command("set", "a", "c", b"xx"),
+    resp.command("set", "a", "b", b"xx")[:-2] + b"\n\r", resp.command("set", "bad", "b", b"xx"),
+    resp.command("get", "a"), b"*0\r\n", b"*1\r\n", b""])
+
+
+@given(st.lists(one_of_few | st.tuples(one_of_few, one_of_few).map(b"".join), max_size=12), st.integers(0, 300))
+@examples(300)
+def test_commands_that_come_alone_are_taken_as_the_plain_path_takes_them(pieces, cut):
+    at = list(itertools.accumulate(map(len, pieces), initial=0))
+    fast, plain = Requests(), Plain()
+    assert take_all(fast, pieces) == take_all(plain, pieces)
+    assert (fast.size, fast.pending, fast.mid_value) == (plain.size, plain.pending, plain.mid_value)
+    cut_once = split(b"".join(pieces), {*at[1:-1], min(cut, at[-1])})
+    assert take_all(Requests(), cut_once) == take_all(Plain(), cut_once)
+
+
 # -- limits ------------------------------------------------------------------
 
 def test_a_string_may_be_as_long_as_the_limit_and_no_longer():
@@ -942,6 +961,28 @@ def test_alike_commands_cost_one_look_at_their_head(looks):
     requests.feed(data)
     assert requests.take() == [([(b"orders", b"created", [b"x" * 100] * 100)], 100, len(data))]
     assert looks == [0, len(data)]
+
+
+def test_a_command_that_comes_again_costs_no_look_at_its_head(looks):
+    requests = Requests()
+    for data in (b"one", b"two", b"\r\n3"):
+        requests.feed(resp.command("set", "orders", "created", data))
+        (runs, _, size), = requests.take()
+        assert (runs, requests.pending) == ([(b"orders", b"created", [data])], 0)
+    assert looks == [0]
+    requests.feed(resp.command("set", "orders", "created", "four"))
+    assert len(requests.take()) == 1
+    assert looks == [0, 0]
+
+
+def test_a_command_that_was_read_as_a_value_is_not_taken_again():
+    again = resp.command("set", "a", "b", "c")
+    requests = Requests()
+    requests.feed(again)
+    requests.take()
+    requests.feed(again)
+    assert requests.get() == [b"set", b"a", b"b", b"c"]
+    assert requests.take() == []
 
 
 def test_commands_that_differ_cost_one_look_at_a_head(looks):
