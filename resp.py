@@ -595,7 +595,7 @@ class Requests(Parser):
         self._firsts = firsts
         self._seconds = seconds
         self._max_last = max_last
-        self._last = None       # (head, first, second, size) of a command that came alone, and was the last
+        self._last = None       # (head, first, second, size) of the command that came last, and alone
         # The longest last argument that the fast path may take unseen by the
         # limits: -1, none at all, where its heads might pass them.
         self._longest = -1
@@ -603,6 +603,22 @@ class Requests(Parser):
             self._longest = min(max_last, max_bulk, max_size - 2 * _MAX_HEAD)
         # The same for how many strings a command may have that is split with others.
         self._most = min(max_arguments, 9999) if min(max_bulk, max_size) >= _WINDOW + MAX_LINE else 0
+
+    def take_again(self, data):
+        """(first, second, [last]) if `data` is the command that came alone before it, but for its last argument.
+
+        It is `feed` and `take` for clients that wait for each reply.  None: nothing
+        was taken, those two are to judge.
+        """
+        if self._last is None:
+            return None
+        head, first, second, size = self._last
+        if (len(data) != size or not data.startswith(head) or not data.endswith(CRLF)
+                or self._buffer or self._stack or self._coming):
+            self._last = None
+            return None
+        self._dropped += size
+        return first, second, [data[len(head):-2]]
 
     def take(self):
         """Return what was asked in the bytes fed so far, in order, as a list of
@@ -618,10 +634,6 @@ class Requests(Parser):
         ProtocolError         the end: nothing was or will be read behind it, and
                               it is all that comes from now on
         """
-        if self._last is not None:
-            again = self._take_again()
-            if again is not None:
-                return again
         taken = []
         tried = tried_alike = 0
         while True:
@@ -640,21 +652,6 @@ class Requests(Parser):
             if one is INCOMPLETE:
                 return taken
             taken.append(one)
-
-    def _take_again(self):
-        """What `take` returns if all that was fed is the command before it, but for its data; or None.
-
-        It is what a client says that waits for each reply.
-        """
-        head, first, second, size = self._last
-        buffer = self._buffer
-        if (len(buffer) == size and buffer.startswith(head) and buffer.endswith(CRLF)
-                and not (self._pos or self._stack or self._coming)):
-            self._dropped += size
-            self._buffer = b""
-            return [([(first, second, [buffer[len(head):-2]])], 1, size)]
-        self._last = None
-        return None
 
     def _take_one(self):
         """The plain path of `take`, which reads anything.

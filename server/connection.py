@@ -45,7 +45,7 @@ class Connection:
         self.library = {}               # what CLIENT SETINFO said: lib-name, lib-ver
         self.protocol = 2
         self.began = time.monotonic()
-        self.active = self.began        # when it last sent something
+        self.active = self.began        # when it last sent something, as its driver says
         self.last_command = ""
         self.outbox = Outbox(send, lambda: on_blocked(self))
         self.limits = limits
@@ -61,6 +61,8 @@ class Connection:
         self.subscriptions = {}         # selector -> Follower
         self._requests = Requests(b"publish", _STREAMS, _NAMES, limits.max_event_size, limits.max_arguments,
                                   limits.max_request_size, limits.max_request_size)
+        self.take_again = self._requests.take_again     # one publish, like the one before: see there
+        self.room = self._requests.room     # where to receive, for `received`; None: anywhere, for `receive`
         self._on_behind = on_behind
         self._behind = {}               # followers, as keys: an ordered set
         self._catching_up = False       # a worker has it, or will
@@ -71,17 +73,11 @@ class Connection:
         """Take bytes from the socket; whole requests go to `pending`."""
         self._requests.feed(data)
         self.pending.extend(self._requests.take())
-        self.active = time.monotonic()
-
-    def room(self):
-        """Where the socket's next bytes are to be received, for `received`; None: anywhere, for `receive`."""
-        return self._requests.room()
 
     def received(self, size):
         """`size` bytes from the socket are in the `room` that was asked for."""
         self._requests.received(size)
         self.pending.extend(self._requests.take())
-        self.active = time.monotonic()
 
     @property
     def wants_input(self):

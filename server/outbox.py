@@ -63,15 +63,15 @@ class Outbox:
     def put_and_flush(self, data):
         """Send a reply, behind what is queued."""
         with self.lock:
-            if self.closed:
-                return
-            if self.size:
+            if not (self.size or self.blocked or self.closed):
+                taken = self._send_some(data)
+                if taken < len(data):
+                    self._keep(data, taken)
+            elif not self.closed:
                 self._queue.append(data)
                 self.size += len(data)
                 if not self.blocked:
                     self._send_queue()
-            else:
-                self._send_or_queue(data)
 
     def resume(self):
         """The socket is writable: send.  True if nothing is left."""
@@ -124,12 +124,13 @@ class Outbox:
         data = self._queue[0] if len(self._queue) == 1 else b"".join(self._queue)
         self._queue.clear()
         self.size = 0
-        self._send_or_queue(data)
+        taken = self._send_some(data)
+        if taken < len(data):
+            self._keep(data, taken)
 
-    def _send_or_queue(self, data):
-        """Send `data`, before which nothing is queued; what the socket doesn't take is queued."""
-        taken = 0 if self.blocked else self._send_some(data)
-        if taken < len(data) and not self.closed:
+    def _keep(self, data, taken):
+        """Queue what the socket didn't take of `data`, before which nothing is queued."""
+        if not self.closed:
             self._queue.append(memoryview(data)[taken:])
             self.size = len(data) - taken
             self._block()

@@ -118,7 +118,7 @@ class Poller:
         self.blocked = Blocked(store, lambda connection: self.call_soon(lambda: self._worked(connection)))
         self._listener = listener
         self._tick = tick
-        self._committer = Committer(store, self.feeds, self._on_committed)
+        self._committer = Committer(store, self.feeds, self._committed)
         # One buffer for all: `recv` would make one of this size for each request.
         self._input = memoryview(bytearray(min(RECEIVE, limits.max_pending_input)))
         self._short_input = self._input[:_RECEIVE_IN_CROWD]
@@ -132,6 +132,7 @@ class Poller:
         self._accepting = True
         self._accept_again = 0.0        # time.monotonic() after a back-off
         self._next_tick = 0.0 if tick else math.inf
+        self._now = 0.0                 # time.monotonic() when this turn began
         self._start = 0                 # where the next turn begins among the ready
         self._passed_over = {}          # descriptors that a turn had no time for, as keys, longest first
         self._epoll = select.epoll() if hasattr(select, "epoll") else _Poll(self._wake)
@@ -202,8 +203,10 @@ class Poller:
     def _turn(self, events):
         accept = False
         received = 0
-        until = time.monotonic() + _READING
-        events = self._in_order(events)
+        self._now = time.monotonic()
+        until = self._now + _READING
+        if len(events) > 1:
+            events = self._in_order(events)
         view = self._input if len(events) <= _CROWD else self._short_input
         for fd, mask in events:
             connection = self.connections.get(fd)
@@ -234,10 +237,8 @@ class Poller:
         if self._passed_over:
             rank = {fd: i for i, fd in enumerate(self._passed_over)}
             return sorted(events, key=lambda event: rank.get(event[0], len(rank)))
-        if len(events) > 1:
-            self._start = (self._start + 1) % len(events)
-            return events[self._start:] + events[:self._start]
-        return events
+        self._start = (self._start + 1) % len(events)
+        return events[self._start:] + events[:self._start]
 
     def _drain_wake(self):
         try:
@@ -312,10 +313,16 @@ class Poller:
                 self.close(connection)
                 return 0
             if size:
-                if room is None:
-                    connection.receive(bytes(view[:size]))
-                else:
+                connection.active = self._now
+                if room is not None:
                     connection.received(size)
+                else:
+                    data = bytes(view[:size])
+                    run = connection.take_again(data) if connection.mask == READ else None
+                    if run is not None:     # as `_execute` would do it
+                        self._batch.add(connection, (run,), 1, size)
+                        return size
+                    connection.receive(data)
                 if connection.pending:
                     self._ready.append(connection)
                 return size
@@ -379,7 +386,8 @@ class Poller:
     # -- execution -----------------------------------------------------------
 
     def _execute_ready(self):
-        while self._ready:
+        """Execute what was received, and commit the publishes of it."""
+        while True:
             ready, self._ready = self._ready, []
             for connection in ready:
                 if not connection.closed:
@@ -388,6 +396,8 @@ class Poller:
             if batch.units and (not self._committer.busy or batch.size >= TURN):
                 self._batch = Batch()
                 self._committer.submit(batch)
+            if not self._ready:
+                return
 
     def _execute(self, connection):
         """Execute what a connection asked, up to what has to wait."""
@@ -404,7 +414,7 @@ class Poller:
             self._execute_one(connection, pending.popleft())
         if connection.outbox.size:
             connection.outbox.flush()
-        if not connection.wants_input or connection.mask != READ:
+        if connection.mask != READ or not connection.wants_input:
             self._settle(connection)
 
     def _take_events(self, connection):
@@ -487,14 +497,11 @@ class Poller:
         else:
             self._settle(connection)
 
-    def _on_committed(self, batch):
+    def _committed(self, batch):
         """Called by the committer, in its thread if it has one."""
         if threading.get_ident() != self._thread:
             self.call_soon(lambda: self._committed(batch))
-        else:
-            self._committed(batch)
-
-    def _committed(self, batch):
+            return
         self.published += batch.stored
         for connection in batch.owed:
             connection.uncommitted -= 1

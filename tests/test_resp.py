@@ -98,8 +98,13 @@ def take_all(requests, pieces):
     """What a server takes of `pieces`: runs as single commands, errors as their text."""
     taken = []
     for piece in pieces:
-        requests.feed(piece)
-        taken += as_told(requests.note(requests.take()))
+        run = requests.take_again(piece)
+        if run is None:
+            requests.feed(piece)
+            told = requests.take()
+        else:
+            told = [([run], 1, len(piece))]
+        taken += as_told(requests.note(told))
         if taken and taken[-1][0] == "the end":
             break
     return taken
@@ -965,24 +970,29 @@ def test_alike_commands_cost_one_look_at_their_head(looks):
 
 def test_a_command_that_comes_again_costs_no_look_at_its_head(looks):
     requests = Requests()
-    for data in (b"one", b"two", b"\r\n3"):
-        requests.feed(resp.command("set", "orders", "created", data))
-        (runs, _, size), = requests.take()
-        assert (runs, requests.pending) == ([(b"orders", b"created", [data])], 0)
-    assert looks == [0]
-    requests.feed(resp.command("set", "orders", "created", "four"))
+    assert requests.take_again(resp.command("set", "orders", "created", "one")) is None
+    requests.feed(resp.command("set", "orders", "created", "one"))
     assert len(requests.take()) == 1
-    assert looks == [0, 0]
+    for data in (b"two", b"\r\n3"):
+        assert requests.take_again(resp.command("set", "orders", "created", data)) == (b"orders", b"created", [data])
+    assert looks == [0]
+    for other in (resp.command("set", "orders", "created", "four"), resp.command("set", "orders", "created", "six")):
+        assert requests.take_again(other) is None
 
 
-def test_a_command_that_was_read_as_a_value_is_not_taken_again():
-    again = resp.command("set", "a", "b", "c")
+@pytest.mark.parametrize("read", [False, True])
+@pytest.mark.parametrize("cut", [1, 6, -4, -1])
+def test_a_command_is_not_taken_again_behind_part_of_another(cut, read):
+    whole = resp.command("set", "a", "b", "c")
     requests = Requests()
-    requests.feed(again)
-    requests.take()
-    requests.feed(again)
-    assert requests.get() == [b"set", b"a", b"b", b"c"]
-    assert requests.take() == []
+    requests.feed(whole)
+    assert len(requests.take()) == 1
+    requests.feed(whole[:cut])
+    if read:
+        assert requests.get() is INCOMPLETE
+    assert requests.take_again(whole) is None
+    requests.feed(whole[cut:])
+    assert requests.take() == [([(b"a", b"b", [b"c"])], 1, len(whole))]
 
 
 def test_commands_that_differ_cost_one_look_at_a_head(looks):
