@@ -53,6 +53,37 @@ def send_in_background(client, data):
     return thread
 
 
+def test_publishes_that_come_alone_keep_their_order_with_all_else_that_a_client_asks(serving, monkeypatch):
+    taken = []
+    take_again = resp.Requests.take_again
+    monkeypatch.setattr(resp.Requests, "take_again",
+                        lambda requests, data: taken.append(take_again(requests, data)) or taken[-1])
+    chosen = random.Random(5)
+    clients = [serving.connect() for _ in range(3)]
+    expected = {f"s{i}": [] for i in range(3)}
+    for step in range(300):
+        turn = chosen.sample(range(3), chosen.randint(1, 3))
+        replies = {}
+        for i in turn:
+            asked, replies[i] = b"", b""
+            for _ in range(chosen.choice((1, 1, 1, 2))):
+                if chosen.random() < 0.8:
+                    data = f"{step:04d}" if chosen.random() < 0.8 else "longer or not"
+                    expected[f"s{i}"].append(data.encode())
+                    asked, replies[i] = asked + publish(f"s{i}", data), replies[i] + OK
+                else:
+                    asked, replies[i] = asked + PING, replies[i] + PONG
+            cut = chosen.choice((0, 0, 0, len(asked) // 2, len(asked) - 1))
+            for piece in (asked[:cut], asked[cut:]):
+                clients[i].send(piece)
+        for i in turn:
+            clients[i].recv_exactly(replies[i])
+    for stream, datas in expected.items():
+        assert [one.data for one in serving.store.read(stream)] == datas
+    assert serving.poller.published == serving.store.position == sum(map(len, expected.values()))
+    assert len(list(filter(None, taken))) > 50
+
+
 # -- clients that have sent all that they will --------------------------------
 
 @pytest.mark.parametrize("sync", ["always", "no"])
