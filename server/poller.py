@@ -318,7 +318,9 @@ class Poller:
                     connection.received(size)
                 else:
                     data = bytes(view[:size])
-                    run = connection.take_again(data) if connection.mask == READ else None
+                    run = None
+                    if connection.mask == READ and not self.store.retention.closed:
+                        run = connection.take_again(data)
                     if run is not None:     # as `_execute` would do it
                         self._batch.add(connection, (run,), 1, size)
                         return size

@@ -48,6 +48,17 @@ def test_a_stream_is_cut_and_readers_begin_where_it_does(peer):
     peer.recv_exactly(OK + event("s", 5, "x", "next"))
 
 
+def test_a_publish_like_the_one_before_it_is_refused_once_its_stream_was_deleted_for_good(serving, peer):
+    publish = command("publish", "s", "x", "again")
+    for _ in range(3):      # one like the one before it takes a short way
+        peer.send(publish)
+        peer.recv_exactly(OK)
+    serving.connect().ask("delete", "s", "FOREVER")
+    for _ in range(2):
+        peer.send(publish)
+        peer.recv_exactly(b"-DELETED stream 's' was deleted for good; nothing was stored\r\n")
+
+
 def test_followers_are_told_by_a_checkpoint_that_events_are_no_more(serving, peer):
     serving.store.truncate("s", 3)
     peer.command("follow", "stream", "s", 0)
