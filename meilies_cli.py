@@ -508,6 +508,26 @@ def run_backup(options: argparse.Namespace) -> None:
     print(f"{done['position']} events, {done['copied']} of {done['segments']} segments copied, {done['written']} bytes")
 
 
+def run_export(options: argparse.Namespace) -> None:
+    progress = Progress()
+    with _client(options) as client:
+        for line in client.export():
+            if line.startswith(b'{"meilies-export"'):
+                progress.begin(json.loads(line)["position"])
+            sys.stdout.buffer.write(line + b"\n")
+            progress.advance(line.startswith(b'{"stream"'))
+        progress.end()
+
+
+def run_import(options: argparse.Namespace) -> None:
+    with _client(options) as client:
+        try:
+            appended, there = client.import_(_stdin())
+        except ValueError as error:
+            raise Failed(str(error)) from error
+    print(f"{appended} events{f', {there} more were there already' if there else ''}")
+
+
 def run_check(options: argparse.Namespace) -> None:
     """Exit status 1 for a damaged store."""
     with _client(options) as client:
@@ -1137,6 +1157,8 @@ def parser() -> argparse.ArgumentParser:
     command_for_server("stream-names", run_stream_names, "print the names of all streams, one a line")
     backup = command_for_server("backup", run_backup, "have the server copy its store, while it goes on")
     backup.add_argument("name", metavar="NAME", help="of a folder in the server's --backup-path")
+    command_for_server("export", run_export, "print the server's store as lines of JSON")
+    command_for_server("import", run_import, "append what standard input, an export's lines, has")
     command_for_server("check", run_check, "have the server read its whole log and name what is bad in it")
     retain = command_for_server("retain", run_retain, "say what streams keep; without an option: all, from now on")
     retain.add_argument("stream", metavar="STREAM", type=_stream, help="or $all")

@@ -29,6 +29,7 @@ What is published there must hold no CR LF: MeiliES cuts data at the first.
 from __future__ import annotations
 
 import functools
+import json
 import itertools
 import logging
 import os
@@ -1629,6 +1630,70 @@ class Client:
     def snapshot_delete(self, stream: str) -> None:
         check_stream(stream)
         self._read(_answer, self._ask([("snapshot-delete", stream)])[0])
+
+    def export(self) -> Iterator[bytes]:
+        """The server's store as lines of JSON, without line ends: an iterator; see docs/backup.md.
+
+        What is published after it was begun isn't among them.
+        Raises   Unsupported, CannotConnect, Disconnected, TimedOut, Refused
+        """
+        head = self._read(_answer, self._ask_known("export"))
+        yield head.rstrip()
+        stop = json.loads(head)["position"]
+        events = entries = 0
+        following: Any = 0
+        while following is not None and following < stop:
+            following, lines = self._read(_read_pair, self._ask_known("export", following, stop))
+            events += sum(line.startswith(b'{"stream"') for line in lines)
+            yield from map(bytes.rstrip, lines)
+        following = b""
+        while following is not None:
+            following, lines = self._read(_read_pair, self._ask_known("export", "ENTRIES", following))
+            entries += len(lines)
+            yield from map(bytes.rstrip, lines)
+        yield json.dumps({"end": True, "events": events, "entries": entries}).encode()
+
+    def import_(self, lines: Iterable[bytes]) -> tuple[int, int]:
+        """Append what `lines`, an export's, have: how many events were appended, and how many were there already.
+
+        Interrupted, it may be called again with the same lines.
+        Raises   ValueError   the first line isn't an export's, or the last one is missing: the file was cut off
+                 Refused      a line isn't what an export has, or a number is taken by another event
+        """
+        done = [0, 0]
+        window: list[bytes] = []
+        size = number = 0
+        ended = False
+        for number, line in enumerate(lines, 1):
+            if number == 1:
+                if not line.startswith(b'{"meilies-export": 1,'):
+                    raise ValueError(f"line 1: found {line[:60]!r}, expected that of an export")
+                continue
+            if line.startswith(b'{"end"'):
+                ended = True
+                break
+            window.append(line)
+            size += len(line)
+            if len(window) >= WINDOW_EVENTS or size >= WINDOW_BYTES:
+                self._import_some(window, done)
+                window, size = [], 0
+        if window:
+            self._import_some(window, done)
+        if not ended:
+            raise ValueError(f"line {number}: the line that ends an export is missing: the file was cut off")
+        return done[0], done[1]
+
+    def _import_some(self, lines: list[bytes], done: list[int]) -> None:
+        appended, there = self._read(_read_pair, self._ask_known("import", *lines))
+        done[0] += appended
+        done[1] += there
+
+    def _ask_known(self, *request: str | int | bytes) -> Any:
+        """The value that answers a request which may be sent again, and which old servers don't know."""
+        value = self._ask([request])[0]
+        if _lacks_command(value):
+            raise Unsupported(f"the server has no {request[0]!r}: {value}")
+        return value
 
     def chain_head(self) -> tuple[int, str]:
         """How far the chain of digests is and its head, 64 hexadecimal digits: to be noted somewhere else.

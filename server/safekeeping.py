@@ -5,8 +5,10 @@ import os
 import re
 
 import resp
-from store.errors import ChainBroken
+from store import StoreError, export
+from store.errors import BadExport, ChainBroken
 
+from .committer import error_reply
 from .table import CommandError, command, parse_number
 from .text import printable
 
@@ -44,6 +46,34 @@ def check(server, connection, arguments):
     fields = {key: resp.integer(value) for key, value in counts.items()}
     fields.update({key: resp.array([resp.bulk(text.encode()) for text in some]) for key, some in texts.items()})
     return _mapping(fields, connection.protocol)
+
+
+@command("export", -1, "[FROM STOP | ENTRIES [CURSOR]]",
+         "The store as lines of JSON: the first line, some events, or what is kept beside them", slow=True)
+def export_command(server, connection, arguments):
+    null = resp.null(connection.protocol)
+    if len(arguments) == 1:
+        return resp.bulk(export.head(server.store, server.store.position))
+    if arguments[1].lower() == b"entries" and len(arguments) < 4:
+        lines, cursor = export.entry_lines(server.store, b"".join(arguments[2:]))
+        return resp.array([null if cursor is None else resp.bulk(cursor), resp.array([*map(resp.bulk, lines)])])
+    if len(arguments) != 3:
+        raise CommandError("ERR syntax error, expected: export [FROM STOP | ENTRIES [CURSOR]]")
+    first, stop = parse_number(arguments[1], "FROM"), min(parse_number(arguments[2], "STOP"), server.store.position)
+    lines, _, following = export.lines_of(server.store, first, stop)
+    more = resp.integer(following) if lines and following < stop else null
+    return resp.array([more, resp.array([*map(resp.bulk, lines)])])
+
+
+@command("import", -2, "LINE ...", "Append what lines of an export have, but for its first and last one", slow=True)
+def import_command(server, connection, arguments):
+    try:
+        done = export.import_some(server.store, arguments[1:])
+    except BadExport as error:
+        raise CommandError(f"ERR {error}") from None
+    except StoreError as error:
+        return error_reply(error)
+    return resp.array([resp.integer(done.events - done.passed_over), resp.integer(done.passed_over)])
 
 
 @command("chain-head", 1, "", "How far the chain of digests is, and its head", slow=True)

@@ -46,25 +46,54 @@ def export(store, write, progress=lambda done, of: None):
     Raises     StoreError
     """
     stop = store.position
-    write(_line({"meilies-export": VERSION, "store": store.uuid, "epoch": store.epoch, "position": stop}))
+    write(head(store, stop))
     count = first = 0
     while first < stop:
-        try:
-            events, first = store.page(first, stop)
-        except EventsLost as lost:
-            events, first = [], min(lost.stop, stop)
-            write(_line({"lost": True, "first": lost.first, "stop": first}))
-        for event in events:
-            write(_line(_event_fields(event)))
-        count += len(events)
+        lines, events, first = lines_of(store, first, stop)
+        for line in lines:
+            write(line)
+        count += events
         progress(first, stop)
     entries = 0
-    for topic in store.topics():
-        for key, value in store.entries(topic):
-            write(_line({"topic": topic, **_field("key", key), **_field("value", value)}))
-            entries += 1
+    cursor = b""
+    while cursor is not None:
+        lines, cursor = entry_lines(store, cursor)
+        for line in lines:
+            write(line)
+        entries += len(lines)
     write(_line({"end": True, "events": count, "entries": entries}))
     return Counted(count, entries)
+
+
+def head(store, stop):
+    """The first line of an export of the events before position `stop`."""
+    return _line({"meilies-export": VERSION, "store": store.uuid, "epoch": store.epoch, "position": stop})
+
+
+def lines_of(store, first, stop):
+    """(lines, events among them, following) of some positions from `first` on and before `stop`; it goes on there."""
+    try:
+        events, following = store.page(first, stop)
+    except EventsLost as lost:
+        following = min(lost.stop, stop)
+        return [_line({"lost": True, "first": lost.first, "stop": following})], 0, following
+    return [_line(_event_fields(event)) for event in events], len(events), following
+
+
+def entry_lines(store, cursor=b""):
+    """(lines of some entries behind `cursor`, where to go on or None)."""
+    lines, size = [], 0
+    for topic in store.topics():
+        for key, value in store.entries(topic):
+            here = b"%b\0%b" % (topic.encode(), key)
+            if here <= cursor:
+                continue
+            if size >= _BYTES:
+                return lines, cursor
+            lines.append(_line({"topic": topic, **_field("key", key), **_field("value", value)}))
+            size += len(lines[-1])
+            cursor = here
+    return lines, None
 
 
 def import_(store, lines, progress=lambda done, of: None):
@@ -72,12 +101,19 @@ def import_(store, lines, progress=lambda done, of: None):
 
     It is appended in portions, each all or none.  What is there already is passed
     over, so an import that was interrupted is begun again with the same lines.
+    Entries that say what streams keep, or how far groups are, come into effect when
+    the store is opened again.
     Raises     BadExport      a line isn't what an export has, or the last one is missing;
                               what came before it is stored
                WrongVersion   the store has other events under these numbers
                StoreError
     """
-    return _Import(store, progress).run(lines)
+    return _Import(store, progress).whole(lines)
+
+
+def import_some(store, lines):
+    """`import_` of some lines of events and entries, without an export's first and last line."""
+    return _Import(store, lambda done, of: None).part(lines)
 
 
 class _Import:
@@ -89,49 +125,70 @@ class _Import:
         self._size = 0
         self._entries = []
         self._of = 0
-        self._count = self._appended = self._entry_count = 0
+        self._count = self._appended = 0
 
-    def run(self, lines):
+    def whole(self, lines):
         number = 0
         ended = False
         for number, line in enumerate(lines, 1):
             if ended:
                 raise BadExport(number, "a line behind the end")
-            try:
-                ended = self._take(number, json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise BadExport(number, f"{type(error).__name__}: {error}") from None
+            ended = self._take(number, line, self._take_frame)
         if not ended:
             self._flush()
             raise BadExport(number, "the line that ends an export is missing: the file was cut off")
-        return Counted(self._count, self._entry_count, self._count - self._appended)
+        return self._counted
 
-    def _take(self, number, fields):
-        """Take what one line has.  True for the last one."""
+    def part(self, lines):
+        for number, line in enumerate(lines, 1):
+            self._take(number, line, None)
+        self._finish()
+        return self._counted
+
+    @property
+    def _counted(self):
+        return Counted(self._count, len(self._entries), self._count - self._appended)
+
+    def _take(self, number, line, take_frame):
+        """Take what a line has; what `take_frame`, which is for the first and the last line, returns."""
+        try:
+            fields = json.loads(line)
+            if self._take_part(fields):
+                return False
+            if take_frame is None:
+                raise ValueError("it is neither an event's nor an entry's")
+            return take_frame(number, fields)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadExport(number, f"{type(error).__name__}: {error}") from None
+
+    def _take_frame(self, number, fields):
+        """Take the first line or the last one; True for that."""
         if number == 1:
             if fields["meilies-export"] != VERSION:
                 raise ValueError(f"an export of version {fields['meilies-export']!r}, expected {VERSION}")
             self._of = fields["position"]
-        elif "stream" in fields:
+            return False
+        wanted = fields["events"], fields["entries"]
+        self._flush()
+        if wanted != (self._count, len(self._entries)):
+            raise ValueError(f"{self._count} events and {len(self._entries)} entries came, expected "
+                             f"{wanted[0]} and {wanted[1]}")
+        self._finish()
+        return True
+
+    def _take_part(self, fields):
+        """Take a line of an event, of an entry, or of what was lost; False if it is none of these."""
+        if "stream" in fields:
             event = _event_of(fields)
             self._events.append(event)
             self._size += len(event.data)
             if len(self._events) >= _EVENTS or self._size >= _BYTES:
                 self._flush()
-        elif "lost" in fields:
-            pass        # whose numbers these were shows in the numbers that follow
         elif "topic" in fields:
             self._entries.append((fields["topic"], _bytes(fields, "key"), _bytes(fields, "value")))
-        elif fields["end"]:
-            self._flush()
-            if (fields["events"], fields["entries"]) != (self._count, len(self._entries)):
-                raise ValueError(f"{self._count} events and {len(self._entries)} entries came, expected "
-                                 f"{fields['events']} and {fields['entries']}")
-            self._entry_count = len(self._entries)
-            self._store.put_many(self._entries)
-            self._store.skip(_ends_of_cuts(self._entries))
-            return True
-        return False
+        else:
+            return "lost" in fields     # whose numbers these were shows in the numbers that follow
+        return True
 
     def _flush(self):
         events, self._events, self._size = self._events, [], 0
@@ -139,6 +196,11 @@ class _Import:
             self._appended += self._store.restore(events)
             self._count += len(events)
             self._progress(self._count, self._of)
+
+    def _finish(self):
+        self._flush()
+        self._store.put_many(self._entries)
+        self._store.skip(_ends_of_cuts(self._entries))
 
 
 def _ends_of_cuts(entries):

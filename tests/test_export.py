@@ -7,10 +7,11 @@ from disk import drop_index, flip, quick_index, records_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from store import export as export_module
 from store import Change, NewEvent, Store, StreamDeleted, WrongVersion
 from store.check import check
 from store.errors import BadExport
-from store.export import Counted, export, import_
+from store.export import Counted, entry_lines, export, import_
 from store.repair import repair
 
 __all__ = ["quick_index"]
@@ -91,6 +92,17 @@ def test_any_events_come_through(tmp_path_factory, drawn):
     with Store(str(folder / "other"), sync="no") as other:
         import_(other, lines)
         assert everything(other) == before
+
+
+def test_entries_come_in_pages(stores, monkeypatch):
+    monkeypatch.setattr(export_module, "_BYTES", 100)
+    one, other = stores(), stores()
+    for i in range(20):
+        one.put(f"topic{i % 3}", b"%d" % i, b"x" * 30)
+    lines, cursor = entry_lines(one)
+    assert 0 < len(lines) < 20 and cursor is not None
+    assert import_(other, lines_of(one)) == Counted(0, 20)
+    assert [other.entries(topic) for topic in other.topics()] == [one.entries(topic) for topic in one.topics()]
 
 
 def test_an_import_that_was_interrupted_goes_on(stores):

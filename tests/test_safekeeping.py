@@ -10,6 +10,7 @@ from disk import flip
 from fake_server import FakeMeilies
 
 import meilies_cli
+import meilies_client as client_module
 from meilies_client import Client, Refused, Unsupported
 from store import Store
 from store.segment import HEADER_SIZE
@@ -110,6 +111,70 @@ def test_an_old_server_is_said_to_have_no_backup(fake_server):
 def fake_server():
     with FakeMeilies() as one:
         yield one
+
+
+# -- lines of JSON --------------------------------------------------------------------
+
+def test_a_store_goes_from_one_server_to_another(running, server, tmp_path):
+    with Client(port=running.port) as client:
+        client.publish_many("orders", [("created", b"%d" % i) for i in range(2500)])
+        client.append("orders", "paid", b"\xff", id=b"id", metadata=b"{}")
+        client.snapshot_put("orders", 5, b"state")
+        before = list(client.read())
+        lines = list(client.export())
+        other = server("--db-path", str(tmp_path / "other"))
+        with Client(port=other.port) as target:
+            assert target.import_(lines) == (2501, 0)
+            assert target.import_(lines) == (0, 2501)
+            assert list(target.read()) == before
+            assert target.snapshot_get("orders").data == b"state"
+            assert list(target.export())[1:] == lines[1:]
+
+
+def test_the_command_line_exports_and_imports(running, server, tmp_path):
+    assert cli(running.port, "publish", "orders", "created", "one")[2] == 0
+    lines, err, status = cli(running.port, "export")
+    assert (len(lines.splitlines()), err, status) == (3, "", 0)
+    other = server("--db-path", str(tmp_path / "other"))
+    done = subprocess.run([sys.executable, str(ROOT / "meilies_cli.py"), "--port", str(other.port), "import"],
+                          input=lines, capture_output=True, text=True, env=clean_environ(), timeout=30)
+    assert (done.stdout, done.stderr, done.returncode) == ("1 events\n", "", 0)
+    done = subprocess.run([sys.executable, str(ROOT / "meilies_cli.py"), "--port", str(other.port), "import"],
+                          input="rubbish\n", capture_output=True, text=True, env=clean_environ(), timeout=30)
+    assert done.returncode == 1 and "expected that of an export" in done.stderr
+
+
+@pytest.mark.parametrize("lines, error, why", [
+    ([b'{"meilies-export": 1, ', b"rubbish", b'{"end"'], Refused, "line 1: JSONDecodeError"),
+    ([b'{"meilies-export": 1, ', b"{}", b'{"end"'], Refused, "neither an event's nor an entry's"),
+    ([b'{"meilies-export": 1, '], ValueError, "missing"),
+    ([], ValueError, "missing"),
+    ([b'{"meilies-export": 1, ', b'{"stream": "orders", "number": 0, "position": 0, "time": 1, "name": "n", '
+      b'"data": "x"}', b'{"end"'], Refused, "WRONGVERSION"),
+])
+def test_lines_that_are_no_export_are_refused(running, lines, error, why):
+    with Client(port=running.port) as client:
+        client.publish("orders", "created", b"one")
+        with pytest.raises(error, match=why):
+            client.import_(lines)
+        assert client.last_event_number("orders") == 0
+
+
+@pytest.mark.parametrize("arguments", [("1",), ("x", "2"), ("ENTRIES", "a", "b"), ("1", "2", "3")])
+def test_a_wrong_export_is_refused(running, arguments):
+    with Client(port=running.port) as client:
+        with pytest.raises(Refused, match="ERR"):
+            client._read(client_module._answer, client._ask_known("export", *arguments))
+
+
+def test_pages_of_an_export_say_where_they_go_on(running):
+    with Client(port=running.port) as client:
+        assert client._ask_known("export", 0, 10) == [None, []]
+        client.publish("orders", "created", b"one")
+        assert client._ask_known("export", 1, 10) == [None, []]
+        following, lines = client._ask_known("export", 0, 10)
+        assert following is None and len(lines) == 1
+        assert client._ask_known("export", "ENTRIES") == [None, []]
 
 
 # -- the chain of digests -----------------------------------------------------------
