@@ -220,14 +220,19 @@ def run(seed, until, folder):
 
 def plant(fault, folder):
     """Copy the sources to a folder, with the fault in them."""
+    copy_sources(folder)
+    path = folder / fault.path
+    path.write_text(planted(fault, path.read_text()))
+
+
+def copy_sources(folder):
+    """Copy what is tested, and its tests."""
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.json"))
         elif source.exists():
             shutil.copy(source, folder / name)
-    path = folder / fault.path
-    path.write_text(planted(fault, path.read_text()))
 
 
 def planted(fault, text):
