@@ -41,6 +41,7 @@ PARTS = (
     "network",
     "outages",
     "damage",
+    "repairs",
     "planted",
 )
 

@@ -269,7 +269,7 @@ def _try(original, folder, spoiling, draw, tally):
     due = Due(original, spoiling)
     try:
         _copy(original, folder, spoiling)
-        _expect_no_lies(original, folder, due)
+        expect_no_lies(original, folder, due)
         _copy(original, folder, spoiling)
         _expect_check_names_it(original, folder, spoiling, due)
         if not draw.randrange(4):
@@ -277,8 +277,8 @@ def _try(original, folder, spoiling, draw, tally):
             tally["killed repairs"] = tally.get("killed repairs", 0) + 1
         damaged = contents(folder)
         outcome = repair(str(folder), files=Disk())
-        _expect_kept(folder, damaged, outcome.findings)
-        _expect_mended(original, folder, due)
+        expect_kept(folder, damaged, outcome.findings)
+        expect_mended(original, folder, due)
         tally["repairs"] = tally.get("repairs", 0) + 1
     except Exception as error:
         raise AssertionError(f"{original.kind.name}, {spoiling.name}: {error}") from error
@@ -290,7 +290,7 @@ def _copy(original, folder, spoiling):
     spoiling.apply(folder)
 
 
-def _expect_no_lies(original, folder, due):
+def expect_no_lies(original, folder, due):
     """A store that opens in spite of it serves what it was told, and says what it can't serve."""
     before = contents(folder)
     try:
@@ -400,7 +400,7 @@ def _kill_repair(folder, changes):
         assert disk.dead
 
 
-def _expect_kept(folder, damaged, findings):
+def expect_kept(folder, damaged, findings):
     """What stands in holes now was kept before."""
     cuts = [path.read_bytes() for path in (folder / "cut").glob("*")]
     for hole in findings.holes:
@@ -409,7 +409,7 @@ def _expect_kept(folder, damaged, findings):
             any(there in one for one in cuts), f"bytes {hole.byte} to {hole.stop} of {hole.slot.name} aren't kept"
 
 
-def _expect_mended(original, folder, due):
+def expect_mended(original, folder, due):
     """The store opens, has all that wasn't hit where it was, says what is lost, and takes events."""
     findings = check(str(folder))
     assert findings.sound, f"after the repair: {findings.problems}"

@@ -75,6 +75,8 @@ def kind_of(path):
         return "segment"
     if is_unfinished(name):
         return "merging"
+    if name.startswith("index"):
+        return "index"
     return name if name in ("lock", "db") else "parent"
 
 
@@ -182,8 +184,8 @@ def work(folder, policy, seed, points, say):
         store.close()
 
 
-def run_to_death(folder, policy, seed, name, nth):
-    """Run `work` in a process; return (whether it was killed, the Ledger of what it said)."""
+def run_to_death(job):
+    """Run `job(say)` in a process; return (whether it was killed, the Ledger of what it said)."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)     # of threads beside a fork: they hold no lock of ours
@@ -192,7 +194,7 @@ def run_to_death(folder, policy, seed, name, nth):
         code = 1
         try:
             os.close(reading)
-            work(folder, policy, seed, Points(name, nth), lambda line: os.write(writing, line))
+            job(lambda line: os.write(writing, line))
             code = 0
         finally:
             os._exit(code)
@@ -312,7 +314,8 @@ class Scene:
         """Kill at the point `name`; return whether it was reached.  `turn` says which of its calls."""
         self._lay_out()
         nth = turn % self.points[name]
-        killed, ledger = run_to_death(self._work, self._policy, self._seed, name, nth)
+        killed, ledger = run_to_death(
+            functools.partial(work, self._work, self._policy, self._seed, Points(name, nth)))
         try:
             with quick_index():
                 ledger.check(self._work, self._before)
