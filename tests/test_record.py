@@ -37,6 +37,103 @@ def with_header(data, **changes):
     return header + struct.pack("<I", zlib.crc32(header, SALT)) + data[64:]
 
 
+# -- bytes on disk ----------------------------------------------------------------
+
+def laid_out(kind, flags, body, count=0, frames=0, number=0, position=7, clock=123, synced=5, size=None):
+    """A record as the picture in record.py has it."""
+    header = struct.pack("<4sBBHIIIIQQQQI", b"\xffEV\x01", kind, 0, flags, len(body), count, frames,
+                         len(body) if size is None else size, number, position, clock, synced, zlib.crc32(body))
+    return header + struct.pack("<I", zlib.crc32(header, SALT)) + body
+
+
+A = b"*5\r\n+event\r\n+s\r\n:3\r\n+n\r\n$1\r\na\r\n"
+BB = b"*5\r\n+event\r\n+s\r\n:4\r\n+n\r\n$2\r\nbb\r\n"
+OF_T = b"*5\r\n+event\r\n+t\r\n:0\r\n+n\r\n$2\r\nbb\r\n"
+
+
+def test_a_run_is_the_bytes_that_the_picture_shows():
+    body = A + BB + struct.pack("<2I", 31, 63)
+    run = laid_out(1, 0, body, 2, 63, 3)
+    assert encoded([b"a", b"bb"]) == run
+    assert encoded([b"a", b"bb"], more=True) == laid_out(1, 1, body, 2, 63, 3)
+    one = A + struct.pack("<I", 31)
+    assert encoded([b"a"]) == laid_out(1, 0, one, 1, 31, 3)
+    assert [(event.number, event.position, event.data) for event in decoded(run).events()] == [
+        (3, 7, b"a"), (4, 8, b"bb")]
+
+
+def test_a_run_with_clocks_and_details_is_the_bytes_that_the_picture_shows():
+    body = (A + BB + struct.pack("<2I", 31, 63) + struct.pack("<2Q", 123, 456) +
+            struct.pack("<HHIHHI", 2, 0, 1, 0, 0, 4) + b"idm" + b"data")
+    run = laid_out(1, 4 | 8, body, 2, 63, 3)
+    assert encoded([b"a", b"bb"], pairs=[(b"id", b"m"), (b"", b"data")], clocks=[123, 456]) == run
+    assert [(event.time, event.id, event.metadata) for event in decoded(run).events()] == [
+        (123, b"id", b"m"), (456, b"", b"data")]
+
+
+def test_a_pack_is_the_bytes_that_the_picture_shows():
+    body = (A + OF_T + struct.pack("<2I", 31, 63) + struct.pack("<2Q", 3, 0) +
+            struct.pack("<2I", zlib.crc32(b"s"), zlib.crc32(b"t")))
+    pack = laid_out(3, 0, body, 2, 63, 3)
+    assert record.encode(SALT, 3, 7, 123, 5, [A, OF_T], pack=([b"s", b"t"], [3, 0])) == pack
+    assert [(event.stream, event.number, event.data) for event in decoded(pack).events()] == [
+        ("s", 3, b"a"), ("t", 0, b"bb")]
+
+
+def test_a_compressed_record_is_the_bytes_that_the_picture_shows():
+    data = b"again and again " * 20
+    frame = b"*5\r\n+event\r\n+s\r\n:3\r\n+n\r\n$320\r\n" + data + b"\r\n"
+    body = frame + struct.pack("<I", len(frame))
+    one = laid_out(1, 2, zlib.compress(body, 6), 1, len(frame), 3, size=len(body))
+    assert encoded([data], level=6) == one
+    assert [event.data for event in decoded(one).events()] == [data]
+
+
+def test_a_mark_is_the_bytes_that_the_picture_shows():
+    assert record.encode_mark(SALT, 42, 123) == laid_out(2, 0, b"", position=42, synced=42)
+
+
+LOST = [(b"stream", 3, 2), (record.unknown(9), 0, 1)]
+TABLE = struct.pack("<HQI", 6, 3, 2) + b"stream" + struct.pack("<HQI", 2, 0, 1) + b"\x009"
+
+
+def test_a_gap_is_the_bytes_that_the_picture_shows_and_padding():
+    room = 64 + len(TABLE) + 10
+    gap = record.encode_gap(SALT, 7, 123, 10, LOST, room)
+    padded = laid_out(4, 0, TABLE + bytes(10), 3, len(TABLE), synced=10, size=len(TABLE))
+    head = struct.unpack_from("<I", gap, 56)[0]
+    assert head == zlib.crc32(TABLE)                # what is padding has no part in it
+    assert gap == with_header(padded, crc=head)[:-10]
+    assert record.gap_size(LOST) == 64 + len(TABLE)
+
+
+@pytest.mark.parametrize("room", [record.gap_size(LOST), 1000])
+def test_a_gap_says_who_lost_what(room):
+    gap = record.encode_gap(SALT, 7, 123, 10, LOST, room)
+    found = decoded(gap + b"?" * (room - len(gap)))
+    assert (found.kind, found.size, found.count, found.position, found.synced) == (record.GAP, room, 3, 7, 10)
+    assert found.runs() == [record.Lost(b"stream", 3, 2, 7, 123, room), record.Lost(b"\x009", 0, 1, 9, 123, room)]
+    assert [one.stop for one in found.runs()] == [5, 1]
+
+
+def test_a_gap_without_room_for_its_table_is_compressed_and_without_room_for_that_is_none():
+    lost = [(b"stream", 100 * i, 1) for i in range(50)]
+    size = len(zlib.compress(b"".join([struct.pack("<HQI", 6, 100 * i, 1) + b"stream" for i in range(50)])))
+    gap = record.encode_gap(SALT, 7, 123, 57, lost, 64 + size)
+    assert len(gap) == 64 + size < record.gap_size(lost)
+    assert [(one.stream, one.number, one.count) for one in decoded(gap).runs()] == lost
+    with pytest.raises(ValueError, match=f"^a gap of {64 + size} bytes, expected no more than {63 + size}$"):
+        record.encode_gap(SALT, 7, 123, 57, lost, 63 + size)
+
+
+def test_a_gap_may_be_cut_off_behind_its_table():
+    gap = record.encode_gap(SALT, 7, 123, 10, LOST, 1000)
+    assert decoded(gap).size == 1000
+    with pytest.raises(ShortRecord) as caught:
+        decoded(gap[:-1])
+    assert caught.value.size == len(gap)
+
+
 # -- round trip -----------------------------------------------------------------
 
 @given(stream=NAMES, name=NAMES, number=NUMBERS, position=NUMBERS, clock=NUMBERS, synced=NUMBERS,
@@ -239,6 +336,12 @@ def test_details_are_ids_and_metadata_and_tags_or_nothing():
     assert decoded(encoded()).details() == [record.NO_DETAILS] * 2
 
 
+def test_the_longest_id_is_kept_whole():
+    pairs = [(b"i" * record.MAX_ID, b"m"), (b"", b"")]
+    assert record.MAX_ID == 0xFFFF
+    assert decoded(encoded(pairs=pairs)).details() == pairs
+
+
 def test_a_mark_says_how_far_the_log_is_on_disk_and_has_no_event():
     found = decoded(record.encode_mark(SALT, 42, 123))
     assert (found.kind, found.count) == (record.MARK, 0)
@@ -316,6 +419,18 @@ def test_sizes_that_contradict_each_other_are_refused_before_they_are_used(chang
         decoded(with_header(encoded(), **changes))
 
 
+def test_bytes_with_another_magic_are_no_record_of_any_version():
+    for magic in (b"\xfeEV\x01", b"\xffEW\x01", b"\xffWV\x02"):
+        with pytest.raises(BadRecord, match="^no record begins here$") as caught:
+            decoded(with_header(encoded(), magic=magic))
+        assert not caught.value.unknown
+
+
+def test_what_is_wrong_is_the_text_of_the_error():
+    assert str(BadRecord("why", unknown=True)) == BadRecord("why").why == "why"
+    assert str(ShortRecord(3, 64)) == "3 bytes where the record takes 64"
+
+
 def zipped(body, size):
     """A record that claims `size` bytes and holds `body`."""
     changes = dict(flags=record.ZIPPED, stored=len(body), crc=zlib.crc32(body), size=size, frames=8, count=1)
@@ -355,6 +470,12 @@ def test_a_body_that_is_not_zlibs_is_refused():
 def test_synced_is_read_from_a_whole_header_even_if_the_body_is_damaged():
     assert record.synced_in(encoded()[:64], 0, SALT) == (5, 0)
     assert record.synced_in(encoded()[:63], 0, SALT) is None
+
+
+@pytest.mark.parametrize("pos", [0, 7])
+def test_the_salt_is_found_by_a_header(pos):
+    data = b"?" * pos + encoded()
+    assert record.salt_behind(data, pos) == SALT
 
 
 @pytest.mark.parametrize("spoil, expected", [
