@@ -32,10 +32,10 @@ from .platter import Platter, count, exhaustive, sampled
 from .still import Shelf, still
 
 NAME = "repairs"
-GOALS = {"points in repairs": 60, "kills of repairs": 10_000, "kills of checks": 1_000, "losses of power": 10_000}
+GOALS = {"points in repairs": 60, "kills of repairs": 5_000, "kills of checks": 1_000, "losses of power": 2_000}
 
-# Spoiled stores in a round of kills, and in one of losses of power.
-STORES = 1, 5
+# Spoiled stores of a round that lose power; one is killed.
+POWERLESS = 3
 # After a change with at most so many states all of them are tried, after one with more this many.
 EVERY = 40
 SOME = 20
@@ -109,26 +109,29 @@ class Spoiled:
 
 
 def run(seed, until, folder):
-    """By kills if the seed is even, else by losses of power."""
     draw = random.Random(seed)
-    by_power = seed % 2
-    kinds = WITHOUT_INDEX if by_power else KINDS
-    kind = kinds[seed // 2 % len(kinds)]
     tally = {}
+    for _ in range(POWERLESS):
+        kind = draw.choice(WITHOUT_INDEX)
+        with _spoiled(seed, kind, draw, folder) as spoiled:
+            _lose_power(spoiled, draw, until, tally)
+    with _spoiled(seed, KINDS[seed % len(KINDS)], draw, folder) as spoiled:
+        _kill_repairs(spoiled, until, tally)
+        _kill_checks(spoiled, until, tally)
+    return tally or {"rounds without time": 1}
+
+
+@contextlib.contextmanager
+def _spoiled(seed, kind, draw, folder):
+    """A Spoiled store of that kind; what fails inside is told whose fault it was."""
+    shutil.rmtree(folder / "original", ignore_errors=True)
     with quick(seed):
         original = Original(folder / "original", kind)
-        ways = list(spoilings(original, seed, draw))
-        for _, spoiling in draw.sample(ways, STORES[by_power]):
-            try:
-                spoiled = Spoiled(original, spoiling, folder)
-                if by_power:
-                    _lose_power(spoiled, draw, until, tally)
-                else:
-                    _kill_repairs(spoiled, until, tally)
-                    _kill_checks(spoiled, until, tally)
-            except Exception as error:
-                raise AssertionError(f"{kind.name}, {spoiling.name}: {error}") from error
-    return tally or {"rounds without time": 1}
+        _, spoiling = draw.choice(list(spoilings(original, seed, draw)))
+        try:
+            yield Spoiled(original, spoiling, folder)
+        except Exception as error:
+            raise AssertionError(f"{kind.name}, {spoiling.name}: {error}") from error
 
 
 def _counted(tally, what):
