@@ -13,6 +13,7 @@ import argparse
 import ast
 import os
 import random
+import resource
 import signal
 import sys
 import tempfile
@@ -25,8 +26,10 @@ import pytest
 
 from .planted import copy_sources
 
-# Seconds of a run of tests; a mutant that takes longer hangs, which is noticed too.
-LIMIT = 120
+# Seconds, of work, and bytes that the tests may take: a mutant that hangs or grows is noticed too.
+LIMIT = 300
+WORK = 60
+MEMORY = 2 << 30
 # What an operator is taken for.
 OPERATORS = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -117,6 +120,8 @@ def judge(folder, tests, kills):
         try:
             os.close(reading)
             signal.alarm(LIMIT)
+            resource.setrlimit(resource.RLIMIT_CPU, (WORK, WORK))
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             code = _run_tests(folder, tests, Judges(kills, writing))
         finally:
             os._exit(code)

@@ -25,6 +25,7 @@ from store import Store
 from store.check import check
 from store.files import ReadOnly
 from store.repair import repair
+from store.segment import HEADER_SIZE
 
 from .damage import KINDS, Due, Kind, Original, expect_kept, expect_mended, expect_no_lies, quick, spoilings
 from .kill import FilesWithPoints, IndexWithPoints, Points, kind_of, quick_index, run_to_death
@@ -103,9 +104,16 @@ class Spoiled:
         expect_no_lies(self._original, self._half, self._due)
         repair(str(self.folder), files=Disk())
         expect_kept(self.folder, self._damaged, self._findings)
+        self._expect_headers()
         expect_mended(self._original, self.folder, self._due)
         with Store(str(self.folder), files=Disk()) as store:
             assert store.epoch > 1 or not self._findings.raise_epoch, "numbers are given out again under the same epoch"
+
+    def _expect_headers(self):
+        """What stood where headers are now is somewhere."""
+        there = contents(self.folder).values()
+        for path, before in self._damaged.items():
+            assert any(before[:HEADER_SIZE] in one for one in there), f"the header of {path.name} isn't kept"
 
 
 def run(seed, until, folder):
