@@ -71,6 +71,11 @@ def test_a_run_with_clocks_and_details_is_the_bytes_that_the_picture_shows():
         (123, b"id", b"m"), (456, b"", b"data")]
 
 
+def test_tags_which_nobody_writes_yet_are_passed_over():
+    body = A + struct.pack("<I", 31) + struct.pack("<HHI", 2, 4, 8) + b"idtagsmetadata"
+    assert decoded(laid_out(1, 4, body, 1, 31, 3)).details() == [(b"id", b"metadata")]
+
+
 def test_a_pack_is_the_bytes_that_the_picture_shows():
     body = (A + OF_T + struct.pack("<2I", 31, 63) + struct.pack("<2Q", 3, 0) +
             struct.pack("<2I", zlib.crc32(b"s"), zlib.crc32(b"t")))
@@ -119,9 +124,10 @@ def test_a_gap_says_who_lost_what(room):
 def test_a_gap_without_room_for_its_table_is_compressed_and_without_room_for_that_is_none():
     lost = [(b"stream", 100 * i, 1) for i in range(50)]
     size = len(zlib.compress(b"".join([struct.pack("<HQI", 6, 100 * i, 1) + b"stream" for i in range(50)])))
-    gap = record.encode_gap(SALT, 7, 123, 57, lost, 64 + size)
-    assert len(gap) == 64 + size < record.gap_size(lost)
-    assert [(one.stream, one.number, one.count) for one in decoded(gap).runs()] == lost
+    for room in (64 + size, record.gap_size(lost) - 1):
+        gap = record.encode_gap(SALT, 7, 123, 57, lost, room)
+        assert len(gap) == 64 + size
+        assert [(one.stream, one.number, one.count) for one in decoded(gap).runs()] == lost
     with pytest.raises(ValueError, match=f"^a gap of {64 + size} bytes, expected no more than {63 + size}$"):
         record.encode_gap(SALT, 7, 123, 57, lost, 63 + size)
 
@@ -303,6 +309,7 @@ def test_only_an_event_too_long_for_a_record_with_others_has_a_long_frame():
     assert frames[1] == record.frames(b"s", b"n", 8, [b"short"])[0]
     head = b"*5\r\n+event\r\n+s\r\n:%d\r\n+n\r\n$65537\r\n"
     assert (frames[0].head, frames[3].head) == (head % 7, head % 10)
+    assert bytes(frames[0]) == head % 7 + datas[0] + b"\r\n"
     assert frames[3].data is datas[3]
 
 
