@@ -118,7 +118,7 @@ def test_a_gap_says_who_lost_what(room):
     found = decoded(gap + b"?" * (room - len(gap)))
     assert (found.kind, found.size, found.count, found.position, found.synced) == (record.GAP, room, 3, 7, 10)
     assert found.runs() == [record.Lost(b"stream", 3, 2, 7, 123, room), record.Lost(b"\x009", 0, 1, 9, 123, room)]
-    assert [one.stop for one in found.runs()] == [5, 1]
+    assert [(one.stop, one.pack) for one in found.runs()] == [(5, None), (1, None)]
 
 
 def test_a_gap_without_room_for_its_table_is_compressed_and_without_room_for_that_is_none():
@@ -173,6 +173,26 @@ def test_compression_changes_the_bytes_in_the_file_and_no_event():
 
 def test_what_compression_would_make_longer_is_left_as_it_is():
     assert encoded([bytes(range(200))], level=9) == encoded([bytes(range(200))])
+
+
+def test_what_compression_makes_no_shorter_is_left_as_it_is(monkeypatch):
+    class Vain:
+        """Its output is as long as its input."""
+
+        def __init__(self, level):
+            self._size = 0
+
+        def compress(self, data):
+            self._size += len(data)
+            return b""
+
+        def flush(self):
+            return bytes(self._size)
+
+    monkeypatch.setattr(zlib, "compressobj", Vain)
+    monkeypatch.setattr(zlib, "compress", lambda data, level: bytes(len(data)))
+    assert encoded(level=9) == encoded()
+    assert encoded([LONG], level=9).buffers == encoded([LONG]).buffers
 
 
 def test_numbers_in_the_body_are_swapped_on_a_big_endian_machine(monkeypatch):
@@ -232,6 +252,14 @@ def test_what_is_packed_is_unpacked_in_runs_of_one_stream(events, position, deta
     for before, after in zip(runs, runs[1:]):       # as few as can be
         assert before.position + before.count == after.position
         assert (before.stream, before.stop) != (after.stream, after.number)
+
+
+def test_what_is_unpacked_keeps_its_clocks():
+    pack = decoded(record.encode(SALT, 3, 7, 123, 5, [A, OF_T, BB], pack=([b"s", b"t", b"s"], [3, 0, 4]),
+                                 clocks=[123, 456, 789]))
+    assert [event.time for event in pack.events()] == [123, 456, 789]
+    assert [[event.time for event in run.events()] for run in pack.runs()] == [[123], [456], [789]]
+    assert [[event.time for event in run.events()] for run in pack.of(b"s")] == [[123], [789]]
 
 
 def test_gathering_takes_nothing_of_a_pack_that_has_other_numbers():
@@ -414,7 +442,7 @@ def test_what_a_newer_version_wrote_is_refused_by_name(changes, why):
 
 
 @pytest.mark.parametrize("changes", [
-    {"size": record.MAX_BODY + 1, "flags": record.ZIPPED},
+    {"size": (1 << 30) + 1, "flags": record.ZIPPED},
     {"size": 1},
     {"frames": 1000},
     {"count": 1000},
