@@ -26,9 +26,9 @@ import pytest
 
 from .planted import copy_sources
 
-# Seconds, of work, and bytes that the tests may take: a mutant that hangs or grows is noticed too.
+# Seconds of all tests, of work in one of them, and bytes: a mutant that hangs or grows is noticed too.
 LIMIT = 300
-WORK = 60
+WORK = 12
 MEMORY = 2 << 30
 # What an operator is taken for.
 OPERATORS = {
@@ -97,7 +97,7 @@ def _difference(original, mutant):
 # -- who notices ---------------------------------------------------------------
 
 class Judges:
-    """A plugin of pytest's: who killed most comes first, and who kills says so."""
+    """A plugin of pytest's: who killed most comes first, and who is asked says so."""
 
     def __init__(self, kills, tell):
         self._kills = kills
@@ -106,9 +106,9 @@ class Judges:
     def pytest_collection_modifyitems(self, items):
         items.sort(key=lambda item: -self._kills[item.nodeid])
 
-    def pytest_runtest_logreport(self, report):
-        if report.failed:
-            os.write(self._tell, report.nodeid.encode())
+    def pytest_runtest_setup(self, item):
+        os.write(self._tell, f"{item.nodeid}\n".encode())
+        signal.setitimer(signal.ITIMER_VIRTUAL, WORK)
 
 
 def judge(folder, tests, kills):
@@ -120,18 +120,15 @@ def judge(folder, tests, kills):
         try:
             os.close(reading)
             signal.alarm(LIMIT)
-            resource.setrlimit(resource.RLIMIT_CPU, (WORK, WORK))
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             code = _run_tests(folder, tests, Judges(kills, writing))
         finally:
             os._exit(code)
     os.close(writing)
     with open(reading, encoding="utf-8") as told:
-        killer = told.read()
+        asked = told.read().splitlines() or ["import"]
     _, status = os.waitpid(child, 0)
-    if status:
-        return killer or "all of them"
-    return None
+    return asked[-1] if status else None
 
 
 def _run_tests(folder, tests, judges):
