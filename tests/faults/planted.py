@@ -243,7 +243,11 @@ def planted(fault, text):
 
 def check(folder, tests):
     """Run tests (a pytest argument) on the sources in a folder."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", tests], cwd=folder,
-        env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT, check=False)
+        env=unmeasured(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT, check=False)
+
+
+def unmeasured():
+    """The environment of a process whose coverage isn't measured."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}

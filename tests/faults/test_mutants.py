@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from faults.mutants import mutants
-from faults.planted import ROOT
+from faults.planted import ROOT, unmeasured
 
 
 @pytest.mark.parametrize("text, expected", [
@@ -38,6 +38,6 @@ def test_every_mutant_is_another_program():
 def test_who_survives_is_told():
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.mutants", "store/names.py", "tests/test_names.py", "--sample", "3"],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        cwd=ROOT, env=unmeasured(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     assert done.stdout.count("SURVIVES") == done.returncode == 0, done.stdout
     assert "3 tried, 0 survive" in done.stdout
