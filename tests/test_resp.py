@@ -680,6 +680,7 @@ def test_scalars_and_top_level_attributes_count_for_no_later_value():
 def test_a_value_may_have_as_many_bytes_as_the_limit_and_no_more():
     data = b"*3\r\n:1\r\n$3\r\nabc\r\n*0\r\n"
     assert values(data * 3, max_size=len(data)) == [[1, b"abc", []]] * 3
+    assert values(b"*1\r\n$3\r\nabc\r\n", max_size=13) == [[b"abc"]]
     assert error_of(data, Parser(max_size=len(data) - 1)) == (
         f"Protocol error at byte 17: found more than {len(data) - 1} bytes in one value")
     assert error_of(data[:12], Parser(max_size=16)) == (
