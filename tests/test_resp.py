@@ -677,6 +677,13 @@ def test_scalars_and_top_level_attributes_count_for_no_later_value():
         assert list(parser.values()) == [3, [4, 5]]
 
 
+def test_limits_that_nobody_sets_are_those_of_redis_and_a_gibibyte():
+    parser = Parser()
+    assert (parser.max_bulk, parser.max_elements, parser.max_size) == (2 ** 29, 2 ** 24, 2 ** 30)
+    assert error_of(b"$536870913\r\n") == (
+        "Protocol error at byte 0: found 536870913 bytes, expected no more than 536870912")
+
+
 def test_a_value_may_have_as_many_bytes_as_the_limit_and_no_more():
     data = b"*3\r\n:1\r\n$3\r\nabc\r\n*0\r\n"
     assert values(data * 3, max_size=len(data)) == [[1, b"abc", []]] * 3
