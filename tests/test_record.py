@@ -262,6 +262,12 @@ def test_what_is_unpacked_keeps_its_clocks():
     assert [[event.time for event in run.events()] for run in pack.of(b"s")] == [[123], [789]]
 
 
+def test_a_pack_is_unpacked_on_a_big_endian_machine(monkeypatch):
+    monkeypatch.setattr(sys, "byteorder", "big")
+    pack = decoded(record.encode(SALT, 3, 7, 123, 5, [A, BB, OF_T], pack=([b"s", b"s", b"t"], [3, 4, 0])))
+    assert [[event.data for event in run.events()] for run in pack.runs()] == [[b"a", b"bb"], [b"bb"]]
+
+
 def test_gathering_takes_nothing_of_a_pack_that_has_other_numbers():
     frames = record.frames(b"s", b"n", 3, [b"x"]) + record.frames(b"t", b"n", 0, [b"x"])
     data = record.encode(SALT, 3, 0, 1, 0, frames, pack=([b"s", b"t"], [3, 0]))
