@@ -66,14 +66,17 @@ def test_a_run_with_clocks_and_details_is_the_bytes_that_the_picture_shows():
     body = (A + BB + struct.pack("<2I", 31, 63) + struct.pack("<2Q", 123, 456) +
             struct.pack("<HHIHHI", 2, 0, 1, 0, 0, 4) + b"idm" + b"data")
     run = laid_out(1, 4 | 8, body, 2, 63, 3)
-    assert encoded([b"a", b"bb"], pairs=[(b"id", b"m"), (b"", b"data")], clocks=[123, 456]) == run
+    assert encoded([b"a", b"bb"], details=[(b"id", b"m", b""), (b"", b"data", b"")], clocks=[123, 456]) == run
     assert [(event.time, event.id, event.metadata) for event in decoded(run).events()] == [
         (123, b"id", b"m"), (456, b"", b"data")]
 
 
-def test_tags_which_nobody_writes_yet_are_passed_over():
-    body = A + struct.pack("<I", 31) + struct.pack("<HHI", 2, 4, 8) + b"idtagsmetadata"
-    assert decoded(laid_out(1, 4, body, 1, 31, 3)).details() == [(b"id", b"metadata")]
+def test_tags_stand_between_id_and_metadata():
+    body = A + struct.pack("<I", 31) + struct.pack("<HHI", 2, 3, 8) + b"ida\0bmetadata"
+    tagged = laid_out(1, 4, body, 1, 31, 3)
+    assert encoded([b"a"], details=[(b"id", b"metadata", b"a\0b")]) == tagged
+    [event] = decoded(tagged).events()
+    assert (event.id, event.tags, event.metadata) == (b"id", (b"a", b"b"), b"metadata")
 
 
 def test_a_pack_is_the_bytes_that_the_picture_shows():
@@ -378,9 +381,9 @@ def test_details_are_ids_and_metadata_and_tags_or_nothing():
 
 
 def test_the_longest_id_is_kept_whole():
-    pairs = [(b"i" * record.MAX_ID, b"m"), (b"", b"")]
+    details = [(b"i" * record.MAX_ID, b"m", b""), (b"", b"", b"")]
     assert record.MAX_ID == 0xFFFF
-    assert decoded(encoded(pairs=pairs)).details() == pairs
+    assert decoded(encoded(details=details)).details() == details
 
 
 def test_a_mark_says_how_far_the_log_is_on_disk_and_has_no_event():
