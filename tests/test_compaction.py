@@ -360,6 +360,19 @@ def test_an_open_segment_is_left_alone_if_nothing_in_it_is_hidden(opened):
     assert store.compact().segments == 1 and len(store._log._segments) == 3
 
 
+def test_a_new_file_is_on_disk_before_it_takes_the_old_ones_name(opened, disk, folder):
+    store = opened()
+    fill(store, 60)
+    store.truncate("a", 25)
+    store.sync()
+    before = len(disk.calls)
+    assert store.compact().segments
+    calls = [call for call in disk.calls[before:] if call[1].endswith(MERGING) or call[0] == "sync_folder"]
+    at = next(i for i, (verb, _) in enumerate(calls) if verb == "rename")
+    name = calls[at][1]
+    assert calls[at - 2:at + 2] == [("write", name), ("sync", name), ("rename", name), ("sync_folder", folder.name)]
+
+
 @pytest.mark.parametrize("changes", range(1, 40))
 def test_the_power_may_go_at_any_moment(opened, folder, disk, changes):
     store = opened()

@@ -39,6 +39,14 @@ def test_members_share_the_streams_and_each_has_its_own_in_order():
     assert one.held == {"m": 2, "n": 3}
 
 
+def test_an_event_that_comes_later_goes_to_who_holds_its_stream():
+    one = of("a")
+    assert take(one, "m") == [0]
+    offer(one, "a")
+    assert take(one, "n") == []
+    assert take(one, "m") == [1]
+
+
 def test_a_stream_goes_to_another_member_when_all_that_was_given_of_it_is_done():
     one = of("a", "a", "a")
     assert take(one, "m", 2) == [0, 1]

@@ -205,6 +205,63 @@ PLANTED = (
           "        if False:\n"
           "            return",
           "tests/test_check.py::test_an_old_record_of_the_same_file_is_not_taken_for_a_new_one"),
+    Fault("an append doesn't count its own events", "store/append.py",
+          "            nexts[stream] = following + 1\n",
+          "            pass\n",
+          "tests/test_append.py::test_a_change_finds_what_those_before_it_made"),
+    Fault("what an append expects is compared with what was there before the batch", "store/draft.py",
+          "            unit.error = unit.refusal(streams, closed)\n",
+          "            before = {name: one for name, one in streams.items() if one not in nexts}\n"
+          "            unit.error = unit.refusal(before, closed)\n",
+          "tests/test_draft.py::test_what_an_append_expects_is_compared_with_the_units_before_it"),
+    Fault("appends of one batch don't know of each other's ids", "store/draft.py",
+          "                    known.note(unit)\n",
+          "                    pass\n",
+          "tests/test_ids.py::test_appends_of_one_batch_know_of_each_other"),
+    Fault("what comes between look and lock is overlooked", "store/ids.py",
+          "        return not self._log.lookup.has_since(self._hashes | hashes, self._added, self._position)\n",
+          "        return True\n",
+          "tests/test_ids.py::test_what_comes_between_look_and_lock_is_looked_at_again"),
+    Fault("a look-up that lags behind the log after a crash isn't filled up", "store/log.py",
+          "                self._write_lookup(self.lookup.fill_up, reach.position)\n",
+          "                pass\n",
+          "tests/test_ids.py::test_ids_are_known_with_a_look_up_from_before"),
+    Fault("the newest control is dropped", "store/log.py",
+          "            if place is None and value is None or place is not None and place[:2] == (sequence, byte):\n"
+          "                return False\n",
+          "            if place is None and value is None or place is not None and place[:2] == (sequence, byte):\n"
+          "                return True\n",
+          "tests/test_compaction.py::test_after_a_restart_it_is_the_same"),
+    Fault("what is cut is shown", "store/retention.py",
+          "            if one.kind == record.CUT or one.lost or not self._concerns(one):\n"
+          "                found.append(one)\n",
+          "            if True:\n"
+          "                found.append(one)\n",
+          "tests/test_retention.py::test_what_is_below_a_cut_is_gone_at_once_and_the_rest_keeps_its_numbers"),
+    Fault("ids go with what is cut", "store/compaction.py",
+          "                     if id_ and gone.number + i >= cut.deleted]\n",
+          "                     if False]\n",
+          "tests/test_compaction.py::test_ids_of_what_was_cut_stay_known_and_those_of_a_deleted_stream_do_not"),
+    Fault("a segment that was rewritten takes the old one's name before it is on disk", "store/log.py",
+          "            self._files.sync(fd)\n"
+          "            self._files.rename(path, segment.path)\n",
+          "            self._files.rename(path, segment.path)\n"
+          "            self._files.sync(fd)\n",
+          "tests/test_compaction.py::test_a_new_file_is_on_disk_before_it_takes_the_old_ones_name"),
+    Fault("a group's checkpoint passes an event that isn't done", "store/group.py",
+          "        while self._window and self._window[0].done:\n",
+          "        while self._window:\n",
+          "tests/test_group.py::test_the_checkpoint_is_before_the_first_event_that_is_not_done"),
+    Fault("an event is dropped when too many are parked", "store/group.py",
+          "        if (park or item.tries >= self.rules.tries) and len(self.parked) < MAX_PARKED:\n",
+          "        if park or item.tries >= self.rules.tries:\n",
+          "tests/test_group.py::test_with_too_many_parked_an_event_stays_in_its_line"),
+    Fault("two members hold events of one stream", "store/group.py",
+          "        if line.holder is None:\n"
+          "            self._ready[item.stream] = None\n\n",
+          "        if True:\n"
+          "            self._ready[item.stream] = None\n\n",
+          "tests/test_group.py::test_an_event_that_comes_later_goes_to_who_holds_its_stream"),
 )
 
 GOALS = {"caught": len(PLANTED)}
