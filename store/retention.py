@@ -272,9 +272,9 @@ class Retention:
             if value is not None and not (type(value) is int and 0 < value < 1 << 53):
                 raise ValueError(f"{what} is {value!r:.60}, expected a number from 1 on")
         with self.changing:
-            before = self._rules.get(key)
-            if before is not None:
-                self.settle([stream for stream in list(self._streams.values()) if self.rule_of(stream.name) is before])
+            if self._rules:
+                self.settle([stream for stream in list(self._streams.values())
+                             if _is_of(key, stream.name) and self.rule_of(stream.name) is not None])
             kept = rule != Rule()
             value = json.dumps({what: value for what, value in rule._asdict().items() if value is not None}).encode()
             self._put_many([(RULES, b"".join(key), value if kept else None)])
@@ -418,6 +418,12 @@ def without_redacted(run, numbers):
     if not begin:
         return [run]
     return found + ([run.part(begin, run.count)] if begin < run.count else [])
+
+
+def _is_of(key, name):
+    """Whether a stream is one of those that a key of `_rule_key` is about."""
+    kind, text = key
+    return name == text if kind == b"s" else name.startswith(text)
 
 
 def _rule_key(selector):

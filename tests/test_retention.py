@@ -191,10 +191,10 @@ def test_an_older_event_behind_a_younger_one_is_not_shown_either(store, clock):
 
 def test_a_stream_that_has_a_rule_of_its_own_has_no_other(store):
     store.append("ab", "n", b"")
-    store.retain(Prefix("a"), max_count=2)
-    store.retain(Prefix("ab"), max_count=1)
-    store.retain("$all", max_count=4)
     store.retain("a", max_count=5)
+    store.retain(Prefix("ab"), max_count=1)
+    store.retain(Prefix("a"), max_count=2)
+    store.retain("$all", max_count=4)
     assert (len(numbers(store, "a")), len(numbers(store, "b")), len(numbers(store, "ab"))) == (5, 4, 1)
     store.append("ab", "n", b"")
     store.append("abc", "n", b"")
@@ -212,6 +212,16 @@ def test_what_a_rule_hid_stays_hidden_without_it(store, clock):
     assert numbers(store, "a") == [7, 8, 9] and numbers(store, "b") == []
     assert store.retention.rules() == [("a", Rule(8))]
     store.retain("nobody")
+
+
+def test_what_a_rule_hid_stays_hidden_under_one_that_comes_before_it(opened):
+    store = opened()
+    store.append_many("a", [NewEvent("n", b"")] * 10)
+    store.retain(Prefix("a"), max_count=3)
+    store.retain("a", max_count=8)
+    assert numbers(store, "a") == [7, 8, 9]
+    store.close()
+    assert numbers(opened(), "a") == [7, 8, 9]
 
 
 @pytest.mark.parametrize("wrong", [{"max_count": 0}, {"max_age": -1}, {"max_age": 1.5}, {"max_count": 1 << 60}])

@@ -130,8 +130,7 @@ class StoreAndList(RuleBasedStateMachine):
 
     @rule(selector=RULED, count=st.sampled_from([None, 1, 5]), age=st.sampled_from([None, 10, 30]))
     def retain(self, selector, count, age):
-        if selector in self.rules:
-            self.settle()
+        self.settle()
         self.store.retain(selector, count, age)
         self.rules.pop(selector, None)
         if count or age:
