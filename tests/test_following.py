@@ -53,6 +53,19 @@ def test_it_waits_for_what_is_not_there_and_ends_when_the_time_is_up(store):
     assert list(store.follow("s", 5, timeout=0.01)) == [CaughtUp(5)]
 
 
+def test_a_stream_of_which_all_was_cut_goes_on_behind_that(store):
+    store.append_many("s", [("x", b"0"), ("x", b"1")])
+    store.truncate("s", 2)
+    follower = store.follow("s", 0)
+    found = [next(follower)]
+    while not isinstance(found[-1], CaughtUp):
+        found.append(next(follower))
+    assert found[-1] == CaughtUp(2) and not there(found)
+    store.append("s", "x", b"2")
+    assert next(one for one in follower if isinstance(one, Event)).number == 2
+    follower.close()
+
+
 @pytest.mark.parametrize("selector, key", [("s", 1), ("$all", 2), (Prefix("s"), 2), ("new", 0)])
 def test_without_a_first_it_begins_with_what_is_appended_after_the_call(store, selector, key):
     store.append("s", "x", b"0")

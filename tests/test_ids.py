@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from disk import SECONDS, Disk, crash, drop_index, quick_index, until
+from disk import SECONDS, Disk, crash, drop_index, flip, quick_index, segments, until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -23,12 +23,14 @@ from store import (
     NO,
     NONE,
     Change,
+    CorruptSegment,
     EventsLost,
     IdConflict,
     IndexUnusable,
     NewEvent,
     Store,
     StoreClosed,
+    StoreFailed,
     StoreFull,
     WrongVersion,
     keys,
@@ -474,6 +476,30 @@ def test_a_look_up_that_can_not_be_made_anew_says_so(open_store, small, monkeypa
         with pytest.raises(IndexUnusable, match="can't be made anew .no."):
             store.append("s", "n", b"0", id=b"id-0")
     all_again(store, 10)
+
+
+def test_keys_stay_in_memory_after_a_sync_that_failed(open_store, disk, small):
+    store = open_store(sync=NO)
+    store.append("s", "n", b"0", id=b"id-0")
+    with store._log.lock:
+        store._log._roll()
+    disk.refuse("sync", errno.EIO, ".segment")
+    with pytest.raises(StoreFailed):
+        store.sync()
+    store._move_keys()
+    with pytest.raises(StoreFailed):
+        store.append("s", "n", b"1", id=b"id-1")
+
+
+def test_a_look_up_is_not_made_anew_from_a_log_that_is_damaged(open_store, folder):
+    store = open_store(sync=NO)
+    fill(store, 4)
+    store.close()
+    [path] = segments(Path(folder))
+    remove(Path(folder, LOOKUP))
+    flip(path, path.read_bytes().index(b"id-2"))
+    with pytest.raises(CorruptSegment, match="event . of stream 's'"):
+        open_store()
 
 
 def test_a_file_that_takes_no_more_is_tried_again(open_store, small, monkeypatch, caplog):

@@ -223,6 +223,15 @@ def test_an_event_that_is_not_on_disk_yet_matches_and_is_on_disk_before_the_refu
         assert store.position == store.synced == 1
 
 
+def test_what_is_cut_does_not_stand_in_the_way(store):
+    append(store, tags=(b"t",))
+    append(store, tags=(b"other",))
+    with pytest.raises(ConditionFailed):
+        append(store, condition=new("t"))
+    store.truncate("s", 1)
+    assert append(store, condition=new("t")) == (2, 2)
+
+
 def test_of_those_who_append_at_once_one_is_let_through(store):
     went = []
 

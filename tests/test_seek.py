@@ -8,7 +8,7 @@ from disk import Disk, drop_index, flip, quick_index, segments, until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from store import NO, CorruptSegment, IndexUnusable, Store, index, log
+from store import NO, CorruptSegment, IndexUnusable, Store, StoreClosed, index, log
 
 __all__ = ["quick_index"]
 
@@ -40,6 +40,13 @@ def open_store(tmp_path, clock, monkeypatch):
     yield start
     for store in opened:
         store.close()
+
+
+def test_a_store_that_is_closed_is_not_asked_for_times(open_store):
+    store = open_store()
+    store.close()
+    with pytest.raises(StoreClosed):
+        store.position_at(0)
 
 
 def at_times(store, clock, times, stream="s"):
