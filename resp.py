@@ -32,6 +32,7 @@ kind at once.
 """
 
 import re
+from typing import NamedTuple
 
 CRLF = b"\r\n"
 
@@ -534,6 +535,9 @@ _HEAD = re.compile(
 # A command up to its first argument: its opening, which those like it share.
 _OPENING = re.compile(rb"\*([1-9][0-9]{0,3})\r\n\$([1-9][0-9]?)\r\n([^\r]+)\r\n")
 
+# The head of a string that isn't so short that _HEADS has it.
+_LONG_HEAD = re.compile(rb"\$[0-9]{1,5}\Z")
+
 # More bytes than such a head has where the fast path takes it.
 _MAX_HEAD = 1024
 _MAX_KNOWN = 1 << 16
@@ -573,6 +577,17 @@ class Known(dict):
         return string
 
 
+class Alike(NamedTuple):
+    """Commands of the name and count that are wanted together, which came one behind the other.
+
+    commands   [(name, argument, …), …] in bytes, each shorter than 16 KiB
+    size       bytes that they took
+    """
+
+    commands: list
+    size: int
+
+
 # What the arguments of a command come as.
 _STRINGS = {bytes, memoryview}
 
@@ -585,15 +600,17 @@ class Requests(Parser):
     max_last            bytes of the third one in a run
     max_arguments, max_bulk, max_size   limits of one request; past them
                                         reading ends with a ProtocolError
+    together            (name, strings in all) of commands that come as Alike where they are short
     """
 
     def __init__(self, name, firsts, seconds, max_last=64 << 20,
-                 max_arguments=1 << 20, max_bulk=64 << 20, max_size=128 << 20):
+                 max_arguments=1 << 20, max_bulk=64 << 20, max_size=128 << 20, together=None):
         super().__init__(max_bulk, max_arguments, max_size)
         self._name = name
         self._opening = b"*4\r\n$%d\r\n%b" % (len(name), name)
         self._firsts = firsts
         self._seconds = seconds
+        self._together = together
         self._max_last = max_last
         self._last = None       # (head, first, second, size) of the command that came last, and alone
         # The longest last argument that the fast path may take unseen by the
@@ -629,6 +646,7 @@ class Requests(Parser):
                               their last arguments, which are of one length.  These
                               are bytes; a long one that came in parts is a read-only
                               memoryview of where it was received
+        Alike                 some of those that are wanted together
         [argument, …]         any other command
         BadRequest            a request that is no command
         ProtocolError         the end: nothing was or will be read behind it, and
@@ -755,31 +773,75 @@ class Requests(Parser):
     def _take_alike(self, taken, tried):
         """The fast path for other commands of short strings: those of one name and count are split together.
 
-        It too leaves what it can't read as it was, and splits nothing twice.
+        It too leaves what it can't read as it was, and splits nothing twice: behind
+        the first command that can't be split, each is read by itself.
         """
         buffer, pos = self._buffer, self._pos
-        opening = _OPENING.match(buffer, pos) if pos >= tried else None
+        opening = _OPENING.match(buffer, pos)
         if opening is None:
             return tried
         count, size, name = opening.groups()
-        strings = int(count) - 1
-        if int(size) != len(name) or not 0 < strings < self._most or name.lower() == self._name:
+        strings = int(count)
+        if int(size) != len(name) or not 1 < strings <= self._most or name.lower() == self._name:
             return tried
         limit = pos + _WINDOW
-        between = CRLF + opening.group()
-        if len(buffer) <= limit and buffer.endswith(CRLF):
-            commands = buffer[opening.end():-2].split(between)
-        else:
-            commands = buffer[opening.end():limit].split(between)[:-1]      # the last one may be cut
-        for command in commands:
-            parts = command.split(CRLF)
-            arguments = parts[1::2]
-            if len(arguments) != strings or [_HEADS.get(head) for head in parts[::2]] != list(map(len, arguments)):
+        commands = []
+        if pos >= tried:
+            tried = limit
+            commands, pos = self._split_alike(pos, limit, b"*" + count, name, strings)
+        opening = opening.group()
+        while pos < limit and buffer.startswith(opening, pos):
+            arguments, end = self._strings_at(pos + len(opening), limit, strings - 1)
+            if end is None:
                 break
-            taken.append([name, *arguments])
-            pos += len(between) + len(command)
-        self._pos = pos
-        return limit
+            commands.append((name, *arguments))
+            pos = end
+        if commands:
+            if (name.lower(), strings) == self._together:
+                taken.append(Alike(commands, pos - self._pos))
+            else:
+                taken += map(list, commands)
+            self._pos = pos
+        return tried
+
+    def _split_alike(self, pos, limit, head, name, strings):
+        """Split what is in [pos, limit) into commands of so many short strings without CR LF.
+
+        Returns those in good order that come first, as tuples, and where they end.
+        """
+        step = 1 + 2 * strings
+        parts = self._buffer[pos:limit].split(CRLF)
+        del parts[(len(parts) - 1) // step * step:]     # of a command that may be cut
+        heads = parts[::step]
+        del parts[::step]
+        values = parts[1::2]
+        names = values[::strings]
+        whole = min(_alike(heads, [head] * len(heads)), _alike(names, [name] * len(names)),
+                    _alike(list(map(_HEADS.get, parts[::2])), list(map(len, values))) // strings)
+        commands = list(zip(*[iter(values)] * strings))
+        if whole < len(commands):
+            del commands[whole:], parts[whole * 2 * strings:]
+        return commands, pos + sum(map(len, parts)) + len(parts) * len(CRLF) + whole * (len(head) + len(CRLF))
+
+    def _strings_at(self, pos, limit, count):
+        """(The `count` strings from `pos` on, where they end), which is None if they can't be read or pass `limit`."""
+        buffer = self._buffer
+        strings = []
+        for _ in range(count):
+            line = buffer.find(CRLF, pos, limit)
+            head = buffer[pos:line] if line > 0 else b""
+            size = _HEADS.get(head)
+            if size is None:
+                if not _LONG_HEAD.match(head):
+                    return strings, None
+                size = int(head[1:])
+            start = line + 2
+            end = start + size
+            pos = end + 2
+            if buffer[end:pos] != CRLF or pos > limit:
+                return strings, None
+            strings.append(buffer[start:end])
+        return strings, pos
 
     def _split_commands(self, pos, limit, between, runs):
         """Take short commands from `pos` on, none beyond `limit`, each as a run; return the end of the last.
@@ -808,3 +870,10 @@ class Requests(Parser):
             pass        # the plain path says what is wrong with it
         count = len(runs) - before
         return pos + count * len(between) + sum(map(len, commands[:count]))
+
+
+def _alike(some, others):
+    """How many elements two lists of one length have in common from the front."""
+    if some == others:
+        return len(some)
+    return next(i for i, (one, other) in enumerate(zip(some, others)) if one != other)

@@ -7,7 +7,7 @@ its turn; see committer.py.
 """
 
 from store import ANY, EXISTS, NONE
-from store.append import Append
+from store.append import Append, Singles
 from store.names import check_name, check_stream
 from store.record import MAX_ID
 
@@ -15,8 +15,6 @@ from .table import MAX_NUMBER, CommandError, checked, command
 from .text import printable
 
 _FIELDS = 6         # of each event
-_EXPECTED = {b"any": ANY, b"none": NONE, b"exists": EXISTS}
-
 
 class _Known(dict):
     """Names in good order that were seen lately, to themselves.
@@ -40,7 +38,21 @@ class _Known(dict):
         return name
 
 
+class _Expected(dict):
+    """What EXPECTED may be: the words, and numbers, which aren't kept."""
+
+    def __missing__(self, text):
+        if text.isdigit() and len(text) <= 20 and int(text) <= MAX_NUMBER:
+            return int(text)
+        word = self.get(text.lower())
+        if word is None:
+            raise CommandError(f"ERR EXPECTED is '{printable(text[:60])}', expected any, none, exists or a number "
+                               f"from 0 to {MAX_NUMBER}")
+        return word
+
+
 _streams, _names = _Known(check_stream), _Known(check_name)
+_expected = _Expected({b"any": ANY, b"none": NONE, b"exists": EXISTS})
 
 
 @command("append", -7, "STREAM EXPECTED NAME DATA ID METADATA [STREAM EXPECTED NAME DATA ID METADATA ...]",
@@ -71,6 +83,18 @@ def append_of(arguments, limits):
     return Append(events), sum(map(len, arguments))
 
 
+def singles_of(commands, limits):
+    """The Singles of requests of one event each, None if something is wrong with one of them; see `append_of`."""
+    most, most_metadata = limits.max_event_size, limits.max_metadata_size
+    try:
+        events = [(_streams[stream], _expected[expected], _names[name], data, id_, metadata, b"")
+                  for _, stream, expected, name, data, id_, metadata in commands
+                  if len(data) <= most and len(id_) <= MAX_ID and len(metadata) <= most_metadata]
+    except CommandError:
+        return None
+    return Singles(events) if len(events) == len(commands) else None
+
+
 def _event_of(fields, limits):
     """What an Append has of an event."""
     stream, expected, name, data, id_, metadata = fields
@@ -81,15 +105,4 @@ def _event_of(fields, limits):
     if len(metadata) > limits.max_metadata_size:
         raise CommandError(f"ERR metadata of {len(metadata)} bytes, expected no more than "
                            f"{limits.max_metadata_size}")
-    return _streams[stream], _EXPECTED.get(expected) or _expected_of(expected), _names[name], data, id_, metadata, b""
-
-
-def _expected_of(text):
-    """EXPECTED where it isn't a word in lower case."""
-    if text.isdigit() and len(text) <= 20 and int(text) <= MAX_NUMBER:
-        return int(text)
-    word = _EXPECTED.get(text.lower())
-    if word is None:
-        raise CommandError(f"ERR EXPECTED is '{printable(text[:60])}', expected any, none, exists or a number from 0 "
-                           f"to {MAX_NUMBER}")
-    return word
+    return _streams[stream], _expected[expected], _names[name], data, id_, metadata, b""

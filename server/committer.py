@@ -11,6 +11,7 @@ in a thread of its own, so that the poller goes on with everything else.
 import logging
 import threading
 import time
+from itertools import chain
 
 import resp
 from store import (
@@ -26,6 +27,8 @@ from store import (
 
 log = logging.getLogger("meilies.commit")
 
+# The reply to an append of one event.
+_PLACE = b"*1\r\n*2\r\n:%d\r\n:%d\r\n"
 _OK = b"+OK\r\n"
 _OKS = [_OK * n for n in range(257)]
 
@@ -38,9 +41,9 @@ class Batch:
     """Publishes and appends of any number of connections, in the order in which they take effect.
 
     units    runs, (stream, name, datas) with a list or a tuple of what one event or more hold,
-             and Appends
-    appends  those of them that are Appends
-    owed     {connection: how many publishes are its own, or [so many, an Append, so many, …]
+             Appends, and Singles
+    appends  those of them that are no runs
+    owed     {connection: how many publishes are its own, or [so many, an Append, so many, Singles, …]
              in the order in which they are answered}
     size     bytes of the requests
     refused  the store has said no, and so was answered
@@ -71,7 +74,7 @@ class Batch:
             owed.append(count)
 
     def add_append(self, connection, append, size):
-        """Add an Append of one connection, which came in `size` bytes."""
+        """Add an Append or Singles of one connection, which came in `size` bytes."""
         self.units.append(append)
         self.appends.append(append)
         self.size += size
@@ -89,7 +92,7 @@ class Batch:
         """How many events the store took."""
         if self.refused:
             return 0
-        return self._published + sum([len(one.places) for one in self.appends if one.error is None and one.is_new])
+        return self._published + sum([one.stored for one in self.appends])
 
 
 # Seconds that a write and sync may take for the next one to be done without a thread.
@@ -172,7 +175,7 @@ class Committer:
             log.error("publishes are refused: %s", error)
         reply = error_reply(error)
         for connection, owed in batch.owed.items():
-            count = owed if type(owed) is int else sum([one if type(one) is int else 1 for one in owed])
+            count = owed if type(owed) is int else sum(map(_count, owed))
             connection.outbox.put_and_flush(reply * count)
 
     def stop(self):
@@ -189,9 +192,25 @@ def _oks(count):
     return _OKS[count] if count <= 256 else _OK * count
 
 
+def _count(owed):
+    """How many replies are owed."""
+    if type(owed) is int:
+        return owed
+    return 1 if owed.whole else len(owed.events)
+
+
 def _replies(owed):
     """The replies to publishes and appends in their order."""
-    return b"".join([_oks(one) if type(one) is int else reply_to(one) for one in owed])
+    return b"".join([_oks(one) if type(one) is int else reply_to(one) if one.whole else _replies_to(one)
+                     for one in owed])
+
+
+def _replies_to(singles):
+    """The replies to Singles."""
+    outcomes = singles.outcomes
+    if singles.stored == len(outcomes):
+        return _PLACE * len(outcomes) % tuple(chain.from_iterable(outcomes))
+    return b"".join([_PLACE % one if type(one) is tuple else error_reply(one) for one in outcomes])
 
 
 def reply_to(append):
@@ -200,7 +219,7 @@ def reply_to(append):
         return error_reply(append.error)
     places = append.places
     if len(places) == 1:
-        return b"*1\r\n*2\r\n:%d\r\n:%d\r\n" % places[0]
+        return _PLACE % places[0]
     return b"*%d\r\n%b" % (len(places), b"".join([b"*2\r\n:%d\r\n:%d\r\n" % place for place in places]))
 
 

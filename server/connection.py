@@ -23,6 +23,9 @@ from .outbox import Outbox
 # followers of one connection before it turns to the next connection.
 _AT_ONCE = 64
 
+# An append of one event has so many strings.
+_SINGLE_APPEND = b"append", 7
+
 _STREAMS, _NAMES = Known(check_stream), Known(check_name)
 
 
@@ -60,7 +63,7 @@ class Connection:
         self.lock = threading.Lock()
         self.subscriptions = {}         # selector -> Follower
         self._requests = Requests(b"publish", _STREAMS, _NAMES, limits.max_event_size, limits.max_arguments,
-                                  limits.max_request_size, limits.max_request_size)
+                                  limits.max_request_size, limits.max_request_size, _SINGLE_APPEND)
         self.take_again = self._requests.take_again     # one publish, like the one before: see there
         self.room = self._requests.room     # where to receive, for `received`; None: anywhere, for `receive`
         self._on_behind = on_behind

@@ -26,9 +26,9 @@ import time
 from collections import deque
 
 import resp
-from resp import BadRequest, ProtocolError
+from resp import Alike, BadRequest, ProtocolError
 
-from .appending import append_of
+from .appending import append_of, singles_of
 from .blocked import Blocked
 from .commands import COMMANDS, execute, unknown
 from .committer import Batch, Committer
@@ -437,6 +437,13 @@ class Poller:
                     return      # to be answered in its turn
                 self._batch.add_append(connection, append, size)
                 pending.popleft()
+            elif type(first) is Alike:
+                pending.popleft()
+                singles = singles_of(first.commands, self.limits)
+                if singles is None:
+                    pending.extendleft(map(list, reversed(first.commands)))     # each to be judged in its turn
+                else:
+                    self._batch.add_append(connection, singles, first.size)
             else:
                 return
 

@@ -48,18 +48,42 @@ class Appended(NamedTuple):
     position: int
 
 
-class Append:
-    """Events on their way to the store, which were checked, and what became of them.
+class _Events:
+    """What is asked of events on their way to the store, be they one append or many.
 
     events   [(stream, expected, name, data, id, metadata, tags), …], at least one; names, id
              and metadata in bytes, tags as record.join_tags makes them
+    whole    all of them are stored, or none
+    """
+
+    __slots__ = ("events",)
+
+    whole = True
+
+    @property
+    def has_keys(self):
+        """Whether any of the events has an id or tags, by which it can be looked up."""
+        for event in self.events:
+            if event[4] or event[6]:
+                return True
+        return False
+
+    def keys(self):
+        """[(hash, which of the events), …] by which they can be looked up."""
+        return [(hash_, i) for i, (stream, _, name, _, id, _, tags) in enumerate(self.events)
+                for hash_ in keys_of(stream, name, id, split_tags(tags))]
+
+
+class Append(_Events):
+    """Events on their way to the store, which were checked, and what became of them.
+
     places   [(number, position), …] of each, once the store has given them
     error    why none of them was stored, or None
     clocks   when each of them happened, if they come from another store; then it is written by itself
     is_new   False if they were stored before, by their ids, and these are the places from then
     """
 
-    __slots__ = ("events", "places", "error", "clocks", "is_new")
+    __slots__ = ("places", "error", "clocks", "is_new")
 
     def __init__(self, events, clocks=None):
         self.events = events
@@ -69,17 +93,13 @@ class Append:
         self.is_new = True
 
     @property
-    def has_keys(self):
-        """Whether any of its events has an id or tags, by which it can be looked up."""
-        for event in self.events:
-            if event[4] or event[6]:
-                return True
-        return False
+    def stored(self):
+        """How many of its events were stored now."""
+        return len(self.places) if self.error is None and self.is_new else 0
 
-    def keys(self):
-        """[(hash, which of its events), …] by which they can be looked up."""
-        return [(hash_, i) for i, (stream, _, name, _, id, _, tags) in enumerate(self.events)
-                for hash_ in keys_of(stream, name, id, split_tags(tags))]
+    def new_position(self, i):
+        """The position of event `i` if it was stored now, or None."""
+        return self.places[i][1] if self.error is None and self.is_new else None
 
     def refusal(self, streams, closed=()):
         """What stands in its way if the streams are these, {name: Stream}: a WrongVersion or StreamDeleted, or None.
@@ -105,6 +125,37 @@ class Append:
                 return WrongVersion(stream.decode(), expected, following - 1 if following > deleted else None)
             nexts[stream] = following + 1
         return None
+
+
+class Singles(_Events):
+    """Appends of one event each, one behind the other, each of them stored or refused by itself.
+
+    outcomes   of each its (number, position), or the error that says why it has none
+    known      which of those with a place were stored before, by their ids
+    stored     how many of them were stored now
+    """
+
+    __slots__ = ("outcomes", "known", "stored")
+
+    whole = False
+
+    def __init__(self, events):
+        self.events = events
+
+    def new_position(self, i):
+        """The position of event `i` if it was stored now, or None."""
+        outcome = self.outcomes[i]
+        return outcome[1] if type(outcome) is tuple and i not in self.known else None
+
+
+def refusal_of(name, expected, stream, closed=()):
+    """What stands in the way of one event if its stream is this, or None for there is none: an error or None."""
+    if name in closed:
+        return StreamDeleted(name.decode())
+    following, deleted = (stream.next, stream.deleted) if stream is not None else (0, 0)
+    if is_met(expected, following, deleted):
+        return None
+    return WrongVersion(name.decode(), expected, following - 1 if following > deleted else None)
 
 
 def append_of(changes):

@@ -21,7 +21,7 @@ from functools import partial
 from itertools import count
 
 from . import backup, check, digests, following, groups, reading, record, snapshot
-from .append import Append, Appended, Change, append_of, encoded
+from .append import Append, Appended, Change, Singles, append_of, encoded
 from .compaction import Compaction
 from .draft import MAX_SKIP, drafts_of, drafts_of_skip, drafts_of_units
 from .errors import ConditionFailed, StoreClosed, StoreFailed, StoreLocked
@@ -364,15 +364,15 @@ class Store:
         """The first half of an append: store events, in one write; return the Batch.
 
         units     runs of publishes, (stream, name, [data, …]) in bytes, checked before, each
-                  data an event; and Appends, which are told their places or errors.
+                  data an event; and Appends and Singles, which are told their places or errors.
                   Positions follow this order
-        appends   those of them that are Appends, if the caller knows
+        appends   those of them that are no runs, if the caller knows
         Nobody sees the events, and no number is promised, before `commit`.  What an append was
         refused for isn't promised before either.
         Raises    StoreFull, StoreFailed, StoreClosed
         """
         if appends is None:
-            appends = [unit for unit in units if type(unit) is Append]
+            appends = [unit for unit in units if type(unit) in (Append, Singles)]
         log = self._log
         if self.sync_policy == EVERYSEC:
             log.wait_for_slow_sync()
@@ -1118,9 +1118,9 @@ def _microseconds():
 
 
 def _entries_of(keyed):
-    """[(hash, position), …] of the Appends in (Append, its keys) that were given new places."""
-    return [(hash_, append.places[i][1]) for append, keys in keyed if append.error is None and append.is_new
-            for hash_, i in keys]
+    """[(hash, position), …] of what was given new places, of (Append or Singles, its keys)."""
+    entries = [(hash_, append.new_position(i)) for append, keys in keyed for hash_, i in keys]
+    return [entry for entry in entries if entry[1] is not None]
 
 
 def _entry(topic, key, value):

@@ -16,7 +16,8 @@ from bisect import bisect_right
 from itertools import accumulate
 
 from . import record
-from .append import Append
+from .append import Append, Singles, refusal_of
+from .expect import ANY
 from .record import FRAME, MAX_FRAMES, MAX_PACK, NO_DETAILS
 
 # Frames of a run that isn't packed take at least so many bytes.
@@ -186,7 +187,9 @@ def drafts_of_units(units, streams, new_stream, position, nexts, known=None, clo
         return number
 
     for unit in units:
-        if type(unit) is Append:
+        if type(unit) is Singles:
+            _add_singles(gathered, unit, take, streams, known, closed)
+        elif type(unit) is Append:
             if known is not None and known.recall(unit):
                 unit.is_new = False
                 continue
@@ -208,6 +211,45 @@ def _date(drafts, clocks):
     """Have the events of `drafts` keep the times of another store."""
     for draft in drafts:
         draft.clocks, clocks = clocks[:len(draft.frames)], clocks[len(draft.frames):]
+
+
+def _add_singles(gathered, unit, take, streams, known, closed):
+    """Gather those of Singles that aren't refused, and tell them their outcomes."""
+    outcomes, names, numbers, frames, details, sizes = [], [], [], [], [], []
+    unit.known = set()
+    position = gathered.position
+    for event in unit.events:
+        name, expected, event_name, data, id, metadata, tags = event
+        if id:
+            outcome = known.recall_single(event)
+            if outcome is not None:
+                unit.known.add(len(outcomes))
+                outcomes.append(outcome)
+                continue
+        if closed or expected != ANY:
+            error = refusal_of(name, expected, streams.get(name), closed)
+            if error is not None:
+                outcomes.append(error)
+                continue
+        number = take(name, 1)
+        frame = _frame_of(name, event_name, number, data)
+        outcomes.append((number, position))
+        if id:
+            known.note_single(event, number, position)
+        position += 1
+        names.append(name)
+        numbers.append(number)
+        frames.append(frame)
+        if id or metadata or tags:
+            details.append((id, metadata, tags))
+            sizes.append(len(frame) + len(id) + len(metadata) + len(tags))
+        else:
+            details.append(NO_DETAILS)
+            sizes.append(len(frame))
+    if names:
+        gathered.add(names, numbers, frames, details, sizes, whole=False)
+    unit.outcomes = outcomes
+    unit.stored = len(names)
 
 
 def _add_one(gathered, events, take):
@@ -257,12 +299,13 @@ def _add_run(gathered, run, take):
 class _Gathered:
     """Events on their way to drafts, one behind the other from `position` on.
 
-    drafts   those that are complete
+    drafts     those that are complete
+    position   of the next event
     """
 
     def __init__(self, position):
         self.drafts = []
-        self._position = position       # of the next event
+        self.position = position
         self._begin()
 
     def _begin(self):
@@ -282,8 +325,8 @@ class _Gathered:
         self._numbers.append(number)
         self._frames.append(frame)
         self._details.append(details)
-        position = self._position
-        self._position = position + 1
+        position = self.position
+        self.position = position + 1
         return position
 
     def add(self, names, numbers, frames, details, sizes, whole):
@@ -292,7 +335,7 @@ class _Gathered:
         sizes   bytes of each, frame and details
         whole   all of them are kept by a crash, or none
         """
-        position = self._position
+        position = self.position
         size = sum(sizes)
         only = _only_one(names)
         joined = only if only == self._only or not self._names else None
@@ -308,7 +351,7 @@ class _Gathered:
         self._numbers += numbers
         self._frames += frames
         self._details += details
-        self._position += len(frames)
+        self.position += len(frames)
         return position
 
     def _add_apart(self, names, numbers, frames, details, sizes, whole):
@@ -328,7 +371,7 @@ class _Gathered:
         if not names:
             return
         pack = (names, self._numbers) if self._only is None else None
-        draft = Draft(names[0], self._numbers[0], self._position - len(frames), frames, pack)
+        draft = Draft(names[0], self._numbers[0], self.position - len(frames), frames, pack)
         if self._details.count(NO_DETAILS) < len(frames):
             draft.details = self._details
         self.drafts.append(draft)

@@ -55,7 +55,8 @@ class Known:
             for stream, id_ in ids_of(append):
                 if (stream, id_) not in self._firsts:
                     self._look_up(stream, id_)
-            self._look_between(append)
+            if append.whole:
+                self._look_between(append)
 
     def _look_up(self, stream, id_):
         hash_ = id_key(stream, id_)
@@ -131,6 +132,22 @@ class Known:
             append.places = [(first.number, first.position) for first in firsts]
         return True
 
+    def recall_single(self, event):
+        """The (number, position) of an append of one event whose id is known, or the error that they aren't its own.
+
+        None if it is new.
+        """
+        first = self._firsts.get((event[_STREAM], event[_ID]))
+        if first is None:
+            return None
+        if not first.is_same(event):
+            return _is_another(event, first)
+        return first.number, first.position
+
+    def note_single(self, event, number, position):
+        """Know of an event that will be stored in the same write."""
+        self._firsts[event[_STREAM], event[_ID]] = First(number, position, event)
+
     def note(self, append):
         """Know of an append that will be stored in the same write."""
         for event, (number, position) in zip(append.events, append.places):
@@ -157,8 +174,7 @@ def _conflict(append, firsts):
     """The IdConflict of an append whose events were stored as `firsts`, None if they are the same."""
     for event, first in zip(append.events, firsts):
         if first is not None and event[_ID] and not first.is_same(event):
-            return IdConflict(event[_STREAM].decode(), event[_ID], first.number,
-                              f"is that of event {first.number}, which is another")
+            return _is_another(event, first)
     for event, first in zip(append.events, firsts):
         if first is None or not first.is_same(event):
             known, its_first = next((one, two) for one, two in zip(append.events, firsts)
@@ -166,3 +182,8 @@ def _conflict(append, firsts):
             return IdConflict(known[_STREAM].decode(), known[_ID], its_first.number,
                               f"is that of event {its_first.number}, which was appended without the others")
     return None
+
+
+def _is_another(event, first):
+    return IdConflict(event[_STREAM].decode(), event[_ID], first.number,
+                      f"is that of event {first.number}, which is another")

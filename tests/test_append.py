@@ -1,9 +1,11 @@
 """store/append.py: what an append is made of, and what stands in its way."""
 
+import random
+
 import pytest
 
-from store import Change, NewEvent, WrongVersion
-from store.append import Append, append_of
+from store import NO, Change, NewEvent, Query, Store, WrongVersion
+from store.append import Append, Singles, append_of
 from store.stream import Stream
 
 
@@ -49,3 +51,35 @@ def test_a_change_finds_what_those_before_it_made(expected, why):
     (7, 8, "stream 's': expected event 7 as its last one, found event 8; nothing was stored")])
 def test_a_wrong_version_says_what_was_expected_and_found(expected, actual, why):
     assert str(WrongVersion("s", expected, actual)) == why
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("count", [1, 40])
+def test_singles_become_what_as_many_appends_become(tmp_path, seed, count):
+    chance = random.Random(seed)
+    ids = [b"", b"1", b"2", b"3"] if seed % 2 else [b""]
+    events = [(chance.choice([b"s", b"t", b"gone", b"over"]), chance.choice(["any", "any", "none", "exists", 0, 1, 2]),
+               b"n", b"x" * chance.choice([0, 9, 100, 5000, 70_000]), chance.choice(ids), chance.choice([b"", b"m"]),
+               chance.choice([b"", b"", b"tag"])) for _ in range(80)]
+    outcomes, stored = [], []
+    for as_singles in (True, False):
+        with Store(tmp_path / f"{as_singles}", sync=NO) as store:
+            for name in ("gone", "over"):
+                store.append(name, "n", b"first")
+                store.delete(name, forever=name == "over")
+            found = []
+            for begin in range(0, len(events), count):
+                some = events[begin:begin + count]
+                before = store.position
+                units = [Singles(some)] if as_singles else [Append([event]) for event in some]
+                store.commit(store.write(units))
+                assert sum(unit.stored for unit in units) == store.position - before
+                found += units[0].outcomes if as_singles else [unit.error or unit.places[0] for unit in units]
+            outcomes.append([one if type(one) is tuple else str(one) for one in found])
+            stored.append([one._replace(time=0) for one in store.read_all(2)])
+            if seed % 2:
+                assert [one.position for one in store.read_tagged(Query.of([((), ("tag",))])).events] == [
+                    one.position for one in store.read_all(2) if one.tags]
+    assert outcomes[0] == outcomes[1]
+    assert stored[0] == stored[1]
+    assert {type(one) for one in outcomes[0]} == {tuple, str}

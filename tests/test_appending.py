@@ -165,6 +165,31 @@ def test_a_store_without_room_refuses_publishes_and_appends_alike(tmp_path):
         eventually(lambda: serving.poller.published == 1)
 
 
+def test_appends_of_a_pipeline_are_answered_as_those_that_come_alone(tmp_path):
+    commands = [append(f"s{i % 3}", data, expected, name, id, metadata)
+                for i, (data, expected, name, id, metadata) in enumerate([
+                    ("one", "any", "x", "", ""), ("a\r\nb", "none", "x", "", ""), ("x" * 1500, "NONE", "x", "i", "m"),
+                    ("two", 0, "x", "i", ""), ("two", 0, "x", "i", ""), ("three", "exists", "x", "i", "m"),
+                    ("four", "any", "bad\nname", "", ""), ("five", "none", "y", "", ""), ("six", "newest", "y", "", ""),
+                    ("x" * 3001, "any", "y", "", ""), ("seven", "any", "y", "", "m" * 301), ("eight", 1, "y", "", ""),
+                    ("nine", "any", "y", "i" * 65_536, "")])]
+    replies = []
+    for at_once in (True, False):
+        with Serving(tmp_path / f"{at_once}", max_event_size=3000, max_metadata_size=300) as serving:
+            client = serving.connect()
+            if at_once:
+                client.send(b"".join(commands))
+                replies.append([client.value() for _ in commands])
+            else:
+                replies.append([])
+                for command in commands:
+                    client.send(command)
+                    replies[-1].append(client.value())
+            assert serving.poller.published == serving.store.position
+    assert replies[0] == replies[1]
+    assert sum(type(reply) is list for reply in replies[0]) == 5
+
+
 def test_the_names_that_are_remembered_are_few_and_short(monkeypatch):
     monkeypatch.setattr(_Known, "MOST", 3)
     known = _Known(check_name)

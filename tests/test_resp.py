@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import resp
-from resp import BadRequest, CRLF, ErrorReply, INCOMPLETE, Known, Parser, ProtocolError, Push
+from resp import Alike, BadRequest, CRLF, ErrorReply, INCOMPLETE, Known, Parser, ProtocolError, Push
 from tests.naive_resp import read_all
 
 # Big enough to be out of the way, small enough that a test can reach them.
@@ -121,6 +121,9 @@ def as_told(taken):
         elif isinstance(one, list):
             assert all(type(argument) is bytes for argument in one)
             told.append(tuple(one))
+        elif isinstance(one, Alike):
+            assert one.commands and all(type(string) is bytes for command in one.commands for string in command)
+            told.extend(one.commands)
         else:
             runs, count, size = one
             commands = [("run", first, second, last) for first, second, lasts in runs for last in lasts]
@@ -157,12 +160,12 @@ def refuse(string):
 class Requests(resp.Requests):
     """Those of a server in whose pipelines a command `set` comes; its arguments may be anything but bad."""
 
-    def __init__(self, name=b"set", **limits):
-        super().__init__(name, Known(refuse), Known(refuse), **limits)
+    def __init__(self, name=b"set", together=(b"add", 7), **limits):
+        super().__init__(name, Known(refuse), Known(refuse), together=together, **limits)
         self.size = 0       # bytes of what came in runs, as far as `take_all` saw
 
     def note(self, taken):
-        self.size += sum(one[2] for one in taken if isinstance(one, tuple))
+        self.size += sum(one[2] for one in taken if type(one) is tuple)
         return taken
 
 
@@ -1067,6 +1070,29 @@ def test_other_commands_of_one_name_and_count_are_split_together(monkeypatch):
     requests = CountingSplits()
     assert take_all(requests, [data]) == [(*OTHER[:4], b"x" * i, b"id-%d" % i, b"") for i in range(100)]
     assert requests.split_alike == len(data)
+
+
+def test_commands_that_are_wanted_together_come_together(monkeypatch):
+    monkeypatch.setattr(resp.Parser, "get", None)      # the plain path
+    commands = [(*OTHER[:4], data, b"id", b"") for data in (b"x", b"", b"a\r\nb", b"x" * 999, b"x" * 5000, b"\r\n")]
+    data = b"".join(resp.command(*one) for one in commands)
+    requests = Requests()
+    requests.feed(data)
+    assert requests.take() == [Alike(commands, len(data))]
+    requests.feed(resp.command(*OTHER[:-1]) * 2)
+    assert requests.take() == [[*OTHER[:-1]]] * 2
+
+
+def test_commands_that_are_wanted_together_are_the_same_wherever_they_are_cut():
+    data = b"".join(resp.command(*OTHER[:-3], last, b"", b"m") for last in (b"x", b"\r\n", b"$1\r\n", b"*7\r\n"))
+    whole = take_all(Plain(), [data])
+    assert len(whole) == 4
+    for place in range(1, len(data)):
+        assert take_all(Requests(), split(data, [place])) == whole
+        assert take_all(Requests(), [data[:place] + b"x" + data[place:]]) == take_all(
+            Plain(), [data[:place] + b"x" + data[place:]])
+        assert take_all(Requests(), [data[:place] + data[place + 1:]]) == take_all(
+            Plain(), [data[:place] + data[place + 1:]])
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 40])
