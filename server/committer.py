@@ -92,6 +92,8 @@ class Batch:
         """How many events the store took."""
         if self.refused:
             return 0
+        if not self.appends:
+            return self._published
         return self._published + sum([one.stored for one in self.appends])
 
 

@@ -435,7 +435,7 @@ class Store:
         nexts = {}
         try:
             drafts = draft(units, self._streams, self._new_stream, log.next_position, nexts)
-            parts, salt = log.write(drafts, keys=_entries_of(keyed))
+            parts, salt = log.write(drafts, keys=_entries_of(keyed) if keyed else ())
         except BaseException:
             self._take_back(nexts)
             if log.failed:
