@@ -212,9 +212,6 @@ class _Known:
 class _IndexAsItIs(Index):
     """An index that nobody writes to, this included."""
 
-    def _upgrade(self):
-        pass
-
     def _connect(self):
         self._connection = sqlite3.connect(f"file:{quote(self.path)}?mode=ro&immutable=1", uri=True,
                                            isolation_level=None, check_same_thread=False)
@@ -437,10 +434,9 @@ class _Places:
 
     def _compare_entries(self):
         found = {}
-        if self._index.says("version") > 1:
-            for topic in self._index.topics():
-                for key, place in self._index.entries(topic, self._through.controls).items():
-                    found[topic, key] = place[:2]
+        for topic in self._index.topics():
+            for key, place in self._index.entries(topic, self._through.controls).items():
+                found[topic, key] = place[:2]
         if found != self._entries:
             return "its entries aren't those that the controls of the log make"
         return None

@@ -153,9 +153,8 @@ class Compaction:
             return
         for sequence, low, last in self._log.spans(name, counted, first):
             stop = min(last + 1, first)
-            if stop > counted:
-                self._dead[sequence] = self._dead.get(sequence, 0) + stop - max(low, counted)
-                counted = stop
+            self._dead[sequence] = self._dead.get(sequence, 0) + max(0, stop - max(low, counted))
+            counted = max(counted, stop)
         self._counted[name] = counted
 
     def _is_worth_it(self, segment, share):

@@ -18,7 +18,6 @@ import threading
 import time
 from collections import deque
 from functools import partial
-from itertools import count
 
 from . import backup, check, digests, following, groups, reading, record, snapshot
 from .append import Append, Appended, Change, Singles, append_of, encoded
@@ -403,7 +402,9 @@ class Store:
         keyed = [(append, append.keys())]
         query, first = condition.query, 0 if condition.after is None else condition.after + 1
         hashes = frozenset(query.hashes()) if query.has_keys else None
-        for tries in count(1):
+        tries = 0
+        while True:
+            tries += 1
             known = Known(self._log, [append], self.retention)
             recalled = known.recall(append)
             match = None if recalled else first_match(self._log, query, first, known.position, self._shown)

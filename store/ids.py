@@ -91,11 +91,9 @@ class Known:
         begin = self._begin_of(append)
         if begin is None:
             return
-        for i, event in enumerate(append.events):
-            if not event[_ID] and begin + i < self._position:
-                first = self._read(begin + i)
-                if first is not None:
-                    self._firsts[begin + i] = first
+        between = [begin + i for i, event in enumerate(append.events) if not event[_ID] and begin + i < self._position]
+        read = {position: self._read(position) for position in between}
+        self._firsts.update((position, first) for position, first in read.items() if first is not None)
 
     def _begin_of(self, append):
         """The position of the first of its events, told by one whose id is known; None if none is."""

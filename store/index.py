@@ -575,10 +575,8 @@ class Index:
         found = {}
         with self._fresh_lock:
             for fresh in self._fresh:
-                for key in fresh.entries.get(topic, ()):
-                    place = fresh.entry(topic, key, stop)
-                    if place is not None:
-                        found[key] = place
+                places = {key: fresh.entry(topic, key, stop) for key in fresh.entries.get(topic, ())}
+                found.update((key, place) for key, place in places.items() if place is not None)
             rewritten = dict(self._rewritten)
         try:
             for key, *row in self._rows("select key, segment, byte, value, crc from controls where topic = ?",
