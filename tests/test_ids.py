@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from disk import SECONDS, Disk, crash, drop_index, flip, quick_index, segments, until
+from disk import SECONDS, Disk, crash, drop_index, flip, quick_index, records_of, segments, until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -37,6 +37,7 @@ from store import (
     lookup,
 )
 from store.append import append_of
+from store.record import CUT
 
 __all__ = ["quick_index"]
 
@@ -423,6 +424,81 @@ def test_ids_are_known_with_the_look_up_of_a_copy_that_went_another_way(open_sto
     store.close()
     shutil.copy(Path(copy, LOOKUP), path_of(store))
     all_again(open_store(), 40)
+
+
+def restarted(store, open_store):
+    store.close()
+    return open_store(segment_size=1000)
+
+
+def without_look_up(store, open_store):
+    store.close()
+    remove(path_of(store))
+    return open_store(segment_size=1000)
+
+
+def without_look_up_and_index(store, open_store):
+    store.close()
+    drop_index(store.path)
+    remove(path_of(store))
+    return open_store(segment_size=1000)
+
+
+def went_on(store, open_store):
+    return store
+
+
+@pytest.fixture
+def nobody_compacts_meanwhile(monkeypatch):
+    """What is cut goes from the log when a test says so."""
+    monkeypatch.setattr(Store, "_tidy", lambda self: self._log.tidy())
+
+
+AFTERWARDS = [went_on, restarted, without_look_up, without_look_up_and_index]
+
+
+@pytest.mark.usefixtures("nobody_compacts_meanwhile")
+@pytest.mark.parametrize("afterwards", AFTERWARDS)
+@pytest.mark.parametrize("compacts", [False, True])
+def test_ids_of_events_that_were_cut_or_redacted_give_their_numbers_uncompared(open_store, folder, small, afterwards,
+                                                                               compacts):
+    store = open_store(segment_size=1000)
+    fill(store, 60)
+    store.truncate("s", 40)
+    store.redact("s", 50)
+    if compacts:
+        assert store.compact().segments > 3
+        stubs = [stub for path in segments(folder) for _, one in records_of(path) if one.kind == CUT
+                 for gone in one.cut_parts()[2] for stub in gone.stubs]
+        assert stubs == [(i, i, b"id-%d" % i) for i in range(40)], "which is all that is left of them in the log"
+    store = afterwards(store, open_store)
+    for number in [*range(40), 50]:
+        assert store.append("s", "other", b"content", id=b"id-%d" % number) == (number, number)
+    for number in [*range(40, 50), *range(51, 60)]:
+        with pytest.raises(IdConflict, match=f"is that of event {number}, which is another"):
+            store.append("s", "other", b"content", id=b"id-%d" % number)
+    assert store.position == 60
+    assert store.append("s", "n", b"new", id=b"id-60") == (60, 60)
+
+
+@pytest.mark.usefixtures("nobody_compacts_meanwhile")
+@pytest.mark.parametrize("afterwards", AFTERWARDS)
+@pytest.mark.parametrize("compacts", [False, True])
+def test_a_stream_that_was_deleted_and_opened_again_forgets_its_ids(open_store, small, afterwards, compacts):
+    store = open_store(segment_size=1000)
+    fill(store, 60)
+    store.truncate("s", 20)
+    store.compact()
+    store.delete("s")
+    if compacts:
+        assert store.compact().segments > 3
+    store = afterwards(store, open_store)
+    for i in range(60):
+        assert store.append("s", "other", b"%d" % i, id=b"id-%d" % i) == (60 + i, 60 + i)
+    store = afterwards(store, open_store)
+    for i in range(60):
+        assert store.append("s", "other", b"%d" % i, id=b"id-%d" % i) == (60 + i, 60 + i)
+    assert store.position == 120
 
 
 def test_a_look_up_of_a_store_without_ids_is_thrown_away(open_store, folder):
