@@ -126,14 +126,15 @@ class Runs:
             segment = self.segment_at(stop - 1)
             some = []
             byte = self._index.byte_of(segment.sequence, stop - 1) or HEADER_SIZE
-            reader = Reader(segment)
+            end = segment.end       # which moves where somebody appends
+            reader = Reader(segment, end)
+            reached = 0
             try:
-                while byte < segment.end:
+                while byte < end and reached < stop:
                     one = reader.record(byte, SPACING + SHORT_READ)
-                    if one.position >= stop:
-                        break
                     if one.count:
                         some.append(one)
+                    reached = one.position + one.count
                     byte += one.size
             except BadRecord as bad:
                 if found:

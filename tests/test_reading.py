@@ -118,6 +118,21 @@ def fill(store, count, streams=("s",), size=10):
         store.append(streams[i % len(streams)], "n", b"%d " % i + b"x" * size)
 
 
+def test_what_is_appended_while_reading_back_is_not_damage(open_store, monkeypatch):
+    store = open_store()
+    store.append("a", "n", b"")
+
+    class Appending(runs.Reader):
+        def record(self, *arguments):
+            store.append("a", "n", b"")
+            return super().record(*arguments)
+
+    monkeypatch.setattr(runs, "Reader", Appending)
+    assert keys_of(store.read_all_back()) == [("a", 0)]
+    assert keys_of(store.read_back("a", before=1)) == [("a", 0)]
+    assert len(store.read_all_back(before=2)) == 2
+
+
 def test_what_comes_last_is_read_first_going_back(open_store):
     store = open_store()
     fill(store, 5, ["a", "b"])
