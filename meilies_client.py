@@ -1204,6 +1204,11 @@ class _Connection:
     def close(self) -> None:
         self._socket.close()
 
+    def shut_down(self) -> None:
+        """End it under the hands of another thread: only that one may close it, or its number might be another's."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     def _failure(self, error: OSError) -> ClientError:
         if isinstance(error, socket.timeout) and error.errno is None:   # not the system's ETIMEDOUT
             return TimedOut(f"{self._address} did nothing for {self._socket.gettimeout():g} s")
@@ -1342,9 +1347,21 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connection and every subscription made here.  Not an error twice."""
+        """Close the connection and every subscription made here.  Not an error twice.
+
+        A request that another thread has under way ends with an error, one that waits to try again at its
+        next try.
+        """
         self._closed = True
-        self._disconnect()
+        if self._use.acquire(blocking=False):
+            try:
+                self._disconnect()
+            finally:
+                self._use.release()
+        else:
+            connection = self._connection
+            if connection:
+                connection.shut_down()      # who uses it finds it ended, and closes it
         for subscription in list(self._subscriptions):
             subscription.close()
 
@@ -2009,12 +2026,12 @@ class Client:
 
     def _connected(self) -> _Connection:
         """The open connection, or a new one, tried for again and again."""
-        if self._closed:
-            raise ClientError("this Client is closed")
         if self._connection and self._connection.stale:
             self._disconnect()
         backoff = _Backoff(self.tries, self.delay)
         while self._connection is None:
+            if self._closed:
+                raise ClientError("this Client is closed")
             try:
                 self._connection = _Connection(self.host, self.port, self.timeout)
             except CannotConnect as error:

@@ -251,6 +251,30 @@ def test_what_the_events_raise_passes_through_and_closes_the_connection(monkeypa
             one.publish_many("orders", events())
 
 
+def test_a_client_that_another_thread_closes_ends_its_request_with_an_error():
+    asked = threading.Event()
+
+    def silent(peer):
+        peer.expect(command("last-event-number", "orders"))
+        asked.set()
+        peer.expect_close()
+
+    def ask(one, errors):
+        try:
+            one.last_event_number("orders")
+        except ClientError as error:
+            errors.append(error)
+
+    errors = []
+    with FakeServer(silent) as server, client(server, timeout=60.0) as one:
+        thread = threading.Thread(target=ask, args=(one, errors))
+        thread.start()
+        assert asked.wait(5)
+        one.close()
+        thread.join(5)
+        assert not thread.is_alive() and [str(error) for error in errors] == ["this Client is closed"]
+
+
 def test_a_connection_that_was_closed_meanwhile_is_replaced_before_a_publish():
     closed = threading.Event()
 
