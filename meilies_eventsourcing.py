@@ -4,8 +4,9 @@
     MEILIES_DB_PATH=my-db                         in process, or
     MEILIES_HOST=127.0.0.1  MEILIES_PORT=6480     a server
 
-    Application ── Mapper ── recorder ── _InProcess ── store.Store
-                                     '── _OverTheWire ── meilies_client.Client, one a thread
+    Application    ── Mapper    ── recorder     ──┬── _InProcess ── store.Store
+    DCBApplication ── DCBMapper ── DCB recorder ──'── _OverTheWire ── meilies_client.Client, one for each
+                                                      caller at a time
 
 Of an application called `shop`:
 
@@ -15,6 +16,10 @@ Of an application called `shop`:
         notification id             its position + 1
     snapshot                        event of the stream  shop.snapshots-ID
     tracking record                 event of the stream  shop.tracking-UPSTREAM, its data the notification id
+    DCB event                       event of the stream  shop.dcb
+        type, data, tags            its name, data, and tags behind a tag stream:shop.dcb, which keeps
+                                    queries to the application's own events
+        position                    its position + 1
 
 Events and a tracking record are stored in one append, all or none.  What another
 writer stored first is an IntegrityError: every append says which event it expects
@@ -27,20 +32,34 @@ Nothing else of this project needs this module, or the package.
 from __future__ import annotations
 
 import os
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 from uuid import UUID
 
+from eventsourcing.dcb.api import (
+    DCBAppendCondition,
+    DCBEvent,
+    DCBQuery,
+    DCBReadResponse,
+    DCBRecorder,
+    DCBSequencedEvent,
+    DCBSubscription,
+)
+from eventsourcing.dcb.persistence import DCBInfrastructureFactory
 from eventsourcing.persistence import (
     AggregateRecorder,
     ApplicationRecorder,
+    DataError,
     InfrastructureFactory,
     IntegrityError,
     Notification,
     OperationalError,
     ProcessRecorder,
+    ProgrammingError,
     StoredEvent,
     Subscription,
     Tracking,
@@ -60,8 +79,14 @@ _PAGE = 500
 # Names of events that a server takes in one request.
 _MAX_NAMES = 100
 
+# Bytes of an event's tags.
+_MAX_TAGS = 65_535
+
 # Seconds after which a subscription that waits looks whether it was stopped.
 _LOOK = 0.1
+
+# How often to try again to reach a server: 14 s with the client's pauses.
+_TRIES = 10
 
 _SAFE = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 
@@ -76,8 +101,20 @@ class _Change(NamedTuple):
     metadata: bytes = b""
 
 
+class _Tagged(NamedTuple):
+    """An event to append to a stream that is read by tags."""
+
+    name: str
+    data: bytes
+    tags: tuple[str, ...]
+
+
+# What a query matches: any of (names, tags), each one of its names, if it has any, and all of its tags.
+_Items = Sequence[tuple[Sequence[str], Sequence[str]]]
+
+
 class _Conflict(Exception):
-    """Some stream's last event isn't the one that was expected; nothing was stored."""
+    """Some stream's last event isn't the one that was expected, or an event matches; nothing was stored."""
 
 
 # -- where the events are --------------------------------------------------------
@@ -85,62 +122,94 @@ class _Conflict(Exception):
 class _InProcess:
     """A store of this process.  Factories that name the same folder share it."""
 
-    _open: dict[str, _InProcess] = {}
-    _lock = threading.Lock()        # guards _open and how many share each
+    _open: dict[str, tuple[Any, int]] = {}      # {its folder: the store and how many share it}
+    # Guards _open and each one's _closed.  Held while a store is opened or closed: who names its folder
+    # meanwhile could have it neither before nor twice.
+    _lock = threading.Lock()
 
     def __init__(self, path: str, sync: str) -> None:
+        """Raises OperationalError, OSError."""
         import store        # not there where only the client was copied to
         self._kit = store
-        self._store = store.Store(path, sync)
-        self._path = path
-        self._shared = 1
-
-    @classmethod
-    def at(cls, path: str, sync: str) -> _InProcess:
-        path = os.path.abspath(path)
-        with cls._lock:
-            if path in cls._open:
-                cls._open[path]._shared += 1
-            else:
-                cls._open[path] = cls(path, sync)
-            return cls._open[path]
+        self._path = os.path.realpath(path)
+        self._closed = False
+        with self._lock, self._errors():
+            self._store, shared = self._open.get(self._path) or (store.Store(self._path, sync), 0)
+            if self._store.sync_policy != sync:
+                raise OSError(f"MEILIES_SYNC is {sync!r}, expected {self._store.sync_policy!r}, with which this "
+                              f"process has {self._path} open")
+            self._open[self._path] = self._store, shared + 1
 
     def close(self) -> None:
         with self._lock:
-            self._shared -= 1
-            if self._shared:
+            if self._closed:
                 return
-            del self._open[self._path]
-        self._store.close()
+            self._closed = True
+            _, shared = self._open.pop(self._path)
+            if shared > 1:
+                self._open[self._path] = self._store, shared - 1
+            else:
+                self._store.close()
 
-    def append(self, changes: Sequence[_Change]) -> list[int]:
-        """Store events, all or none; the position of each.  Raises _Conflict, OperationalError."""
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """The store's errors as the package has them."""
         try:
-            places = self._store.append_all([
-                (one.stream, (one.name, one.data, b"", one.metadata), one.last if one.last >= 0 else "none")
-                for one in changes])
-        except self._kit.WrongVersion as error:
+            yield
+        except (self._kit.WrongVersion, self._kit.ConditionFailed) as error:
             raise _Conflict(str(error)) from error
         except self._kit.StoreError as error:
             raise OperationalError(str(error)) from error
+        except ValueError as error:
+            raise DataError(str(error)) from error
+
+    def append(self, changes: Sequence[_Change]) -> list[int]:
+        """Store events, all or none; the position of each.  Raises _Conflict, OperationalError, DataError."""
+        with self._errors():
+            places = self._store.append_all([
+                (one.stream, (one.name, one.data, b"", one.metadata), one.last if one.last >= 0 else "none")
+                for one in changes])
         return [place.position for place in places]
+
+    def append_tagged(self, stream: str, events: Sequence[_Tagged], unless: _Items | None, first: int) -> int:
+        """Store events, all or none, unless one from position `first` on matches; the last one's position.
+
+        unless   None: whatever matches
+        Raises   as append()
+        """
+        with self._errors():
+            condition = None
+            if unless is not None:
+                condition = self._kit.Condition(self._kit.Query.of(unless), first - 1 if first else None)
+            places = self._store.append_all(
+                [(stream, (one.name, one.data, b"", b"", one.tags)) for one in events], condition)
+        return places[-1].position
+
+    def read_tagged(self, items: _Items, first: int, limit: int | None) -> tuple[Sequence[Any], int]:
+        """Events from position `first` on that match, and the position before which it was looked.
+
+        limit    of events, None for all
+        Raises   OperationalError, DataError
+        """
+        with self._errors():
+            events, head = self._store.read_tagged(items, first - 1 if first else None,
+                                                   sys.maxsize if limit is None else limit)
+        return events, 0 if head is None else head + 1
 
     def read(self, selector: str, first: int | None, back: bool = False, prefix: bool = False,
              names: Sequence[str] = ()) -> Iterator[Any]:
         """Events of a stream, or of those whose names begin so, from `first` on or backwards, as many as are wanted."""
         chosen = self._kit.Prefix(selector) if prefix else selector
         while True:
-            try:
+            with self._errors():
                 events, first = self._store.select(chosen, first, _PAGE, names, back)
-            except self._kit.StoreError as error:
-                raise OperationalError(str(error)) from error
             yield from events
             if first is None:
                 return
 
     def follow(self, prefix: str, first: int, names: Sequence[str]) -> Iterator[Any]:
         """Events as they come, and None each time that nothing came for a moment."""
-        try:
+        with self._errors():
             while True:
                 for item in self._store.follow(self._kit.Prefix(prefix), first, None, names, _LOOK):
                     if isinstance(item, self._kit.Event):
@@ -149,72 +218,104 @@ class _InProcess:
                     else:
                         first = item.next
                 yield None
-        except self._kit.StoreError as error:
-            raise OperationalError(str(error)) from error
 
 
 class _OverTheWire:
-    """A server.  A Client is for one thread, so each thread has its own."""
+    """A server.  A Client is for one caller at a time: here are as many as were in use at once."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, tries: int) -> None:
         import meilies_client       # not there where a store in process is all that was copied
         self._kit = meilies_client
-        self._address = host, port
-        self._own = threading.local()
+        self._make = lambda: meilies_client.Client(host, port, tries=tries)
         self._clients: list[Any] = []
-        self._lock = threading.Lock()       # guards _clients
-
-    @property
-    def _client(self) -> Any:
-        client = getattr(self._own, "client", None)
-        if client is None:
-            client = self._own.client = self._kit.Client(*self._address)
-            with self._lock:
-                self._clients.append(client)
-        return client
+        self._idle: list[Any] = []          # those of them that nobody uses
+        self._closed = False
+        self._lock = threading.Lock()       # guards these three
 
     def close(self) -> None:
+        """Calls of other threads that are under way end with an error."""
         with self._lock:
-            clients, self._clients = self._clients, []
-        for client in clients:
+            self._closed = True
+        for client in self._clients:        # no more come
             client.close()
 
-    def append(self, changes: Sequence[_Change]) -> list[int]:
-        """As in process."""
+    @contextmanager
+    def _client(self) -> Iterator[Any]:
+        """A Client for the caller alone.  Raises as _errors()."""
+        with self._lock:
+            self._refuse_if_closed()
+            if not self._idle:
+                self._idle.append(self._make())
+                self._clients.append(self._idle[0])
+            client = self._idle.pop()
         try:
-            places = self._client.append_all([
-                self._kit.NewEvent(one.stream, one.name, one.data, one.last if one.last >= 0 else "none",
-                                   b"", one.metadata) for one in changes])
-        except self._kit.WrongVersion as error:
+            with self._errors():
+                yield client
+        finally:
+            with self._lock:
+                self._idle.append(client)
+                closed = self._closed
+            if closed:
+                client.close()      # it may have connected when it was closed
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """The client's errors as the package has them."""
+        try:
+            yield
+        except (self._kit.WrongVersion, self._kit.ConditionFailed) as error:
             raise _Conflict(str(error)) from error
         except self._kit.ClientError as error:
             raise OperationalError(str(error)) from error
+        except ValueError as error:
+            raise DataError(str(error)) from error
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise OperationalError("the factory of this recorder is closed")
+
+    def append(self, changes: Sequence[_Change]) -> list[int]:
+        """As in process."""
+        with self._client() as client:
+            places = client.append_all([
+                self._kit.NewEvent(one.stream, one.name, one.data, one.last if one.last >= 0 else "none",
+                                   b"", one.metadata) for one in changes])
         return [place.position for place in places]
+
+    def append_tagged(self, stream: str, events: Sequence[_Tagged], unless: _Items | None, first: int) -> int:
+        """As in process."""
+        with self._client() as client:
+            places = client.dcb_append([self._kit.NewEvent(stream, one.name, one.data, tags=one.tags)
+                                        for one in events], unless=unless, after=first - 1 if first else None)
+        return places[-1].position
+
+    def read_tagged(self, items: _Items, first: int, limit: int | None) -> tuple[Sequence[Any], int]:
+        """As in process."""
+        with self._client() as client:
+            events, head = client.dcb_read(items, after=first - 1 if first else None, limit=limit)
+        return events, 0 if head is None else head + 1
 
     def read(self, selector: str, first: int | None, back: bool = False, prefix: bool = False,
              names: Sequence[str] = ()) -> Iterator[Any]:
         """As in process."""
-        read = self._client.read_back if back else self._client.read
         chosen = self._kit.Prefix(selector) if prefix else selector
-        try:
+        with self._client() as client:
+            read = client.read_back if back else client.read
             yield from read(chosen, first, names=names, page=_PAGE)
-        except self._kit.ClientError as error:
-            raise OperationalError(str(error)) from error
 
     def follow(self, prefix: str, first: int, names: Sequence[str]) -> Iterator[Any]:
         """As in process, on a connection of its own."""
-        try:
-            with self._kit.Client(*self._address) as client:
-                subscription = client.follow(self._kit.Prefix(prefix), first, names=names, timeout=_LOOK)
-                while True:
-                    try:
-                        item = next(subscription)
-                    except self._kit.NothingCame:
-                        item = None
-                    if item is None or isinstance(item, self._kit.Event):
-                        yield item
-        except self._kit.ClientError as error:
-            raise OperationalError(str(error)) from error
+        with self._errors(), self._make() as client:
+            self._refuse_if_closed()
+            subscription = client.follow(self._kit.Prefix(prefix), first, names=names, timeout=_LOOK)
+            while True:
+                try:
+                    item = next(subscription)
+                except self._kit.NothingCame:
+                    item = None
+                self._refuse_if_closed()
+                if item is None or isinstance(item, self._kit.Event):
+                    yield item
 
 
 # -- recorders -------------------------------------------------------------------
@@ -233,6 +334,10 @@ class MeiliesRecorder:
         self._prefix = f"{self._application}.{quote(purpose, safe=_SAFE)}-"
         self._id_of = UUID if originator_id_type == "uuid" else str
 
+    def close(self) -> None:
+        """Close the factory that made it, and with it the others it made; where nobody has the factory."""
+        self._place.close()
+
     def _stream_of(self, originator_id: UUID | str) -> str:
         return self._prefix + quote(str(originator_id), safe=_SAFE)
 
@@ -243,7 +348,8 @@ class MeiliesAggregateRecorder(MeiliesRecorder, AggregateRecorder):
     def __init__(self, place: Any, application: str = "app", purpose: str = "events",
                  originator_id_type: str = "uuid") -> None:
         super().__init__(place, application, purpose, originator_id_type)
-        self._bases: dict[str, int] = {}        # {stream: the version of its event 0}, of some of them
+        # {stream: the version of its event 0}, of some of them; any thread may add to it or empty it.
+        self._bases: dict[str, int] = {}
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
         self._insert(stored_events)
@@ -270,7 +376,9 @@ class MeiliesAggregateRecorder(MeiliesRecorder, AggregateRecorder):
             stream = self._stream_of(one.originator_id)
             if stream not in bases:
                 known = None
-                if looking or one.originator_version > _FIRST_VERSION:
+                if looking:
+                    known = self._read_base(stream)
+                elif one.originator_version > _FIRST_VERSION:
                     known = self._base_of(stream)
                 bases[stream] = one.originator_version if known is None else known
             yield _Change(stream, one.originator_version - bases[stream] - 1, one.topic, one.state,
@@ -278,17 +386,18 @@ class MeiliesAggregateRecorder(MeiliesRecorder, AggregateRecorder):
 
     def _base_of(self, stream: str) -> int | None:
         """The version of a stream's event 0, None if it has none."""
-        if stream not in self._bases:
-            event = next(self._place.read(stream, 0), None)
-            if event is None:
-                return None
-            self._remember(stream, event)
-        return self._bases[stream]
+        base = self._bases.get(stream)
+        return self._read_base(stream) if base is None else base
 
-    def _remember(self, stream: str, event: Any) -> None:
+    def _read_base(self, stream: str) -> int | None:
+        event = next(self._place.read(stream, 0), None)
+        return None if event is None else self._remember(stream, event)
+
+    def _remember(self, stream: str, event: Any) -> int:
         if len(self._bases) >= _MAX_REMEMBERED:
             self._bases.clear()
-        self._bases[stream] = int(event.metadata) - event.number
+        base = self._bases[stream] = int(event.metadata) - event.number
+        return base
 
     def select_events(self, originator_id: UUID | str, *, gt: int | None = None, lte: int | None = None,
                       desc: bool = False, limit: int | None = None) -> Sequence[StoredEvent]:
@@ -376,7 +485,7 @@ class MeiliesApplicationRecorder(MeiliesAggregateRecorder, ApplicationRecorder):
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> MeiliesSubscription:
         return MeiliesSubscription(self, gt, topics)
 
-    def _follow(self, gt: int | None, topics: Sequence[str]) -> Iterator[Notification | None]:
+    def _follow(self, gt: int | None, topics: Sequence[str]) -> Generator[Notification | None, None, None]:
         """Notifications as they come, and None each time that nothing came for a moment."""
         for event in self._place.follow(self._prefix, max(0, gt or 0), _asked(topics)):
             if event is None:
@@ -385,24 +494,37 @@ class MeiliesApplicationRecorder(MeiliesAggregateRecorder, ApplicationRecorder):
                 yield self._notification(event)
 
 
-class MeiliesSubscription(Subscription[MeiliesApplicationRecorder]):
-    """Notifications as they come, until it is stopped, by whatever thread."""
+class _UntilStopped:
+    """The part of a subscription that ends it: `_coming` is gone through until it is stopped, by whatever thread."""
+
+    _coming: Generator[Any, None, None]
+    _has_been_stopped: bool
+
+    def __next__(self) -> Any:
+        while not self._has_been_stopped:
+            item = next(self._coming)
+            if item is not None and not self._has_been_stopped:
+                return item
+        self._end()
+        raise StopIteration
+
+    def __exit__(self, *args: object, **kwargs: Any) -> None:
+        super().__exit__(*args, **kwargs)       # type: ignore[misc]
+        self._end()
+
+    def _end(self) -> None:
+        try:
+            self._coming.close()
+        except ValueError:      # another thread is in __next__, which ends it when it has looked
+            pass
+
+
+class MeiliesSubscription(_UntilStopped, Subscription[MeiliesApplicationRecorder]):
+    """Notifications as they come."""
 
     def __init__(self, recorder: MeiliesApplicationRecorder, gt: int | None, topics: Sequence[str]) -> None:
         super().__init__(recorder, gt, topics)
         self._coming = recorder._follow(gt, topics)
-
-    def __next__(self) -> Notification:
-        while not self._has_been_stopped:
-            notification = next(self._coming)
-            if notification is not None and not self._has_been_stopped:
-                return notification
-        self._coming.close()
-        raise StopIteration
-
-    def __exit__(self, *args: object, **kwargs: Any) -> None:
-        super().__exit__(*args, **kwargs)
-        self._coming.close()
 
 
 class MeiliesTrackingRecorder(MeiliesRecorder, TrackingRecorder):
@@ -439,6 +561,119 @@ class MeiliesProcessRecorder(MeiliesTrackingRecorder, MeiliesApplicationRecorder
         return [position + 1 for position in self._insert(stored_events, others)]
 
 
+class MeiliesDCBRecorder(MeiliesRecorder, DCBRecorder):
+    """Events with tags, of one stream.  Positions go up from 1; those of whatever else is in the store are left out."""
+
+    def __init__(self, place: Any, application: str = "app", purpose: str = "dcb",
+                 originator_id_type: str = "uuid") -> None:
+        super().__init__(place, application, purpose, originator_id_type)
+        self._stream = f"{self._application}.{quote(purpose, safe=_SAFE)}"
+        self._own_tag = f"stream:{self._stream}"
+
+    def read(self, query: DCBQuery | None = None, *, after: int | None = None,
+             limit: int | None = None) -> MeiliesDCBReadResponse:
+        """Events that match; as the head, without a limit the store's, else the last one's.
+
+        Raises   DataError          a tag or type that no event can have
+                 OperationalError   the store, or the connection, failed
+        """
+        if limit is not None and limit < 1:
+            return MeiliesDCBReadResponse([], None)
+        found, head = self._place.read_tagged(self._items(query), max(0, after or 0), limit)
+        events = [self._sequenced(event) for event in found]
+        if limit is not None:
+            head = events[-1].position if events else 0
+        return MeiliesDCBReadResponse(events, head or None)
+
+    def append(self, events: Sequence[DCBEvent], condition: DCBAppendCondition | None = None) -> int:
+        """Store events, all or none; the position of the last.
+
+        Raises   IntegrityError     an event matches; nothing was stored
+                 DataError          a tag or type that no event can have; nothing was stored
+                 ProgrammingError   no event was given
+                 OperationalError   the store, or the connection, failed: its text says whether they may be stored
+        """
+        if not events:
+            raise ProgrammingError("an append takes at least one event")
+        new = [_Tagged(one.type, one.data, tuple(self._tags(one.tags))) for one in events]
+        unless, first = None, 0
+        if condition is not None:
+            unless, first = self._items(condition.fail_if_events_match), max(0, condition.after or 0)
+        try:
+            return self._place.append_tagged(self._stream, new, unless, first) + 1
+        except _Conflict as conflict:
+            raise IntegrityError(str(conflict)) from conflict
+
+    def subscribe(self, query: DCBQuery | None = None, *, after: int | None = None) -> MeiliesDCBSubscription:
+        return MeiliesDCBSubscription(self, query, after)
+
+    def _follow(self, query: DCBQuery | None, after: int) -> Generator[DCBSequencedEvent | None, None, None]:
+        """Events that match as they come, and None each time that nothing came for a moment."""
+        items = self._items(query)
+        looked = yield from self._up_to_now(items, after)
+        names = {name for types, _ in items for name in types} if all(types for types, _ in items) else ()
+        for event in self._place.follow(self._stream, looked, _asked(sorted(names))):
+            if event is None:
+                yield None
+            elif event.position >= looked:      # what a server tells followers of an event leaves out its tags
+                looked = yield from self._up_to_now(items, looked)
+
+    def _up_to_now(self, items: _Items, first: int) -> Generator[DCBSequencedEvent, None, int]:
+        """Events from position `first` on that match, as far as there are any; the position to go on from."""
+        while True:
+            found, looked = self._place.read_tagged(items, first, _PAGE)
+            for event in found:
+                yield self._sequenced(event)
+            if len(found) < _PAGE:
+                return max(first, looked)
+            first = found[-1].position + 1
+
+    def _items(self, query: DCBQuery | None) -> _Items:
+        """What a query matches of this application's events."""
+        if query is None or not query.items:
+            return [([], [self._own_tag])]
+        return [(item.types, self._tags(item.tags)) for item in query.items]
+
+    def _tags(self, tags: Sequence[str]) -> Sequence[str]:
+        """Tags behind the own one.  Raises DataError: a server's refusal would be any OperationalError."""
+        for tag in tags:
+            if not tag or "\0" in tag:
+                raise DataError(f"a tag is at least one byte and none that is NUL, found {tag[:60]!r}")
+        joined = "\0".join([self._own_tag, *tags])
+        if len(joined.encode()) > _MAX_TAGS:
+            raise DataError(f"tags of {len(joined.encode())} bytes, expected no more than {_MAX_TAGS} with the "
+                            f"application's own and a byte between each two")
+        return [self._own_tag, *tags]
+
+    def _sequenced(self, event: Any) -> DCBSequencedEvent:
+        tags = [tag.decode() for tag in event.tags]
+        tags.remove(self._own_tag)
+        return DCBSequencedEvent(DCBEvent(event.name, event.data, tags), event.position + 1)
+
+
+class MeiliesDCBReadResponse(DCBReadResponse):
+    """Events that were read, and up to which position it was looked for them; None where there is none."""
+
+    def __init__(self, events: Sequence[DCBSequencedEvent], head: int | None) -> None:
+        self._events = iter(events)
+        self._head = head
+
+    @property
+    def head(self) -> int | None:
+        return self._head
+
+    def __next__(self) -> DCBSequencedEvent:
+        return next(self._events)
+
+
+class MeiliesDCBSubscription(_UntilStopped, DCBSubscription[MeiliesDCBRecorder]):
+    """Events that match a query, as they come."""
+
+    def __init__(self, recorder: MeiliesDCBRecorder, query: DCBQuery | None, after: int | None) -> None:
+        super().__init__(recorder, query, after)
+        self._coming = recorder._follow(query, max(0, after or 0))
+
+
 def _asked(topics: Sequence[str]) -> Sequence[str]:
     """The topics that the server is to look for; more than it takes are looked for here."""
     return topics if len(topics) <= _MAX_NAMES else ()
@@ -446,11 +681,12 @@ def _asked(topics: Sequence[str]) -> Sequence[str]:
 
 # -- the factory -----------------------------------------------------------------
 
-class MeiliesFactory(InfrastructureFactory[MeiliesTrackingRecorder]):
+class MeiliesFactory(InfrastructureFactory[MeiliesTrackingRecorder], DCBInfrastructureFactory[MeiliesTrackingRecorder]):
     """Makes recorders of what the environment names:
 
     MEILIES_DB_PATH          a folder: a store in this process; MEILIES_SYNC as Store's `sync`
     MEILIES_HOST, _PORT      else a server, 127.0.0.1 and 6480 if they aren't given
+    MEILIES_TRIES            how often to try again to reach it, 10 if it isn't given
     ORIGINATOR_ID_TYPE       uuid (the default) or text
     The environment's name is the application's.
     """
@@ -461,18 +697,26 @@ class MeiliesFactory(InfrastructureFactory[MeiliesTrackingRecorder]):
         if self._id_type not in ("uuid", "text"):
             raise OSError(f"ORIGINATOR_ID_TYPE is {self._id_type!r}, expected 'uuid' or 'text'")
         self._path = self.env.get("MEILIES_DB_PATH")
-        self._port = self.env.get("MEILIES_PORT") or "6480"
-        if not self._port.isdigit():
-            raise OSError(f"MEILIES_PORT is {self._port!r}, expected a number")
+        self._sync = self.env.get("MEILIES_SYNC") or "always"
+        if self._sync not in ("always", "everysec", "no"):
+            raise OSError(f"MEILIES_SYNC is {self._sync!r}, expected 'always', 'everysec' or 'no'")
+        self._port = self._number("MEILIES_PORT", 6480)
+        self._tries = self._number("MEILIES_TRIES", _TRIES)
         self._place: Any = None
+
+    def _number(self, variable: str, default: int) -> int:
+        text = self.env.get(variable) or str(default)
+        if not (text.isascii() and text.isdigit()):
+            raise OSError(f"{variable} is {text!r}, expected a number")
+        return int(text)
 
     def _placed(self) -> Any:
         """Where the events are, opened when the first recorder wants it: some factories only make mappers."""
         if self._place is None:
             if self._path:
-                self._place = _InProcess.at(self._path, self.env.get("MEILIES_SYNC") or "always")
+                self._place = _InProcess(self._path, self._sync)
             else:
-                self._place = _OverTheWire(self.env.get("MEILIES_HOST") or "127.0.0.1", int(self._port))
+                self._place = _OverTheWire(self.env.get("MEILIES_HOST") or "127.0.0.1", self._port, self._tries)
         return self._place
 
     def close(self) -> None:
@@ -500,3 +744,6 @@ class MeiliesFactory(InfrastructureFactory[MeiliesTrackingRecorder]):
 
     def process_recorder(self) -> ProcessRecorder:
         return self._made(self._chosen(self.PROCESS_RECORDER_TOPIC, MeiliesProcessRecorder))
+
+    def dcb_recorder(self) -> MeiliesDCBRecorder:
+        return self._made(MeiliesDCBRecorder, "dcb")

@@ -1,6 +1,9 @@
 """meilies_eventsourcing.py: the test cases of the package `eventsourcing`, on a server and on a store in process."""
 
+import json
 import sys
+import threading
+from dataclasses import asdict, dataclass
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 import pytest
@@ -9,13 +12,27 @@ if sys.version_info < (3, 11):
     pytest.skip("eventsourcing 9.5.6 is for Python 3.11 and newer", allow_module_level=True)
 
 from eventsourcing.application import AggregateNotFoundError, Application
+from eventsourcing.dcb import domain as dcb
+from eventsourcing.dcb.api import DCBAppendCondition, DCBEvent, DCBQuery, DCBQueryItem
+from eventsourcing.dcb.application import DCBApplication
+from eventsourcing.dcb.persistence import DCBMapper
+from eventsourcing.dcb.tests import DCBRecorderTestCase
 from eventsourcing.domain import Aggregate, event
-from eventsourcing.persistence import IntegrityError, OperationalError, StoredEvent, Tracking
+from eventsourcing.persistence import (
+    DataError,
+    IntegrityError,
+    OperationalError,
+    ProgrammingError,
+    StoredEvent,
+    Tracking,
+)
+from eventsourcing.projection import Projection, ProjectionRunner
 from eventsourcing.system import ProcessApplication, SingleThreadedRunner, System
 from eventsourcing.tests import persistence as cases
-from eventsourcing.utils import Environment, get_topic
+from eventsourcing.utils import Environment, get_topic, resolve_topic
 
 import meilies_eventsourcing as adapter
+from meilies_client import Client
 
 
 @pytest.fixture(params=["in process", "server"])
@@ -281,22 +298,26 @@ def test_tracking_and_events_are_stored_together_or_not_at_all(factory):
     assert len(recorder.select_events(id)) == 1 and recorder.max_tracking_id("upstream") == 1
 
 
-def test_a_server_that_is_gone_is_an_operational_error(tmp_path):
-    factory = adapter.MeiliesFactory(Environment("app", {"MEILIES_PORT": "1"}))
+def test_a_server_that_is_gone_is_an_operational_error():
+    factory = adapter.MeiliesFactory(Environment("app", {"MEILIES_PORT": "1", "MEILIES_TRIES": "0"}))
     recorder = factory.application_recorder()
-    place = recorder._place
-    place._own.client = place._kit.Client(port=1, tries=0)      # what waits for a server waits a while
     with pytest.raises(OperationalError):
         recorder.insert_events([stored(uuid4(), 1)])
     with pytest.raises(OperationalError):
         recorder.select_notifications(None, 1)
+    with pytest.raises(OperationalError):
+        next(recorder.subscribe())
+    with pytest.raises(OperationalError):
+        factory.dcb_recorder().append([DCBEvent("happened", b"")])
     factory.close()
 
 
-def test_a_store_that_was_closed_is_an_operational_error(tmp_path):
-    factory = adapter.MeiliesFactory(Environment("app", {"MEILIES_DB_PATH": str(tmp_path)}))
-    recorder = factory.application_recorder()
-    subscription = recorder.subscribe()
+def test_a_recorder_whose_factory_was_closed_is_an_operational_error(where):
+    factory = adapter.MeiliesFactory(Environment("app", where))
+    recorder, tagged = factory.application_recorder(), factory.dcb_recorder()
+    recorder.insert_events([stored(uuid4(), 1)])
+    subscription, other = recorder.subscribe(), tagged.subscribe()
+    assert next(subscription).originator_version == 1
     factory.close()
     with pytest.raises(OperationalError):
         recorder.insert_events([stored(uuid4(), 1)])
@@ -304,9 +325,113 @@ def test_a_store_that_was_closed_is_an_operational_error(tmp_path):
         recorder.select_notifications(None, 1)
     with pytest.raises(OperationalError):
         next(subscription)
+    with pytest.raises(OperationalError):
+        tagged.read()
+    with pytest.raises(OperationalError):
+        next(other)
 
 
-@pytest.mark.parametrize("variables", [{"ORIGINATOR_ID_TYPE": "number"}, {"MEILIES_PORT": "x"}])
+def test_a_topic_that_no_event_can_have_is_an_error_of_the_data(factory):
+    with pytest.raises(DataError, match="event name"):
+        factory.application_recorder().insert_events([stored(uuid4(), 1, topic="two\nlines")])
+
+
+def test_threads_that_ended_leave_no_connections(server):
+    running = server("--sync", "no")
+    factory = adapter.MeiliesFactory(Environment("app", {"MEILIES_PORT": str(running.port)}))
+    recorder = factory.application_recorder()
+    for _ in range(20):
+        one = threading.Thread(target=recorder.insert_events, args=([stored(uuid4(), 1)],))
+        one.start()
+        one.join()
+    assert len(recorder.select_notifications(None, 100)) == 20
+    assert len(factory._place._idle) == 1
+    factory.close()
+
+
+def test_threads_that_save_the_same_version_are_let_through_once(factory):
+    recorder = factory.application_recorder()
+    ids = [uuid4() for _ in range(5)]
+    saved = []
+
+    def save():
+        for id in ids:
+            for version in range(1, 11):
+                try:
+                    recorder.insert_events([stored(id, version)])
+                except IntegrityError:
+                    continue
+                saved.append((id, version))
+
+    threads = [threading.Thread(target=save) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert sorted(saved) == sorted((id, version) for id in ids for version in range(1, 11))
+    for id in ids:
+        assert [one.originator_version for one in recorder.select_events(id)] == list(range(1, 11))
+
+
+def test_an_aggregate_whose_stream_was_deleted_begins_again(server):
+    running = server("--sync", "no")
+    factory = adapter.MeiliesFactory(Environment("app", {"MEILIES_PORT": str(running.port)}))
+    recorder = factory.application_recorder()
+    id = uuid4()
+    recorder.insert_events([stored(id, version) for version in range(1, 4)])
+    assert len(recorder.select_events(id, gt=1)) == 2
+    with Client(port=running.port) as client:
+        client.delete(recorder._stream_of(id))
+    assert not recorder.select_events(id)
+    recorder.insert_events([stored(id, 1)])
+    recorder.insert_events([stored(id, 2)])
+    assert [one.originator_version for one in recorder.select_events(id, gt=1, lte=2)] == [2]
+    factory.close()
+
+
+class Seen(Projection):
+    """Tells how far it is by its tracking records alone."""
+
+    name = "seen"
+    topics = (get_topic(Account.Opened),)
+
+    def process_event(self, domain_event, tracking):
+        self.view.insert_tracking(tracking)
+
+
+def test_a_projection_ends_while_its_subscription_waits(where):
+    env = {"PERSISTENCE_MODULE": "meilies_eventsourcing", **where}
+    with ProjectionRunner(application_class=Bank, projection_class=Seen, view_class=adapter.MeiliesTrackingRecorder,
+                          env=env) as runner:
+        runner.app.open("ann")
+        runner.wait(runner.app.recorder.max_notification_id())
+        assert runner.projection.view.max_tracking_id("Bank") == 1
+    runner.view.close()
+
+
+def test_a_store_is_open_with_one_way_to_sync(tmp_path):
+    made = [adapter.MeiliesFactory(Environment("app", {"MEILIES_DB_PATH": str(tmp_path), "MEILIES_SYNC": sync}))
+            for sync in ("no", "always")]
+    made[0].application_recorder()
+    with pytest.raises(OSError, match="MEILIES_SYNC is 'always', expected 'no'"):
+        made[1].application_recorder()
+    for one in made:
+        one.close()
+    made[1].application_recorder()
+    made[1].close()
+
+
+def test_a_store_that_another_has_open_is_an_operational_error(tmp_path):
+    import store
+    factory = adapter.MeiliesFactory(Environment("app", {"MEILIES_DB_PATH": str(tmp_path)}))
+    with store.Store(str(tmp_path)), pytest.raises(OperationalError):
+        factory.application_recorder()
+    factory.application_recorder()
+    factory.close()
+
+
+@pytest.mark.parametrize("variables", [{"ORIGINATOR_ID_TYPE": "number"}, {"MEILIES_PORT": "x"},
+                                       {"MEILIES_TRIES": "-1"}, {"MEILIES_SYNC": "often"}])
 def test_a_variable_that_cannot_be_is_refused(variables):
     with pytest.raises(OSError, match=r"expected"):
         adapter.MeiliesFactory(Environment("app", variables))
@@ -317,3 +442,176 @@ def test_classes_of_recorders_can_be_chosen(where):
     factory = adapter.MeiliesFactory(Environment("app", {**where, **topics}))
     assert type(factory.application_recorder()) is adapter.MeiliesProcessRecorder
     factory.close()
+
+
+# -- events with tags -----------------------------------------------------------------
+
+@pytest.mark.parametrize("name", ["_test_append_read", "_test_append_subscribe"])
+def test_the_packages_own_case_of_a_dcb_recorder_passes(factory, name):
+    getattr(DCBRecorderTestCase(), name)(factory.dcb_recorder())
+
+
+def test_the_packages_own_case_of_a_dcb_recorder_passes_behind_other_events(factory):
+    recorder = factory.dcb_recorder()
+    recorder.append([DCBEvent("other", b"", ["other"])] * 4)
+    DCBRecorderTestCase()._test_append_read(factory.dcb_recorder(), initial_position=4)
+
+
+def query(*items):
+    return DCBQuery([DCBQueryItem(list(types), list(tags)) for types, tags in items])
+
+
+def test_dcb_applications_in_one_store_see_their_own_events(where):
+    made = [adapter.MeiliesFactory(Environment(name, where)) for name in ("one", "two")]
+    recorders = [one.dcb_recorder() for one in made]
+    made[0].application_recorder().insert_events([stored(uuid4(), 1, topic="joined")])
+    positions = [one.append([DCBEvent("joined", b"%d" % i, ["course"])]) for i, one in enumerate(recorders)]
+    assert positions == [2, 3]
+    for i, one in enumerate(recorders):
+        for asked in None, query(), query((["joined"], ())), query(((), ["course"])), query((["joined"], ["course"])):
+            assert [each.event.data for each in one.read(asked)] == [b"%d" % i]
+    recorders[0].append([DCBEvent("joined", b"")], DCBAppendCondition(query((["joined"], ["course"])), after=2))
+    with pytest.raises(IntegrityError):
+        recorders[0].append([DCBEvent("joined", b"")], DCBAppendCondition(after=2))
+    for one in made:
+        one.close()
+
+
+def test_of_those_who_append_on_one_condition_one_is_let_through(factory):
+    recorder = factory.dcb_recorder()
+    let_through = []
+
+    def take(who):
+        for seat in range(10):
+            taken = query((["taken"], [f"seat:{seat}"]))
+            try:
+                recorder.append([DCBEvent("taken", who, [f"seat:{seat}"])], DCBAppendCondition(taken))
+            except IntegrityError:
+                continue
+            let_through.append(seat)
+
+    threads = [threading.Thread(target=take, args=(b"%d" % i,)) for i in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert sorted(let_through) == list(range(10))
+    assert len(list(recorder.read())) == 10
+
+
+def test_a_dcb_read_goes_through_more_events_than_a_page_has(factory):
+    recorder = factory.dcb_recorder()
+    for first in range(0, 2500, 500):
+        recorder.append([DCBEvent(f"type{i % 2}", b"%d" % i, [f"tag{i % 3}"]) for i in range(first, first + 500)])
+    assert [one.position for one in recorder.read()] == list(range(1, 2501))
+    matching = [i for i in range(2500) if not i % 2 and i % 3 == 1]
+    asked = query((["type0"], ["tag1"]))
+    assert [int(one.event.data) for one in recorder.read(asked)] == matching
+    assert [int(one.event.data) for one in recorder.read(asked, after=1000, limit=3)] == [1000, 1006, 1012]
+    with recorder.subscribe(asked) as subscription:
+        assert [int(next(subscription).event.data) for _ in matching] == matching
+        recorder.append([DCBEvent("type0", b"5", ["tag0"]), DCBEvent("type0", b"6", ["tag1", "tag0"])])
+        assert next(subscription).event == DCBEvent("type0", b"6", ["tag1", "tag0"])
+
+
+def test_a_dcb_subscription_is_ended_by_another_thread(factory):
+    recorder = factory.dcb_recorder()
+    seen = []
+    came = threading.Event()
+
+    def follow():
+        for one in subscription:
+            seen.append(one.position)
+            came.set()
+
+    with recorder.subscribe(query((["happened"], ()))) as subscription:
+        reader = threading.Thread(target=follow)
+        reader.start()
+        recorder.append([DCBEvent("else", b""), DCBEvent("happened", b"")])
+        assert came.wait(10)
+    reader.join(10)
+    assert not reader.is_alive() and seen == [2]
+
+
+def test_what_a_dcb_recorder_does_not_take_is_said(factory):
+    recorder = factory.dcb_recorder()
+    with pytest.raises(ProgrammingError, match="at least one event"):
+        recorder.append([])
+    for tags in [""], ["zero\0"], ["x" * 66_000]:
+        with pytest.raises(DataError, match="tag"):
+            recorder.append([DCBEvent("happened", b"", tags)])
+    recorder.append([DCBEvent("happened", b"", ["x" * (65_535 - len("stream:app.dcb") - 1)])])
+    with pytest.raises(DataError, match="tag"):
+        recorder.read(query(((), [""])))
+    with pytest.raises(DataError, match="event name"):
+        recorder.append([DCBEvent("two\nlines", b"")])
+    assert [one.position for one in recorder.read()] == [1]
+    assert list(recorder.read(limit=-1)) == []
+
+
+# -- a DCB application ----------------------------------------------------------------
+
+class Decided(dcb.Decision):
+    """What was decided, as JSON."""
+
+
+class JSONMapper(DCBMapper):
+    def to_dcb_event(self, event):
+        data = json.dumps(asdict(event.decision)).encode()
+        return DCBEvent(get_topic(type(event.decision)), data, event.tags)
+
+    def to_domain_event(self, event):
+        return dcb.Tagged(event.tags, resolve_topic(event.type)(**json.loads(event.data)))
+
+
+@dataclass
+class CourseOpened(dcb.InitialDecision):
+    originator_topic: str
+    course_id: str
+    places: int
+
+
+@dataclass
+class StudentJoined(dcb.Decision):
+    student: str
+
+
+class Course(dcb.EnduringObject):
+    @event(CourseOpened)
+    def __init__(self, places):
+        self.places = places
+        self.students = []
+
+    @event(StudentJoined)
+    def _(self, student):
+        self.students.append(student)
+
+    def join(self, student):
+        if len(self.students) == self.places:
+            raise ValueError("the course is full")
+        self.trigger_event(StudentJoined, [f"student-{student}"], student=student)
+
+
+class School(DCBApplication):
+    env = {"PERSISTENCE_MODULE": "meilies_eventsourcing", "MAPPER_TOPIC": get_topic(JSONMapper)}
+
+
+def test_a_dcb_application_keeps_its_promises(where):
+    with School(where) as school:
+        course = Course(places=2)
+        school.repository.save(course)
+        first, [second] = [school.repository.get_many(course.id)[0], school.repository.get_many(course.id)]
+        first.join("ann")
+        school.repository.save(first)
+        second.join("bob")
+        with pytest.raises(IntegrityError):
+            school.repository.save(second)
+    with School(where) as school:
+        again = school.repository.get_many(course.id)[0]
+        assert (again.places, again.students) == (2, ["ann"])
+        again.join("bob")
+        school.repository.save(again)
+        with pytest.raises(ValueError, match="full"):
+            school.repository.get_many(course.id)[0].join("cid")
+        of_bob = school.events.read(dcb.Selector(tags=["student-bob"]))
+        assert [tagged.decision for tagged in of_bob] == [StudentJoined("bob")]
