@@ -37,6 +37,7 @@ from .feed import Feeds
 from .retaining import refused
 from .table import CommandError
 from .text import printable
+from .waiting import Waiting, processors
 from .workers import Workers
 
 log = logging.getLogger("meilies.server")
@@ -136,6 +137,7 @@ class Poller:
         self._start = 0                 # where the next turn begins among the ready
         self._passed_over = {}          # descriptors that a turn had no time for, as keys, longest first
         self._epoll = select.epoll() if hasattr(select, "epoll") else _Poll(self._wake)
+        self._waiting = Waiting(self._epoll.poll, limits.busy_poll / 1e6 if processors() > 1 else 0)
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
@@ -178,7 +180,7 @@ class Poller:
         """Serve until `stop`; then answer what was received, and return."""
         self._thread = threading.get_ident()
         while not self._stopping:
-            self._turn(self._epoll.poll(self._timeout()))
+            self._turn(self._waiting.wait(self._timeout(), alone=not self.feeds.threads()))
         self._finish()
 
     def _timeout(self):

@@ -82,6 +82,7 @@ ORDER = {
         "upkeep",
         "vigil",
         "info",
+        "waiting",
         "workers",
         "outbox",
         "connection",
