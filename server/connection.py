@@ -44,6 +44,7 @@ class Connection:
     def __init__(self, id, peer, send, limits, on_blocked, on_behind):
         self.id = id
         self.peer = peer
+        self.user = None                # who it is, as its driver says
         self.name = b""
         self.library = {}               # what CLIENT SETINFO said: lib-name, lib-ver
         self.protocol = 2

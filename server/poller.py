@@ -9,7 +9,7 @@ appends, one reply each.
 A connection's requests take effect and are answered in their order: publishes
 and appends gather in the batch, and any other command of that connection waits
 until they are committed.  Everything here runs in the thread that called `run`, except
-`call_soon` and `stop`, and `_watch_output`, which whoever sends may call.
+`adopt`, `call_soon` and `stop`, and `_watch_output`, which whoever sends may call.
 
 Interest is level-triggered.  A connection isn't read while something that it
 sent waits to be executed, or while it doesn't read what it is owed.
@@ -130,6 +130,7 @@ class Poller:
         self._thread = threading.get_ident()    # in which `run` runs
         self._woken = False
         self._stopping = False
+        self._ended = False             # nothing that is to be called soon is
         self._accepting = True
         self._accept_again = 0.0        # time.monotonic() after a back-off
         self._next_tick = 0.0 if tick else math.inf
@@ -147,6 +148,17 @@ class Poller:
         self._epoll.register(listener.fileno(), READ)
 
     # -- from any thread -----------------------------------------------------
+
+    def adopt(self, sock, peer, user=None):
+        """Serve a connected stream socket as one that was accepted; it is the poller's from now on.
+
+        peer   what logs and CLIENT LIST call it
+        user   who it is, if that is known
+        It is closed at once if the server stops, and after an error if there are too many connections.
+        """
+        self.call_soon(lambda: self._admit(sock, peer, user))
+        if self._ended:     # nothing is called any more
+            sock.close()
 
     def call_soon(self, function):
         """Have `function` called in the poller's next turn."""
@@ -266,11 +278,7 @@ class Poller:
                     self._pause_accepting(error)
                     return
                 continue        # that connection was gone before it was taken
-            self.accepted += 1
-            if len(self.connections) >= self.limits.max_connections:
-                self._turn_away(sock)
-            else:
-                self._adopt(sock, address)
+            self._admit(sock, _shown(address))
 
     def _pause_accepting(self, error):
         """Without this, a listener that stays readable would take all of a core."""
@@ -278,6 +286,15 @@ class Poller:
         self._epoll.modify(self._listener.fileno(), 0)
         self._accepting = False
         self._accept_again = time.monotonic() + _BACK_OFF
+
+    def _admit(self, sock, peer, user=None):
+        self.accepted += 1
+        if self._stopping:
+            sock.close()
+        elif len(self.connections) >= self.limits.max_connections:
+            self._turn_away(sock)
+        else:
+            self._serve(sock, peer, user)
 
     def _turn_away(self, sock):
         if not self.refused:
@@ -290,12 +307,13 @@ class Poller:
             pass
         sock.close()
 
-    def _adopt(self, sock, address):
+    def _serve(self, sock, peer, user):
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = Connection(self.accepted, _shown(address), sock.send, self.limits,
+        connection = Connection(self.accepted, peer, sock.send, self.limits,
                                 on_blocked=self._watch_output, on_behind=self._call_worker)
+        connection.user = user
         connection.socket = sock
         fd = sock.fileno()
         self.connections[fd] = connection
@@ -559,6 +577,7 @@ class Poller:
         if batch.units:         # the disk was too slow for it until now
             self._committer.submit(batch)
         self._committer.stop()
+        self._ended = True
         self._call_those_due()
         for connection in list(self.connections.values()):
             self.close(connection)

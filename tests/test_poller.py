@@ -520,6 +520,50 @@ def test_a_connection_that_is_gone_before_it_is_accepted_is_passed_over(serving,
     assert serving.connect().ask("ping") == b"PONG"
 
 
+# -- adopted connections --------------------------------------------------------
+
+@pytest.fixture
+def pair():
+    """Two ends of a connection that nobody accepted."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(SECONDS)
+    with ours, theirs:
+        yield ours, theirs
+
+
+def test_an_adopted_socket_is_served_as_one_that_was_accepted(serving, pair):
+    ours, theirs = pair
+    serving.poller.adopt(theirs, "console", user="ada")
+    ours.sendall(publish("s", "data") + resp.command("client", "info"))
+    assert ours.recv(len(OK)) == OK
+    assert b" addr=console " in ours.recv(4096)
+    [connection] = serving.poller.connections.copy().values()
+    assert connection.user == "ada"
+    ours.close()
+    eventually(lambda: not serving.poller.connections, "the end of the connection")
+
+
+def test_an_adopted_socket_counts_as_a_connection(tmp_path, pair):
+    ours, theirs = pair
+    with Serving(tmp_path / "db", max_connections=1) as serving:
+        serving.connect().recv_nothing()
+        serving.poller.adopt(theirs, "console")
+        assert read_all(ours) == b"-ERR max number of clients reached\r\n"
+
+
+def test_a_socket_that_a_stopped_server_is_to_adopt_is_closed(serving, pair):
+    ours, theirs = pair
+    serving.stop()
+    serving.poller.adopt(theirs, "console")
+    assert ours.recv(1) == b""
+
+
+def test_a_socket_that_a_stopping_server_is_to_adopt_is_closed(serving, pair):
+    ours, theirs = pair
+    serving.poller.call_soon(lambda: (serving.poller.stop(), serving.poller.adopt(theirs, "console")))
+    assert ours.recv(1) == b""
+
+
 def test_a_connection_is_named_by_its_address(tmp_path):
     """IPv4, IPv6 and UNIX sockets are one to the loop."""
     shown = []
