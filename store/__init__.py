@@ -42,6 +42,7 @@ from .query import Condition, Query, Tagged
 from .record import Entry, Event
 from .retention import Rule
 from .snapshot import Snapshot
+from .times import Times
 
 __all__ = [
     "ALWAYS",
@@ -90,5 +91,6 @@ __all__ = [
     "StreamDeleted",
     "UnknownFormat",
     "Tagged",
+    "Times",
     "WrongVersion",
 ]

@@ -261,6 +261,25 @@ class Store:
         return self._log.size
 
     @property
+    def index_size(self):
+        """Bytes of the index and of the look-up of keys, on disk."""
+        return self._log.index_size
+
+    @property
+    def segment_count(self):
+        """How many files the log has."""
+        return self._log.segment_count
+
+    @property
+    def sync_times(self):
+        """The Times of its syncs since it was opened."""
+        return self._log.sync_times
+
+    def free(self):
+        """Bytes that may still be written to the disk that it is on.  Raises OSError."""
+        return self._files.free(self.path)
+
+    @property
     def failed(self):
         """The StoreFailed after which appends are refused, or None."""
         return self._log.failed

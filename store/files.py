@@ -77,6 +77,13 @@ class Files:
     def size(self, fd):
         return os.fstat(fd).st_size
 
+    def size_at(self, path):
+        """Bytes of the file at `path`; 0 if there is none."""
+        try:
+            return os.stat(path).st_size
+        except FileNotFoundError:
+            return 0
+
     def read(self, fd, size, pos):
         """Up to `size` bytes from byte `pos`; fewer only at the end of the file."""
         data = os.pread(fd, size, pos)

@@ -38,6 +38,7 @@ from .replay import Replays
 from .runs import Runs
 from .segment import (HEADER_SIZE, MAX_SIZE, MERGING, SHORT_READ, Header, Reader, Segment, file_name, is_segment,
                       is_unfinished)
+from .times import Times
 
 logger = logging.getLogger("meilies.log")
 
@@ -99,6 +100,7 @@ class Log:
         self._controls_marked = 0   # and the highest `controls_synced`
         self._syncing = threading.Condition(threading.Lock())
         self._sync_began = None     # time.monotonic() of the sync that is running
+        self.sync_times = Times()   # of syncs since it was opened, those that failed too
         self._reading = threading.Condition(threading.Lock())
         self._readers = 0           # reads that are going on
         self._replacing = False     # a segment; they wait
@@ -391,6 +393,12 @@ class Log:
         """Bytes of all records and headers."""
         return sum(segment.end for segment in self._segments)
 
+    @property
+    def index_size(self):
+        """Bytes of the files that are made from the log, on disk."""
+        return sum(self._files.size_at(os.path.join(self.folder, name + end))
+                   for name in (INDEX_NAME, LOOKUP_NAME) for end in ("", "-wal"))
+
     def _create_segment(self, header):
         segment = Segment.create(self._files, self.folder, header)
         self._adopt(segment)
@@ -561,6 +569,7 @@ class Log:
             self._sync_once()
         finally:
             with self._syncing:
+                self.sync_times.add(time.monotonic() - self._sync_began)
                 self._sync_began = None
                 self._syncing.notify_all()
 

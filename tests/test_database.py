@@ -563,3 +563,47 @@ def test_a_disk_that_does_not_read_is_an_error_of_the_store_and_may_get_better(o
         with pytest.raises(store.CannotRead, match="reading failed"):
             read()
     assert opened.read("s")[0].data == b"x"
+
+
+# -- figures ---------------------------------------------------------------------
+
+def test_a_store_counts_its_syncs_and_how_long_they_took(tmp_path):
+    with Store(tmp_path / "db", ALWAYS) as store:
+        before = store.sync_times.count
+        for _ in range(3):
+            store.append("s", "x", b"d")
+        assert store.sync_times.count == before + 3
+        assert 0 < store.sync_times.seconds < 60
+
+
+def test_a_sync_that_fails_is_counted_as_well(tmp_path):
+    class Failing(Files):
+        works = True
+
+        def sync(self, fd):
+            if not self.works:
+                raise OSError(errno.EIO, "Input/output error")
+            super().sync(fd)
+
+    disk = Failing()
+    store = Store(tmp_path / "db", NO, files=disk)
+    store.append("s", "x", b"d")
+    before = store.sync_times.count
+    disk.works = False
+    with pytest.raises(StoreFailed):
+        store.sync()
+    assert store.sync_times.count == before + 1
+    with pytest.raises(StoreFailed):
+        store.close()
+
+
+def test_the_files_of_a_store_are_counted_and_weighed(tmp_path):
+    with Store(tmp_path / "db", NO, segment_size=64 << 10) as store:
+        assert (store.segment_count, store.index_size > 0) == (1, True)
+        before = store.index_size
+        for i in range(5):
+            store.append("s", "x", bytes(50 << 10), id=b"%d" % i)
+        assert store.segment_count > 2
+        assert store.size > 5 * (50 << 10)
+        until(lambda: store.index_size > before)
+        assert store.free() > 0

@@ -570,3 +570,17 @@ def test_a_group_that_was_killed_at_any_point_gives_each_event_that_was_not_ackn
             assert every - again - acked <= listed
         if over:
             return
+
+
+def test_the_lag_of_a_group_is_told_without_the_rest(open_store):
+    store = open_store()
+    for i in range(5):
+        store.append("orders", "x", b"%d" % i)
+    one = store.group_create("g", "orders", 0)
+    assert (one.lag, one.parked_count) == (5, 0)
+    given = one.read("m", 2)
+    one.ack(given[0].key)
+    one.refuse(given[1].key, park=True)
+    assert (one.lag, one.parked_count) == (3, 1)
+    assert one.lag == one.info().lag
+    assert store.group_create("h", "nobody", 0).lag == 0
