@@ -1,9 +1,18 @@
 """The commands that MeiliES has for streams, but for those that follow them (following.py)."""
 
+from typing import NamedTuple
+
 import resp
 from store.names import ALL, check_name, check_stream
 
-from .table import CommandError, checked, command
+from .table import CommandError, checked, command, parse_number
+from .text import printable
+
+# Names that one search gives at most, and without a COUNT; and how many it looks at, in portions.
+MOST_NAMES = 10000
+_NAMES = 100
+_PORTION = 4096
+_PORTIONS = 16
 
 
 @command("publish", 4, "STREAM NAME DATA", "Store an event; +OK when it is as safe as --sync says")
@@ -32,3 +41,52 @@ def last_event_number(server, connection, arguments):
 @command("stream-names", -1, "", "The names of all streams that have an event, sorted", slow=True)
 def stream_names(server, connection, arguments):
     return resp.array([b"+stream-names\r\n", *map(resp.simple, server.store.names())])
+
+
+class _Search(NamedTuple):
+    """The arguments of search-streams."""
+
+    prefix: bytes = b""
+    containing: bytes = b""
+    after: bytes = b""
+    count: int = _NAMES
+
+
+@command("search-streams", -1, "[PREFIX p] [CONTAINING text] [AFTER name] [COUNT n]",
+         "Names of streams that have an event, sorted, and the one to go on after", slow=True)
+def search_streams(server, connection, arguments):
+    """It looks at a bounded number of names, so it may find few, or none, and yet say after which to go on."""
+    search = _parse_search(arguments[1:])
+    text, after, found = search.containing.lower(), search.after, []
+    for _ in range(_PORTIONS):
+        names = server.store.names_beginning(search.prefix, _PORTION, after)
+        found += [name for name in names if text in name.lower() and _has_event(server.store, name)]
+        after = names[-1] if len(names) == _PORTION else None
+        if after is None or len(found) >= search.count:
+            break
+    if len(found) > search.count:
+        del found[search.count:]
+        after = found[-1]
+    following = resp.null(connection.protocol) if after is None else resp.bulk(after)
+    return resp.array([following, resp.array(list(map(resp.bulk, found)))])
+
+
+def _has_event(store, name):
+    first, stop = store.bounds(name)
+    return first < stop
+
+
+def _parse_search(options):
+    """Raises CommandError."""
+    chosen = {}
+    while options:
+        word = options[0].lower().decode("utf-8", "replace")
+        if word not in _Search._fields or word in chosen or len(options) < 2:
+            raise CommandError(f"ERR found '{printable(options[0])}', expected each of PREFIX p, CONTAINING text, "
+                               f"AFTER name and COUNT n no more than once")
+        chosen[word], options = options[1], options[2:]
+    if "count" in chosen:
+        chosen["count"] = parse_number(chosen["count"], "COUNT")
+        if not 0 < chosen["count"] <= MOST_NAMES:
+            raise CommandError(f"ERR COUNT is {chosen['count']}, expected 1 to {MOST_NAMES}")
+    return _Search(**chosen)

@@ -818,8 +818,11 @@ class Store:
         """Of the segment that has the event at `position`, for messages."""
         return self._log.path_at(position)
 
-    def names_beginning(self, prefix, limit):
-        """Up to `limit` names (bytes) of streams that begin so, in order; the first call sorts all there are."""
+    def names_beginning(self, prefix, limit, after=b""):
+        """Up to `limit` names (bytes) of streams that begin so, in order, those behind `after`.
+
+        The first call sorts all there are.
+        """
         roster = self._roster
         with roster.filling:
             if not roster.filled:
@@ -830,7 +833,7 @@ class Store:
                 with self._log.lock:
                     roster.fill(names)
         with self._log.lock:
-            return roster.beginning(prefix, limit)
+            return roster.beginning(prefix, limit, after)
 
     def number_from(self, stream, position):
         """The number of the first event of a stream (its name in bytes) at `position` or behind it, or of its next."""

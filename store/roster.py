@@ -68,12 +68,13 @@ class Roster:
         for change, name in missed:
             change(name)
 
-    def beginning(self, prefix, limit):
-        """Up to `limit` names that begin with `prefix`, in order."""
+    def beginning(self, prefix, limit, after=b""):
+        """Up to `limit` names behind `after` that begin with `prefix`, in order."""
         found = []
-        for at in range(max(0, bisect_right(self._firsts, prefix) - 1), len(self._chunks)):
+        place, name = (bisect_right, after) if after >= prefix else (bisect_left, prefix)
+        for at in range(max(0, bisect_right(self._firsts, name) - 1), len(self._chunks)):
             chunk = self._chunks[at]
-            start = bisect_left(chunk, prefix)
+            start = place(chunk, name)
             for name in chunk[start:start + limit - len(found)]:
                 if not name.startswith(prefix):
                     return found

@@ -910,6 +910,7 @@ def test_the_log_names_a_client_that_is_cut_off_on_one_line(serving, client, cap
 
 def test_commands_modules_names_are_what_the_transcript_and_design_name():
     assert {b"publish", b"subscribe", b"unsubscribe", b"follow", b"unfollow", b"last-event-number",
+            b"search-streams",
             b"stream-names", b"hello", b"ping", b"echo", b"quit", b"reset", b"select", b"client", b"info",
             b"time", b"config", b"command",
             b"append",

@@ -15,8 +15,8 @@ NAMES = st.text("abc", min_size=1, max_size=4).map(str.encode)
 
 @settings(max_examples=100)
 @given(before=st.sets(NAMES), changes=st.lists(NAMES), prefix=st.text("abc", max_size=2).map(str.encode),
-       limit=st.integers(1, 20), missed=st.integers(0, 10))
-def test_names_are_found_as_in_a_sorted_list(before, changes, prefix, limit, missed):
+       limit=st.integers(1, 20), missed=st.integers(0, 10), after=st.just(b"") | NAMES)
+def test_names_are_found_as_in_a_sorted_list(before, changes, prefix, limit, missed, after):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(roster, "_CHUNK", 2)
         patch.setattr(roster, "_PORTION", 3)
@@ -39,6 +39,7 @@ def test_names_are_found_as_in_a_sorted_list(before, changes, prefix, limit, mis
         assert one.filled
         expected = sorted(name for name in known if name.startswith(prefix))
         assert one.beginning(prefix, limit) == expected[:limit]
+        assert one.beginning(prefix, limit, after) == [name for name in expected if name > after][:limit]
 
 
 @pytest.fixture
