@@ -364,7 +364,7 @@ def _unsound(found):
                               pack=found.pack, clocks=found.clocks if found.flags & record.CLOCKS else None)
     except (ValueError, LookupError, ArithmeticError, struct.error) as error:
         return f"what is in it isn't events: {error}"
-    return None if record.decode(again, 0, 0).body == found.body else "what is in it isn't what its events make"
+    return None if record.written(again, 0).body == found.body else "what is in it isn't what its events make"
 
 
 def _unsound_control(found):

@@ -17,6 +17,7 @@ from store.segment import HEADER_SIZE, file_name
 
 __all__ = ["quick_index"]       # which pytest finds here, and uses by itself
 
+LONG = b"long again and again " * 4000
 SMALL = 700     # bytes of a segment: four or five records
 
 
@@ -49,6 +50,20 @@ def overwrite(path, byte, data):
     with open(path, "r+b") as file:
         file.seek(byte)
         file.write(data)
+
+
+@pytest.mark.parametrize("compression", [0, 6])
+def test_events_too_long_for_a_record_with_others_are_sound_wherever_they_stand(tmp_path, compression):
+    with Store(str(tmp_path), sync=NO, compression=compression, segment_size=64 << 10) as store:
+        for data in (LONG, b"short", os.urandom(len(LONG))):
+            store.append("s", "n", data)
+            store.append("t", "n", data, id=b"id %d" % store.position, metadata=b"{}")
+        store.redact("t", 0)
+        store.truncate("s", 1)
+        store.append_many("u", [NewEvent("n", b"1"), NewEvent("n", LONG), NewEvent("n", b"3")])
+        store.compact()
+    findings = check(str(tmp_path))
+    assert (findings.problems, findings.position) == ([], 9)
 
 
 def test_a_sound_store_has_no_problems(tmp_path):
