@@ -22,7 +22,7 @@ from .chain import MISSING, REBUILT, TURNED, WHOLE, Chain, Slot
 from .cut import FOLDER as CUT_NAME
 from .errors import CannotRead, StoreClosed, StoreLocked
 from .files import ReadOnly, owner_of
-from .index import Index, IndexDamaged
+from .index import Index, IndexDamaged, IndexOfOtherVersion
 from .log import INDEX_NAME, print_of
 from .segment import HEADER_SIZE, decode_header
 from .walk import Walk, events_of
@@ -175,11 +175,13 @@ class _Known:
 
     through, heads   as Index.load returns them, or None and {}
     why              it is of no use, or None
+    outdated         that is for another version wrote it, and no damage
     index            the Index, or None if there is none
     """
 
     def __init__(self, folder, scratch):
         self.through, self.heads, self.why, self.uuid = None, {}, None, None
+        self.outdated = False
         self.index = _opened(os.path.join(folder, INDEX_NAME), scratch)
         if self.index is None:
             return
@@ -190,6 +192,7 @@ class _Known:
                 self.uuid = self.index.says("uuid")
         except IndexDamaged as damage:
             self.why = str(damage)
+            self.outdated = isinstance(damage, IndexOfOtherVersion)
 
     def close(self):
         if self.index is not None:
@@ -347,7 +350,9 @@ class _Survey:
             last = len(self._chain.slots) - 1
             if known.through[:2] > (last, walk.byte):
                 known.why = "it goes on behind the end of the log"
-        if known.why:
+        if known.outdated:
+            self._note(f"{INDEX_NAME}: {known.why}; the next start makes it anew from the log")
+        elif known.why:
             self._findings.drop_index = True
             self._problem(f"{INDEX_NAME}: {known.why}; it is of no use, and is made anew from the log")
 

@@ -66,6 +66,10 @@ class IndexDamaged(Exception):
     """The index contradicts itself or the log; the log is right."""
 
 
+class IndexOfOtherVersion(IndexDamaged):
+    """Another version of this code wrote the index: it isn't damaged, and can't be used either."""
+
+
 class Through(NamedTuple):
     """How far the index goes: all before this byte is in it.
 
@@ -263,8 +267,10 @@ class Index:
                 about = dict(self._connection.execute("select key, value from about"))
                 if not about:
                     return None
-                if self.uuid not in (None, about["uuid"]) or about["version"] != _VERSION:
-                    raise IndexDamaged("it belongs to another store or version")
+                if self.uuid not in (None, about["uuid"]):
+                    raise IndexDamaged("it belongs to another store")
+                if about["version"] != _VERSION:
+                    raise IndexOfOtherVersion(f"it has version {about['version']} of its format, this is {_VERSION}")
                 through = Through(*(about[field] for field in Through._fields))
                 if about["crc"] != _sum_of(through):
                     raise IndexDamaged("what it says of itself doesn't match its checksum")

@@ -244,7 +244,7 @@ def test_an_index_of_an_earlier_version_is_made_anew(open_store, folder, caplog)
     with sqlite3.connect(folder / "index.sqlite3") as earlier:
         earlier.execute("update about set value = 2 where key = 'version'")
     with Store(str(folder)) as store:
-        assert "another store or version; it is made anew from the log" in caplog.text
+        assert "has version 2 of its format, this is 3; it is made anew from the log" in caplog.text
         assert (everything(store), store.get("t", b"k")) == ([("s", 0, b"one")], b"value")
     with Store(str(folder)) as store:
         assert store._log.index.says("version") == 3
