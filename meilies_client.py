@@ -35,14 +35,16 @@ import logging
 import os
 import re
 import socket
+import ssl
 import threading
 import time
 import weakref
 from collections import deque
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable, NamedTuple, Union
 from collections.abc import Iterable, Iterator
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import resp
 
@@ -64,6 +66,7 @@ LONGEST_PAUSE = 100     # times the first one: 10 s after 0.1 s
 _log = logging.getLogger("meilies_client")
 
 Data = Union[bytes, bytearray, memoryview, str]
+Password = Union[str, Callable[[], str]]
 
 
 class Event(NamedTuple):
@@ -237,6 +240,10 @@ class CannotConnect(ClientError):
     """No connection could be opened; nothing was sent."""
 
 
+class NotTrusted(ClientError):
+    """The server's certificate, or its TLS, isn't one that the client accepts; nothing was sent."""
+
+
 class Disconnected(ClientError):
     """The connection ended, and was not to."""
 
@@ -297,8 +304,21 @@ class ConditionFailed(Refused):
     """An event matches what an append was conditioned on; nothing was stored."""
 
 
+class WrongPassword(Refused):
+    """There is no such user, or the password isn't theirs, or they may not log in; it isn't tried again."""
+
+
+class LoginNeeded(Refused):
+    """The server wants to know who this is: a user and a password."""
+
+
+class NotAllowed(Refused):
+    """The user may not do this."""
+
+
 _CODES: dict[str, type[Refused]] = {
-    "WRONGVERSION": WrongVersion, "IDCONFLICT": IdConflict, "CONDITION": ConditionFailed, "DELETED": StreamDeleted}
+    "WRONGVERSION": WrongVersion, "IDCONFLICT": IdConflict, "CONDITION": ConditionFailed, "DELETED": StreamDeleted,
+    "WRONGPASS": WrongPassword, "NOAUTH": LoginNeeded, "NOPERM": NotAllowed}
 _FOUND = re.compile(r", found event ([0-9]{1,20}); nothing was stored\Z")
 
 
@@ -855,6 +875,14 @@ def _read_group_info(value: Any) -> dict[str, Any]:
     return {name: _text(field) if isinstance(field, bytes) else field for name, field in fields.items()}
 
 
+def _read_login(value: Any) -> None:
+    """Raises WrongPassword, Refused, Unsupported, BadReply."""
+    if _lacks_command(value):
+        raise Unsupported(f"the server knows no users, so nobody can log in: {value}")
+    if _answer(value) != b"OK":
+        raise BadReply(f"{value!r:.200} came, expected an answer to AUTH")
+
+
 def _lacks_command(reply: Any) -> bool:
     """MeiliES 0.2.0 says `invalid request message; Unknown command name`, and closes; others as Redis does."""
     return isinstance(reply, resp.ErrorReply) and "unknown command" in str(reply).lower()
@@ -1132,34 +1160,186 @@ class _Backoff:
         return pause
 
 
-class _Connection:
-    """A socket that speaks of its failures in this module's errors."""
+@dataclass(frozen=True)
+class Address:
+    """Where a server is, and who asks to come in.
 
-    def __init__(self, host: str, port: int, timeout: float | None) -> None:
-        self.session = Session()
-        self._address = f"{host}:{port}"
-        self._timeout = timeout
+    unix       path of its socket, in place of host and port
+    tls        how its certificate is checked; None: plain
+    user       "" is the one that passwords without a name are for
+    password   None: nobody logs in.  A callable is asked for it at each connecting
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 6480
+    unix: str | None = None
+    tls: ssl.SSLContext | None = None
+    user: str = ""
+    password: Password | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.unix is not None and self.tls is not None:
+            raise ValueError("unix and tls are both given, expected one of them: a socket of this machine is plain")
+        if self.user and self.password is None:
+            raise ValueError(f"user {self.user!r} has no password, expected one")
+
+    def __str__(self) -> str:
+        return self.unix if self.unix is not None else f"{self.host}:{self.port}"
+
+    @property
+    def login(self) -> tuple[str, ...]:
+        """The request that says who this is; () if nobody logs in.  Raises TypeError, and what the callable does."""
+        if self.password is None:
+            return ()
+        password = self.password() if callable(self.password) else self.password
+        if not isinstance(password, str):
+            raise TypeError(f"password is {type(password).__name__}, expected str, or a callable that returns one")
+        return ("AUTH", self.user, password) if self.user else ("AUTH", password)
+
+
+def tls_context(ca_file: str | None = None, cert_file: str | None = None, key_file: str | None = None,
+                verify: bool = True) -> ssl.SSLContext:
+    """How to speak TLS, 1.2 at least, with a server.
+
+    ca_file              certificates of those who may vouch for it, PEM; None: the system's
+    cert_file, key_file  the client's own certificate, where a server asks for one
+    verify               False: any server is believed to be the one, and somebody between may read and change all
+    Raises               ValueError   a file isn't what it should be
+    """
+    for path in (ca_file, cert_file, key_file):
+        if path is not None:
+            _check_readable(path)
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError as error:
+        raise ValueError(f"{ca_file}: found no certificates in it ({_reason(error)}), expected PEM") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if cert_file is not None:
         try:
-            self._socket = socket.create_connection((host, port), timeout)
-        except OSError as error:
-            raise CannotConnect(f"cannot connect to {self._address}: {_reason(error)}") from error
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._notice_a_dead_peer()
+            context.load_cert_chain(cert_file, key_file)
+        except ssl.SSLError as error:
+            raise ValueError(
+                f"{cert_file}: found no certificate with its key ({_reason(error)}), expected PEM") from error
+    elif key_file is not None:
+        raise ValueError(f"{key_file}: a key is of no use without its certificate, which isn't given")
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
-    def _notice_a_dead_peer(self) -> None:
-        """A follower sends nothing, so only the system's probes can find the peer gone."""
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-            if hasattr(socket, option):
-                self._socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+def _check_readable(path: str) -> None:
+    """OpenSSL's errors don't name the file."""
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {_reason(error)}") from error
+
+
+def parse_url(url: str) -> dict[str, Any]:
+    """What `url` says, as arguments of Client: host and port, or unix; tls; user and password.
+
+        meilies://USER:PASSWORD@HOST:PORT       all but the scheme may be left out
+        meiliess://...                          the same over TLS
+        meilies+unix://USER:PASSWORD@/PATH      a socket of this machine
+    What has another meaning in an URL is percent-encoded.  Raises ValueError; it tells no password.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError("the URL's host or port isn't one, expected meilies://USER:PASSWORD@HOST:PORT") from None
+    if parts.scheme not in ("meilies", "meiliess", "meilies+unix"):
+        raise ValueError(f"the URL begins with {parts.scheme[:20]!r}, expected meilies, meiliess or meilies+unix")
+    if parts.query or parts.fragment:
+        raise ValueError("the URL has a '?' or '#', expected none; in a name or a password they are percent-encoded")
+    found: dict[str, Any] = {"user": unquote(parts.username or "")}
+    if parts.password is not None:
+        found["password"] = unquote(parts.password)
+    return {**found, **_place_of(parts, port)}
+
+
+def _place_of(parts: SplitResult, port: int | None) -> dict[str, Any]:
+    """Where the server is, of an URL."""
+    if parts.scheme == "meilies+unix":
+        if parts.hostname or not parts.path:
+            raise ValueError("the URL names no socket, expected meilies+unix:///PATH")
+        return {"unix": unquote(parts.path)}
+    if parts.path not in ("", "/"):
+        raise ValueError(f"the URL goes on with {parts.path[:40]!r} behind its host, expected nothing there")
+    place: dict[str, Any] = {"tls": True} if parts.scheme == "meiliess" else {}
+    if parts.hostname:
+        place["host"] = parts.hostname
+    if port is not None:
+        place["port"] = port
+    return place
+
+
+class _Connection:
+    """A socket that speaks of its failures in this module's errors.
+
+    Raises   CannotConnect, NotTrusted, WrongPassword, Refused
+    """
+
+    def __init__(self, address: Address, timeout: float | None) -> None:
+        self.session = Session()
+        self._address = address
+        self.timeout = timeout
+        try:
+            self._socket = self._open()
+        except OSError as error:
+            if isinstance(error, ssl.SSLError) and not isinstance(error, socket.timeout):
+                raise NotTrusted(f"cannot speak TLS with {address}: {_reason(error)}") from error
+            raise CannotConnect(f"cannot connect to {address}: {_reason(error)}") from error
+        try:
+            self._log_in()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> socket.socket:
+        address = self._address
+        if address.unix is not None:
+            plain = socket.socket(socket.AF_UNIX)
+            try:
+                plain.settimeout(self.timeout)
+                plain.connect(address.unix)
+            except BaseException:
+                plain.close()
+                raise
+            return plain
+        plain = socket.create_connection((address.host, address.port), self.timeout)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _notice_a_dead_peer(plain)
+        if address.tls is None:
+            return plain
+        try:
+            return address.tls.wrap_socket(plain, server_hostname=address.host)
+        except BaseException:
+            plain.close()
+            raise
+
+    def _log_in(self) -> None:
+        login = self._address.login
+        if not login:
+            return
+        self.session.request(None, *login)
+        try:
+            self.send(self.session.data_to_send())
+            while self.session.unanswered:
+                for reply in self.receive_replies(self.timeout):
+                    _read_login(reply.value)
+        except (Disconnected, TimedOut) as error:
+            raise CannotConnect(f"{error}, while logging in") from error
 
     @property
     def stale(self) -> bool:
         """True if the peer closed it, or spoke unasked, while nothing was going on."""
         self._socket.settimeout(0)
         try:
-            self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
+            self._socket.recv(1)        # what it takes away is of a connection that is given up
+        except (BlockingIOError, ssl.SSLWantReadError):
             return False
         except OSError:
             pass
@@ -1168,7 +1348,7 @@ class _Connection:
     def send(self, data: bytes) -> None:
         """Send all of it; only standing still for `timeout` is too long."""
         view = memoryview(data)
-        self._socket.settimeout(self._timeout)
+        self._socket.settimeout(self.timeout)
         while view:
             try:
                 view = view[self._socket.send(view):]
@@ -1188,15 +1368,15 @@ class _Connection:
 
     @contextmanager
     def without_timeout(self) -> Iterator[None]:
-        timeout, self._timeout = self._timeout, None
+        timeout, self.timeout = self.timeout, None
         try:
             yield
         finally:
-            self._timeout = timeout
+            self.timeout = timeout
 
-    def receive_replies(self) -> Iterator[Reply]:
+    def receive_replies(self, timeout: float | None) -> Iterator[Reply]:
         """The replies that came with the next bytes, maybe none of them whole."""
-        for item in self.session.receive_data(self.receive(self._timeout)):
+        for item in self.session.receive_data(self.receive(timeout)):
             if not isinstance(item, Reply):
                 raise BadReply(f"{item!r:.200} came, but nothing is followed here")
             yield item
@@ -1215,7 +1395,17 @@ class _Connection:
         return Disconnected(f"connection to {self._address} lost: {_reason(error)}")
 
 
+def _notice_a_dead_peer(plain: socket.socket) -> None:
+    """A follower sends nothing, so only the system's probes can find the peer gone."""
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            plain.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
 def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
     return error.strerror or str(error)
 
 
@@ -1320,15 +1510,29 @@ class Client:
               Fibonacci's numbers do, up to a hundred times this one
     ids       give each event that is published an id, by which the server
               knows it when it is sent again after an outage
+    user, password   who this is; without a user the password is for the one
+              that the server has for those.  A callable is asked for it at
+              each connecting
+    tls       True: the server speaks TLS, and its certificate is checked; or
+              an ssl.SSLContext, such as tls_context() makes
+    ca_file   certificates of those who may vouch for it (PEM); then tls is True
+    cert_file, key_file   the client's own certificate; then tls is True
+    unix      path of the server's socket, in place of host and port
+    Raises    ValueError
 
     Any error in the middle of a request, KeyboardInterrupt included, closes
     the connection: a late reply can't reach the next caller.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 6480, *, timeout: float | None = 10.0,
-                 tries: int = 50, delay: float = 0.1, ids: bool = False) -> None:
-        self.host = host
-        self.port = port
+                 tries: int = 50, delay: float = 0.1, ids: bool = False, user: str = "",
+                 password: Password | None = None, tls: ssl.SSLContext | bool | None = None,
+                 ca_file: str | None = None, cert_file: str | None = None, key_file: str | None = None,
+                 unix: str | None = None) -> None:
+        context = tls if isinstance(tls, ssl.SSLContext) else None
+        if context is None and (tls or ca_file or cert_file or key_file):
+            context = tls_context(ca_file, cert_file, key_file)
+        self.address = Address(host, port, unix, context, user, password)
         self.timeout = timeout
         self.tries = tries
         self.delay = delay
@@ -1339,6 +1543,11 @@ class Client:
         # Held by the one caller that uses the connection.  Never waited for: a
         # second caller is told that it may not.
         self._use = threading.Lock()
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Client:
+        """A Client of what an URL says, see parse_url(); `options` are Client's, and go before it."""
+        return cls(**{**parse_url(url), **options})
 
     def __enter__(self) -> Client:
         return self
@@ -1844,6 +2053,36 @@ class Client:
 
     # -- the server
 
+    def call(self, *request: str | int | bytes) -> Any:
+        """The reply to any command: bytes, int, list, dict or None.  It isn't sent again.
+
+        For those that this class has no method for; not for those that make events come.
+        Raises   CannotConnect, Disconnected, TimedOut, Refused
+        """
+        with self._in_use():
+            value = self._exchange([request])[0]
+        return _answer(value)
+
+    def monitor(self) -> Iterator[str]:
+        """A line for each request that the server gets, from now on, on a connection of its own: an iterator.
+
+        Raises   CannotConnect, Disconnected, Refused
+        """
+        connection = _Connection(self.address, self.timeout)
+        try:
+            connection.session.request("began", "MONITOR")
+            connection.send(connection.session.data_to_send())
+            timeout = self.timeout
+            while True:
+                for reply in connection.receive_replies(timeout):
+                    line = str(_answer(reply.value), "utf-8", "backslashreplace")
+                    timeout = None
+                    connection.session.request_encoded("line", b"")     # each line answers what nobody has to send
+                    if reply.asked == "line":
+                        yield line
+        finally:
+            connection.close()
+
     def ping(self) -> float:
         """Seconds that a request and its reply take.  Refused by MeiliES 0.2.0."""
         start = time.monotonic()
@@ -1949,7 +2188,7 @@ class Client:
         connection.send(connection.session.data_to_send())
         values: list[Any] = []
         while connection.session.unanswered:
-            values += [reply.value for reply in connection.receive_replies()]
+            values += [reply.value for reply in connection.receive_replies(connection.timeout)]
         return values
 
     def _read(self, read: Callable[[Any], Any], value: Any) -> Any:
@@ -2033,7 +2272,7 @@ class Client:
             if self._closed:
                 raise ClientError("this Client is closed")
             try:
-                self._connection = _Connection(self.host, self.port, self.timeout)
+                self._connection = _Connection(self.address, self.timeout)
             except CannotConnect as error:
                 time.sleep(backoff.next_pause(error))
         return self._connection
@@ -2047,7 +2286,7 @@ class Client:
 def _collect(connection: _Connection, batch: _Batch | _Appends, leave: int) -> None:
     """Take replies to what was published until no more than `leave` are owed."""
     while connection.session.unanswered > leave:
-        for reply in connection.receive_replies():
+        for reply in connection.receive_replies(connection.timeout):
             batch.take(reply)
 
 
@@ -2150,7 +2389,7 @@ class Subscription:
     def _connect(self, deadline: float | None) -> None:
         _sleep_until(self._retry_at, deadline)
         client = self._client
-        self._connection = _Connection(client.host, client.port, client.timeout)
+        self._connection = _Connection(client.address, client.timeout)
         self._heard_at = time.monotonic()
         self._following.connect()
         self._connection.send(self._following.data_to_send())

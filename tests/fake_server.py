@@ -107,16 +107,26 @@ class Peer:
         assert found == b"", f"found {found!r}, expected the client to close"
 
 
+def _listen_at(path):
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    return listener
+
+
 class FakeServer:
     """Plays a script for each connection, each in its own thread; no more connections are expected.
 
     port   where it listens; a free one unless it is given
+    unix   the path where it listens, in place of a port
+    tls    an ssl.SSLContext: it speaks TLS.  A client that doesn't want it is nothing to fail for
     """
 
-    def __init__(self, *scripts, port=0):
-        self._listener = socket.create_server(("127.0.0.1", port))
+    def __init__(self, *scripts, port=0, unix=None, tls=None):
+        self._listener = _listen_at(unix) if unix else socket.create_server(("127.0.0.1", port))
         self._listener.settimeout(SECONDS)
-        self.port = self._listener.getsockname()[1]
+        self.port = None if unix else self._listener.getsockname()[1]
+        self._tls = tls
         self._threads = [threading.Thread(target=self._accept, args=(scripts,), name="accept")]
         self._failures = []             # appended to by any thread, read when all are joined
         self._peers = []
@@ -146,6 +156,13 @@ class FakeServer:
             except OSError as error:
                 self._failures.append(AssertionError(f"no connection for {script.__name__}: {error}"))
                 return
+            if self._tls:
+                try:
+                    sock.settimeout(SECONDS)
+                    sock = self._tls.wrap_socket(sock, server_side=True)
+                except OSError:
+                    sock.close()
+                    continue
             peer = Peer(sock)
             self._peers.append(peer)
             thread = threading.Thread(target=self._play, args=(script, peer), name=script.__name__)
