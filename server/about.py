@@ -8,20 +8,21 @@ from . import __version__
 from .info import config, info
 from .table import COMMANDS, CommandError, command
 from .text import printable
+from .users import ADMIN
 
 
-@command("info", -1, "[SECTION ...]", "What the server is and does")
+@command("info", -1, "[SECTION ...]", "What the server is and does", "")
 def info_command(server, connection, arguments):
     return resp.bulk(info(server, [argument.decode("utf-8", "replace").lower() for argument in arguments[1:]]))
 
 
-@command("time", 1, "", "The server's clock: seconds and microseconds since 1970")
+@command("time", 1, "", "The server's clock: seconds and microseconds since 1970", "")
 def time_command(server, connection, arguments):
     seconds, microseconds = divmod(time.time_ns() // 1000, 1000000)
     return resp.array([resp.bulk(b"%d" % seconds), resp.bulk(b"%d" % microseconds)])
 
 
-@command("config", -3, "GET PATTERN ...", "Settings whose names match")
+@command("config", -3, "GET PATTERN ...", "Settings whose names match", ADMIN)
 def config_command(server, connection, arguments):
     if arguments[1].lower() != b"get":
         raise CommandError(f"ERR unknown subcommand '{printable(arguments[1])}', expected GET")
@@ -30,7 +31,7 @@ def config_command(server, connection, arguments):
                         connection.protocol)
 
 
-@command("command", -1, "[COUNT | DOCS [NAME ...] | INFO [NAME ...]]", "The commands of this server")
+@command("command", -1, "[COUNT | DOCS [NAME ...] | INFO [NAME ...]]", "The commands of this server", "")
 def command_command(server, connection, arguments):
     if len(arguments) == 1:
         return resp.array([_entry(one) for one in COMMANDS.values()])

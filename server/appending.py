@@ -13,6 +13,7 @@ from store.record import MAX_ID
 
 from .table import MAX_NUMBER, CommandError, checked, command
 from .text import printable
+from .users import APPEND
 
 _FIELDS = 6         # of each event
 
@@ -55,8 +56,13 @@ _streams, _names = _Known(check_stream), _Known(check_name)
 _expected = _Expected({b"any": ANY, b"none": NONE, b"exists": EXISTS})
 
 
+def _appends(server, arguments):
+    return [("append", "stream", stream) for stream in arguments[1::_FIELDS]]
+
+
 @command("append", -7, "STREAM EXPECTED NAME DATA ID METADATA [STREAM EXPECTED NAME DATA ID METADATA ...]",
-         "Store events, all or none; EXPECTED is any, none, exists or the number of the stream's last event")
+         "Store events, all or none; EXPECTED is any, none, exists or the number of the stream's last event",
+         APPEND, _appends)
 def append(server, connection, arguments):
     """Says what is wrong; those that are right never come here but go to the store in batches."""
     append_of(arguments, server.limits)

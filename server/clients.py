@@ -6,23 +6,24 @@ import resp
 
 from . import __version__
 from .info import client_line
-from .table import OK, CommandError, command
+from .table import ANYONE, OK, CommandError, command
 from .text import printable
+from .users import ADMIN
 
 
-@command("ping", -1, "[TEXT]", "Answers PONG, or TEXT")
+@command("ping", -1, "[TEXT]", "Answers PONG, or TEXT", "")
 def ping(server, connection, arguments):
     if len(arguments) > 2:
         raise CommandError("ERR wrong number of arguments for 'ping' command; usage: ping [TEXT]")
     return resp.bulk(arguments[1]) if len(arguments) == 2 else b"+PONG\r\n"
 
 
-@command("echo", 2, "TEXT", "Answers TEXT")
+@command("echo", 2, "TEXT", "Answers TEXT", "")
 def echo(server, connection, arguments):
     return resp.bulk(arguments[1])
 
 
-@command("quit", -1, "", "Answers OK and closes")
+@command("quit", -1, "", "Answers OK and closes", ANYONE)
 def quit(server, connection, arguments):
     connection.refuse_input()
     for follower in connection.unfollow_all():
@@ -30,7 +31,8 @@ def quit(server, connection, arguments):
     return OK
 
 
-@command("hello", -1, "[2|3 [SETNAME NAME]]", "Choose RESP2 or RESP3; says what this server and its store are")
+@command("hello", -1, "[2|3 [SETNAME NAME]]", "Choose RESP2 or RESP3; says what this server and its store are",
+         ANYONE)
 def hello(server, connection, arguments):
     protocol, name = connection.protocol, connection.name
     if len(arguments) > 1:
@@ -68,7 +70,7 @@ def _parse_hello(options, name):
     return name
 
 
-@command("reset", 1, "", "Back to what a new connection is: RESP2, no name, no subscription")
+@command("reset", 1, "", "Back to what a new connection is: RESP2, no name, no subscription", ANYONE)
 def reset(server, connection, arguments):
     for follower in connection.unfollow_all():
         server.feeds.remove(follower)
@@ -77,7 +79,7 @@ def reset(server, connection, arguments):
     return b"+RESET\r\n"
 
 
-@command("select", 2, "0", "There is one database, 0")
+@command("select", 2, "0", "There is one database, 0", "")
 def select(server, connection, arguments):
     if arguments[1] != b"0":
         raise CommandError("ERR DB index is out of range; there is one database, 0")
@@ -85,7 +87,8 @@ def select(server, connection, arguments):
 
 
 @command("client", -2, "ID | SETNAME NAME | GETNAME | SETINFO FIELD VALUE | INFO | LIST | KILL ...",
-         "About this connection and the others", slow=False)
+         "About this connection and the others", ADMIN,
+         words=dict.fromkeys([b"id", b"setname", b"getname", b"setinfo", b"info", b"list"], ""))
 def client(server, connection, arguments):
     word = arguments[1].lower()
     handler, count = _CLIENT.get(word, (None, 0))
@@ -124,6 +127,8 @@ def _client_info(server, connection, arguments):
 
 def _client_list(server, connection, arguments):
     everyone = sorted(server.connections.values(), key=lambda one: one.id)
+    if not connection.user.may(ADMIN):
+        everyone = [one for one in everyone if one.user is not None and one.user.name == connection.user.name]
     return resp.bulk(b"".join(map(client_line, everyone)))
 
 

@@ -18,6 +18,7 @@ from resp import Known, Requests
 from store.names import check_name, check_stream
 
 from .outbox import Outbox
+from .users import EVERYTHING
 
 # Room in a turn of replay for other connections: a worker serves so many
 # followers of one connection before it turns to the next connection.
@@ -39,12 +40,12 @@ class Connection:
                 max_pending_input, max_pending_output: the server's options
     on_blocked  its socket must be watched until it is writable
     on_behind   a follower has to catch up: a worker is to call `catch_up_some`
+    user        the User that it acts for, or None: its client has to say who it is
     """
 
-    def __init__(self, id, peer, send, limits, on_blocked, on_behind):
+    def __init__(self, id, peer, send, limits, on_blocked, on_behind, user=EVERYTHING):
         self.id = id
         self.peer = peer
-        self.user = None                # who it is, as its driver says
         self.name = b""
         self.library = {}               # what CLIENT SETINFO said: lib-name, lib-ver
         self.protocol = 2
@@ -67,9 +68,17 @@ class Connection:
                                   limits.max_request_size, limits.max_request_size, _SINGLE_APPEND)
         self.take_again = self._requests.take_again     # one publish, like the one before: see there
         self.room = self._requests.room     # where to receive, for `received`; None: anywhere, for `receive`
+        self.become(user)
         self._on_behind = on_behind
         self._behind = {}               # followers, as keys: an ordered set
         self._catching_up = False       # a worker has it, or will
+
+    # -- whom it acts for, in the poller's thread -----------------------------
+
+    def become(self, user):
+        """Act for another User from now on, or for None."""
+        self.user = user
+        self.publishes_freely = user is not None and user.appends_everywhere    # nobody looks at each of its events
 
     # -- input, in the poller's thread ---------------------------------------
 

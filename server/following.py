@@ -5,12 +5,18 @@ from store.names import ALL, check_stream
 
 from .chunk import CHECKPOINT, Form, notice
 from .follower import Follower
-from .selecting import filter_of, is_time, parse_from, parse_names, parse_selector
+from .selecting import filter_of, is_time, parse_from, parse_names, parse_selector, reads_selector
 from .table import MAX_NUMBER, CommandError, checked, command, parse_number
 from .text import printable
+from .users import READ
 
 
-@command("subscribe", -2, "STREAM[:FROM[:TO]] ...", "Follow streams, or $all; FROM a number on, up to TO", slow=True)
+def _reads(server, arguments):
+    return [("read", "stream", argument.split(b":", 1)[0]) for argument in arguments[1:]]
+
+
+@command("subscribe", -2, "STREAM[:FROM[:TO]] ...", "Follow streams, or $all; FROM a number on, up to TO", READ,
+         _reads, slow=True)
 def subscribe(server, connection, arguments):
     ranges = [_parse_range(argument) for argument in arguments[1:]]
     form = Form(False, connection.protocol == 3)
@@ -20,7 +26,8 @@ def subscribe(server, connection, arguments):
 
 
 @command("follow", -3, "$all | stream NAME | prefix PREFIX   FROM | @MICROSECONDS | - [TO n] [NAMES n name ...]",
-         "Follow with position, id, metadata and time of each event, and say how far it is", slow=True)
+         "Follow with position, id, metadata and time of each event, and say how far it is", READ,
+         reads_selector, slow=True)
 def follow(server, connection, arguments):
     selector, rest = parse_selector(arguments[1:])
     first, stop, names = _parse_part(server.store, selector, rest)
@@ -94,7 +101,7 @@ def _acknowledgement(connection, push, simple, key):
     return resp.array([resp.simple(simple), resp.simple(key)])
 
 
-@command("unsubscribe", -1, "[STREAM ...]", "End subscriptions to these streams, or all of them")
+@command("unsubscribe", -1, "[STREAM ...]", "End subscriptions to these streams, or all of them", "")
 def unsubscribe(server, connection, arguments):
     if len(arguments) > 1:
         selectors = [("stream", name) for name in arguments[1:]]
@@ -108,7 +115,7 @@ def unsubscribe(server, connection, arguments):
     return b"".join([_end(server, connection, selector) for selector in selectors])
 
 
-@command("unfollow", -2, "$all | stream NAME | prefix PREFIX", "End what follow began")
+@command("unfollow", -2, "$all | stream NAME | prefix PREFIX", "End what follow began", "")
 def unfollow(server, connection, arguments):
     selector, rest = parse_selector(arguments[1:])
     if rest:

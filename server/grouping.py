@@ -11,6 +11,7 @@ from .blocked import BlockedRead
 from .selecting import parse_from, parse_selector
 from .table import OK, CommandError, command, parse_number
 from .text import printable
+from .users import GROUP, READ
 
 log = logging.getLogger("meilies.commands")
 
@@ -21,8 +22,27 @@ _CODES = {NoGroup: "NOGROUP", GroupExists: "GROUPEXISTS"}
 _OPTIONS = {b"TRIES": ("tries", 1), b"WAIT": ("wait", 1000), b"PAUSE": ("pause", 1000)}
 
 
+def _touched(group):
+    """What its members read, for the table of commands."""
+    return READ, group.definition.kind, group.definition.key
+
+
+def _read(server, arguments):
+    """The streams of the group that a request names; none if it isn't there, which the handler says."""
+    try:
+        return [_touched(server.store.group(arguments[1].decode("utf-8", "replace")))]
+    except NoGroup:
+        return []
+
+
+def _made(server, arguments):
+    """The streams of a group that is to be made, and of the one that is there by that name."""
+    (kind, key), _ = parse_selector(arguments[2:])
+    return [(READ, kind, key), *_read(server, arguments)]
+
+
 @command("group-create", -4, "GROUP SELECTOR FROM [TRIES n] [WAIT ms] [PAUSE ms]",
-         "Make a consumer group, or find it made so", slow=True)
+         "Make a consumer group, or find it made so", GROUP, _made, slow=True)
 def group_create(server, connection, arguments):
     name = _name(arguments[1], "group")
     (kind, key), rest = parse_selector(arguments[2:])
@@ -42,18 +62,21 @@ def group_create(server, connection, arguments):
     return OK
 
 
-@command("group-delete", 2, "GROUP", "Forget a group, how far it is and what it parked", slow=True)
+@command("group-delete", 2, "GROUP", "Forget a group, how far it is and what it parked", GROUP,
+         _read, slow=True)
 def group_delete(server, connection, arguments):
     _try(lambda: server.store.group_delete(_name(arguments[1], "group")))
     return OK
 
 
-@command("groups", 1, "", "The names of all groups, sorted", slow=True)
+@command("groups", 1, "", "The names of all groups that one may read, sorted", READ, slow=True)
 def groups(server, connection, arguments):
-    return resp.array([resp.bulk(group.name.encode()) for group in server.store.groups()])
+    return resp.array([resp.bulk(group.name.encode()) for group in server.store.groups()
+                       if connection.user.reaches(*_touched(group))])
 
 
-@command("group-read", -4, "GROUP MEMBER COUNT [BLOCK ms]", "Events for a member, to be acknowledged", slow=True)
+@command("group-read", -4, "GROUP MEMBER COUNT [BLOCK ms]", "Events for a member, to be acknowledged", GROUP,
+         _read, slow=True)
 def group_read(server, connection, arguments):
     """With nothing there and BLOCK, the reply comes later: see blocked.py."""
     group = _group(server, arguments)
@@ -73,14 +96,16 @@ def group_read(server, connection, arguments):
     return None
 
 
-@command("group-ack", -3, "GROUP KEY ...", "These events are done; how many of them a member held", slow=True)
+@command("group-ack", -3, "GROUP KEY ...", "These events are done; how many of them a member held", GROUP,
+         _read, slow=True)
 def group_ack(server, connection, arguments):
     group = _group(server, arguments)
     keys = [parse_number(key, "KEY") for key in arguments[2:]]
     return resp.integer(_try(lambda: group.ack(*keys)))
 
 
-@command("group-refuse", -3, "GROUP KEY [LATER | PARK [REASON]]", "This event can't be done now", slow=True)
+@command("group-refuse", -3, "GROUP KEY [LATER | PARK [REASON]]", "This event can't be done now", GROUP,
+         _read, slow=True)
 def group_refuse(server, connection, arguments):
     group = _group(server, arguments)
     key = parse_number(arguments[2], "KEY")
@@ -92,13 +117,15 @@ def group_refuse(server, connection, arguments):
     return resp.null(connection.protocol) if fate is None else resp.simple(fate.encode())
 
 
-@command("group-leave", 3, "GROUP MEMBER", "A member is gone: others get what it held", slow=True)
+@command("group-leave", 3, "GROUP MEMBER", "A member is gone: others get what it held", GROUP,
+         _read, slow=True)
 def group_leave(server, connection, arguments):
     group = _group(server, arguments)
     return resp.integer(_try(lambda: group.leave(_name(arguments[2], "member"))))
 
 
-@command("group-parked", -2, "GROUP [FROM [COUNT]]", "Events that nobody gets until they are replayed", slow=True)
+@command("group-parked", -2, "GROUP [FROM [COUNT]]", "Events that nobody gets until they are replayed", READ,
+         _read, slow=True)
 def group_parked(server, connection, arguments):
     group = _group(server, arguments)
     first = parse_number(arguments[2], "FROM") if len(arguments) > 2 else 0
@@ -112,21 +139,24 @@ def group_parked(server, connection, arguments):
         for one in found])
 
 
-@command("group-replay", -2, "GROUP [KEY ...]", "Give parked events again, these or all; how many", slow=True)
+@command("group-replay", -2, "GROUP [KEY ...]", "Give parked events again, these or all; how many", GROUP,
+         _read, slow=True)
 def group_replay(server, connection, arguments):
     group = _group(server, arguments)
     keys = [parse_number(key, "KEY") for key in arguments[2:]]
     return resp.integer(_try(lambda: group.replay(*keys)))
 
 
-@command("group-discard", -3, "GROUP KEY ...", "Forget parked events; how many", slow=True)
+@command("group-discard", -3, "GROUP KEY ...", "Forget parked events; how many", GROUP,
+         _read, slow=True)
 def group_discard(server, connection, arguments):
     group = _group(server, arguments)
     keys = [parse_number(key, "KEY") for key in arguments[2:]]
     return resp.integer(_try(lambda: group.discard(*keys)))
 
 
-@command("group-info", 2, "GROUP", "How a group stands", slow=True)
+@command("group-info", 2, "GROUP", "How a group stands", READ,
+         _read, slow=True)
 def group_info(server, connection, arguments):
     one = _try(_group(server, arguments).info)
     text = one.selector if isinstance(one.selector, str) else one.selector.text

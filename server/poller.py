@@ -37,6 +37,7 @@ from .feed import Feeds
 from .retaining import refused
 from .table import CommandError
 from .text import printable
+from .users import Users
 from .waiting import Waiting, processors
 from .workers import Workers
 
@@ -102,11 +103,13 @@ class Poller:
     limits     the server's options
     tick       tick(time.monotonic()) is called now and then; it returns the seconds
                until it wants to be called again, or None for never
+    users      the Users who may log in; None: everybody may do everything
     """
 
-    def __init__(self, listener, store, limits, tick=None):
+    def __init__(self, listener, store, limits, tick=None, users=None):
         self.store = store
         self.limits = limits
+        self.users = users or Users()
         self.began = time.time()
         self.connections = {}           # descriptor -> Connection
         self.accepted = 0               # connections, ever
@@ -312,8 +315,8 @@ class Poller:
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = Connection(self.accepted, peer, sock.send, self.limits,
-                                on_blocked=self._watch_output, on_behind=self._call_worker)
-        connection.user = user
+                                on_blocked=self._watch_output, on_behind=self._call_worker,
+                                user=user or self.users.anonymous)
         connection.socket = sock
         fd = sock.fileno()
         self.connections[fd] = connection
@@ -339,7 +342,7 @@ class Poller:
                 else:
                     data = bytes(view[:size])
                     run = None
-                    if connection.mask == READ and not self.store.retention.closed:
+                    if connection.mask == READ and connection.publishes_freely and not self.store.retention.closed:
                         run = connection.take_again(data)
                     if run is not None:     # as `_execute` would do it
                         self._batch.add(connection, (run,), 1, size)
@@ -498,7 +501,9 @@ class Poller:
             elif command.slow:
                 self._give_to_worker(connection, command, request)
             else:
-                put(execute(command, self, connection, request))
+                reply = execute(command, self, connection, request)
+                if reply is not None:       # otherwise it comes later
+                    put(reply)
 
     def _give_to_worker(self, connection, command, arguments):
         connection.working = True

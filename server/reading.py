@@ -10,24 +10,28 @@ from store.names import ALL, check_stream
 from store.reading import Selection, page
 
 from .chunk import recorded
-from .selecting import parse_names, parse_selector
+from .selecting import parse_names, parse_selector, reads_selector, reads_stream
 from .table import CommandError, checked, command, parse_number
+from .users import READ
 
 _PART = "SELECTOR FROM | @MICROSECONDS | - COUNT [NAMES n name ...]"
 _SYNTAX = "SELECTOR FROM COUNT [NAMES n name ...]"
 
 
-@command("read", -4, _PART, "Events from a key, a time or the first one on, and the key to go on with", slow=True)
+@command("read", -4, _PART, "Events from a key, a time or the first one on, and the key to go on with", READ,
+         reads_selector, slow=True)
 def read(server, connection, arguments):
     return _read(server, connection, arguments, back=False)
 
 
-@command("read-back", -4, _PART, "The same the other way, from the last one or a key down", slow=True)
+@command("read-back", -4, _PART, "The same the other way, from the last one or a key down", READ,
+         reads_selector, slow=True)
 def read_back(server, connection, arguments):
     return _read(server, connection, arguments, back=True)
 
 
-@command("read-last", -2, "SELECTOR", "The last event of a stream, of a prefix or of all", slow=True)
+@command("read-last", -2, "SELECTOR", "The last event of a stream, of a prefix or of all", READ,
+         reads_selector, slow=True)
 def read_last(server, connection, arguments):
     selector, rest = parse_selector(arguments[1:])
     if rest:
@@ -36,7 +40,8 @@ def read_last(server, connection, arguments):
     return _frames(found)[0] if found else resp.null(connection.protocol)
 
 
-@command("stream-info", 2, "STREAM", "What is known of a stream: numbers, count, bytes, times", slow=True)
+@command("stream-info", 2, "STREAM", "What is known of a stream: numbers, count, bytes, times", READ, reads_stream,
+         slow=True)
 def stream_info(server, connection, arguments):
     checked(check_stream, arguments[1])
     info = _told(server.store.info, arguments[1])

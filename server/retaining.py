@@ -6,15 +6,17 @@ from store.append import Append
 from store.expect import ANY
 from store.names import ALL, check_stream
 
-from .selecting import parse_selector
+from .selecting import appends_selector, appends_stream, parse_selector
 from .table import OK, CommandError, checked, command, parse_number
 from .text import printable
+from .users import ADMIN, READ
 
 _RULES = {b"MAX-COUNT": "max_count", b"MAX-AGE": "max_age"}
 
 
 @command("retain", -2, "SELECTOR [MAX-COUNT n] [MAX-AGE seconds]",
-         "What streams keep: the last n events, or those so young; without either, all from now on", slow=True)
+         "What streams keep: the last n events, or those so young; without either, all from now on",
+         ADMIN, appends_selector, slow=True)
 def retain(server, connection, arguments):
     selector, rest = parse_selector(arguments[1:])
     rule = {}
@@ -28,7 +30,7 @@ def retain(server, connection, arguments):
     return OK
 
 
-@command("retention", -1, "[SELECTOR]", "The rules that say what streams keep", slow=True)
+@command("retention", -1, "[SELECTOR]", "The rules that say what streams keep", READ, slow=True)
 def retention(server, connection, arguments):
     rules = server.store.retention.rules()
     if len(arguments) > 1:
@@ -37,17 +39,19 @@ def retention(server, connection, arguments):
             raise CommandError("ERR syntax error, expected: retention [SELECTOR]")
         wanted = _named(_selected(selector))
         rules = [(one, rule) for one, rule in rules if _named(one) == wanted]
-    return resp.array([_shown(connection, selector, rule) for selector, rule in rules])
+    return resp.array([_shown(connection, selector, rule) for selector, rule in rules
+                       if connection.user.reaches(*_touched(selector))])
 
 
 @command("truncate", 3, "STREAM NUMBER", "Cut the events of a stream below NUMBER; the number that it begins with now",
-         slow=True)
+         ADMIN, appends_stream, slow=True)
 def truncate(server, connection, arguments):
     _, stream, number = arguments
     return resp.integer(_changed(server.store.truncate, _stream(stream), parse_number(number, "NUMBER")))
 
 
-@command("delete", -2, "STREAM [FOREVER]", "Cut all events of a stream; FOREVER: and take no more", slow=True)
+@command("delete", -2, "STREAM [FOREVER]", "Cut all events of a stream; FOREVER: and take no more", ADMIN,
+         appends_stream, slow=True)
 def delete(server, connection, arguments):
     if len(arguments) > 3 or len(arguments) == 3 and arguments[2].upper() != b"FOREVER":
         raise CommandError("ERR syntax error, expected: delete STREAM [FOREVER]")
@@ -55,14 +59,16 @@ def delete(server, connection, arguments):
     return OK
 
 
-@command("redact", 3, "STREAM NUMBER", "Take the data and metadata of one event", slow=True)
+@command("redact", 3, "STREAM NUMBER", "Take the data and metadata of one event", ADMIN, appends_stream,
+         slow=True)
 def redact(server, connection, arguments):
     _, stream, number = arguments
     _changed(server.store.redact, _stream(stream), parse_number(number, "NUMBER"))
     return OK
 
 
-@command("compact", 1, "", "Take from the disk what was cut or redacted; how many segments, and bytes freed", slow=True)
+@command("compact", 1, "", "Take from the disk what was cut or redacted; how many segments, and bytes freed",
+         ADMIN, slow=True)
 def compact(server, connection, arguments):
     done = server.store.compact()
     return resp.array([resp.integer(done.segments), resp.integer(done.bytes)])
@@ -106,6 +112,12 @@ def _selected(selector):
     """What the store calls a parsed SELECTOR."""
     kind, key = selector
     return Prefix(key) if kind == "prefix" else key
+
+
+def _touched(selector):
+    """What a rule's SELECTOR touches, for users."""
+    word, _, name = _named(selector).partition(b" ")
+    return (READ, word.decode(), name) if name else (READ, "prefix", b"")
 
 
 def _named(selector):

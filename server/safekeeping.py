@@ -9,8 +9,9 @@ from store import StoreError, export
 from store.errors import BadExport, ChainBroken
 
 from .committer import error_reply
-from .table import CommandError, command, parse_number
+from .table import READS_ALL, CommandError, command, parse_number
 from .text import printable
+from .users import ADMIN, READ
 
 log = logging.getLogger("meilies.commands")
 
@@ -18,7 +19,15 @@ _NAME = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}\Z")
 _HEAD = re.compile(rb"[0-9a-fA-F]{64}\Z")
 
 
-@command("backup", 2, "NAME", "Copy the store as it is now to the folder NAME in --backup-path", slow=True)
+def _reads_all(server, arguments):
+    return READS_ALL
+
+
+def _appends_all(server, arguments):
+    return [("append", "prefix", b"")]
+
+
+@command("backup", 2, "NAME", "Copy the store as it is now to the folder NAME in --backup-path", ADMIN, slow=True)
 def backup(server, connection, arguments):
     name = arguments[1]
     if not _NAME.match(name):
@@ -36,7 +45,7 @@ def backup(server, connection, arguments):
     return _mapping({key: resp.integer(value) for key, value in done._asdict().items()}, connection.protocol)
 
 
-@command("check", 1, "", "Read the whole log and name what is bad in it", slow=True)
+@command("check", 1, "", "Read the whole log and name what is bad in it", ADMIN, slow=True)
 def check(server, connection, arguments):
     found = server.store.check()
     for problem in found.problems:
@@ -49,7 +58,8 @@ def check(server, connection, arguments):
 
 
 @command("export", -1, "[FROM STOP | ENTRIES [CURSOR]]",
-         "The store as lines of JSON: the first line, some events, or what is kept beside them", slow=True)
+         "The store as lines of JSON: the first line, some events, or what is kept beside them", ADMIN,
+         _reads_all, slow=True)
 def export_command(server, connection, arguments):
     null = resp.null(connection.protocol)
     if len(arguments) == 1:
@@ -65,7 +75,8 @@ def export_command(server, connection, arguments):
     return resp.array([more, resp.array([*map(resp.bulk, lines)])])
 
 
-@command("import", -2, "LINE ...", "Append what lines of an export have, but for its first and last one", slow=True)
+@command("import", -2, "LINE ...", "Append what lines of an export have, but for its first and last one", ADMIN,
+         _appends_all, slow=True)
 def import_command(server, connection, arguments):
     try:
         done = export.import_some(server.store, arguments[1:])
@@ -76,14 +87,14 @@ def import_command(server, connection, arguments):
     return resp.array([resp.integer(done.events - done.passed_over), resp.integer(done.passed_over)])
 
 
-@command("chain-head", 1, "", "How far the chain of digests is, and its head", slow=True)
+@command("chain-head", 1, "", "How far the chain of digests is, and its head", READ, _reads_all, slow=True)
 def chain_head(server, connection, arguments):
     position, head = _chain(server).head()
     return resp.array([resp.integer(position), resp.bulk(head.encode())])
 
 
 @command("verify", -1, "[POSITION HEAD]", "Compare every event with the chain of digests, and that with a head noted "
-         "earlier", slow=True)
+         "earlier", ADMIN, slow=True)
 def verify(server, connection, arguments):
     chain = _chain(server)
     known = None

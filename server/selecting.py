@@ -59,3 +59,25 @@ def parse_from(store, selector, text):
 
 def is_time(text):
     return text.startswith(b"@")
+
+
+# -- which streams a request touches, for the table ----------------------------
+
+def reads_stream(server, arguments):
+    """Of commands whose first argument is a stream, or `$all`."""
+    return [("read", "stream", arguments[1])]
+
+
+def appends_stream(server, arguments):
+    return [("append", "stream", arguments[1])]
+
+
+def reads_selector(server, arguments):
+    """Of commands whose first argument is a SELECTOR."""
+    (kind, key), _ = parse_selector(arguments[1:])
+    return [("read", kind, key)]
+
+
+def appends_selector(server, arguments):
+    (kind, key), _ = parse_selector(arguments[1:])
+    return [("append", kind, key)]

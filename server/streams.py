@@ -1,12 +1,15 @@
 """The commands that MeiliES has for streams, but for those that follow them (following.py)."""
 
+from itertools import count
 from typing import NamedTuple
 
 import resp
 from store.names import ALL, check_name, check_stream
 
+from .selecting import appends_stream, reads_stream
 from .table import CommandError, checked, command, parse_number
 from .text import printable
+from .users import APPEND, READ
 
 # Names that one search gives at most, and without a COUNT; and how many it looks at, in portions.
 MOST_NAMES = 10000
@@ -15,7 +18,8 @@ _PORTION = 4096
 _PORTIONS = 16
 
 
-@command("publish", 4, "STREAM NAME DATA", "Store an event; +OK when it is as safe as --sync says")
+@command("publish", 4, "STREAM NAME DATA", "Store an event; +OK when it is as safe as --sync says",
+         APPEND, appends_stream)
 def publish(server, connection, arguments):
     """Says what is wrong; those that are right never come here but go to the store in batches."""
     _, stream, name, data = arguments
@@ -25,7 +29,8 @@ def publish(server, connection, arguments):
                        f"{server.limits.max_event_size}")
 
 
-@command("last-event-number", 2, "STREAM", "The number of a stream's last event; of $all, its position")
+@command("last-event-number", 2, "STREAM", "The number of a stream's last event; of $all, its position",
+         READ, reads_stream)
 def last_event_number(server, connection, arguments):
     name = arguments[1]
     if name == ALL:
@@ -38,9 +43,12 @@ def last_event_number(server, connection, arguments):
     return resp.array([b"+last-event-number\r\n", resp.simple(name), number])
 
 
-@command("stream-names", -1, "", "The names of all streams that have an event, sorted", slow=True)
+@command("stream-names", -1, "", "The names of all streams that have an event, sorted", READ, slow=True)
 def stream_names(server, connection, arguments):
-    return resp.array([b"+stream-names\r\n", *map(resp.simple, server.store.names())])
+    names = server.store.names()
+    if not connection.user.sees_everything:
+        names = filter(connection.user.may_see, names)
+    return resp.array([b"+stream-names\r\n", *map(resp.simple, names)])
 
 
 class _Search(NamedTuple):
@@ -53,18 +61,22 @@ class _Search(NamedTuple):
 
 
 @command("search-streams", -1, "[PREFIX p] [CONTAINING text] [AFTER name] [COUNT n]",
-         "Names of streams that have an event, sorted, and the one to go on after", slow=True)
+         "Names of streams that have an event, sorted, and the one to go on after", READ, slow=True)
 def search_streams(server, connection, arguments):
-    """It looks at a bounded number of names, so it may find few, or none, and yet say after which to go on."""
+    """It looks at a bounded number of names, so it may find few, or none, and yet say after which to go on.
+
+    For a user who may not see all it looks on until that is a name that he may see.
+    """
+    may_see = connection.user.may_see
     search = _parse_search(arguments[1:])
     text, after, found = search.containing.lower(), search.after, []
-    for _ in range(_PORTIONS):
+    for portion in count(1):
         names = server.store.names_beginning(search.prefix, _PORTION, after)
-        found += [name for name in names if text in name.lower() and _has_event(server.store, name)]
+        found += [name for name in names if text in name.lower() and may_see(name) and _has_event(server.store, name)]
         after = names[-1] if len(names) == _PORTION else None
-        if after is None or len(found) >= search.count:
+        if after is None or len(found) >= search.count or (portion >= _PORTIONS and may_see(after)):
             break
-    if len(found) > search.count:
+    if len(found) > search.count or after is not None and len(found) == search.count:
         del found[search.count:]
         after = found[-1]
     following = resp.null(connection.protocol) if after is None else resp.bulk(after)

@@ -1,4 +1,4 @@
-"""The table of commands: name, arity, handler, one line of help.
+"""The table of commands: name, arity, handler, one line of help, and who may use it.
 
 A handler gets (server, connection, arguments), arguments[0] being the name, and
 returns the reply's bytes in the connection's protocol.  It raises CommandError
@@ -7,6 +7,17 @@ thread, and must not wait; the slow ones run in a worker, while the commands of
 the same connection that follow wait for it.
 
 Arity is Redis's: the number of arguments, name included; -n means n or more.
+
+Who may use a command is looked at in `denial`, before the handler is called:
+
+    right    what its user needs: READ, APPEND, GROUP or ADMIN of users.py; "" for what is
+             about the connection itself, ANYONE for what a client may ask that
+             hasn't said who it is
+    words    {second word: right} for commands that have subcommands; one that isn't
+             there needs the command's own right
+    touches  touches(server, arguments) gives the streams of a request: [(how, kind, name), …],
+             how "read" or "append", kind "stream" or "prefix"; b"" is the prefix of all.
+             It raises CommandError where it can't say, as the handler would
 """
 
 import logging
@@ -17,10 +28,15 @@ import resp
 from store import StoreError
 
 from .text import printable
+from .users import EVERYTHING
 
 log = logging.getLogger("meilies.commands")
 
 OK = b"+OK\r\n"
+ANYONE = "anyone"
+NOAUTH = "NOAUTH Authentication required."
+# What a command touches that is about all streams.
+READS_ALL = [("read", "prefix", b"")]
 MAX_NUMBER = (1 << 64) - 1
 
 _NUMBER = re.compile(rb"[0-9]{1,40}\Z")
@@ -37,26 +53,32 @@ class Command(NamedTuple):
     usage: str
     summary: str
     slow: bool
+    right: str
+    words: dict
+    touches: Callable
 
 
 COMMANDS = {}       # lower-case name in bytes -> Command
 
 
-def command(name, arity, usage, summary, slow=False):
+def command(name, arity, usage, summary, right, touches=None, words=None, slow=False):
     """Put the decorated function into COMMANDS."""
     def add(handler):
-        COMMANDS[name.encode()] = Command(name, arity, handler, usage, summary, slow)
+        COMMANDS[name.encode()] = Command(name, arity, handler, usage, summary, slow, right, words or {}, touches)
         return handler
     return add
 
 
 def execute(command, server, connection, arguments):
-    """Call a command and return its reply, whatever happens."""
+    """Call a command and return its reply, whatever happens; None if it comes later."""
     connection.last_command = command.name
     try:
         if len(arguments) < abs(command.arity) or (0 < command.arity < len(arguments)):
             raise CommandError(f"ERR wrong number of arguments for '{command.name}' command; "
                                f"usage: {command.name} {command.usage}".rstrip())
+        why = denial(command, server, connection.user, arguments)
+        if why:
+            raise CommandError(why)
         return command.handler(server, connection, arguments)
     except CommandError as error:
         return resp.error(str(error))
@@ -65,6 +87,38 @@ def execute(command, server, connection, arguments):
     except Exception:
         log.exception("%s of client %d failed", command.name, connection.id)
         return resp.error("ERR internal error; the server's log has the details")
+
+
+def denial(command, server, user, arguments):
+    """Why a request isn't for this user, as an error's text, or None.  Raises CommandError.
+
+    user   a User, or None: a client that hasn't said who it is
+    """
+    if user is EVERYTHING:
+        return None
+    right = command.right
+    if command.words and len(arguments) > 1:
+        right = command.words.get(arguments[1].lower(), right)
+    if right == ANYONE:
+        return None
+    if user is None:
+        return NOAUTH
+    if not user.may(right):
+        return not_permitted(user, command.name)
+    for touched in command.touches(server, arguments) if command.touches else ():
+        if not user.reaches(*touched):
+            return not_permitted(user, command.name, touched)
+    return None
+
+
+def not_permitted(user, name, touched=None):
+    """The text of an error: the user may not use the command, or not for what it touches."""
+    if touched is None:
+        return f"NOPERM User {user.name} has no permissions to run the '{name}' command"
+    how, kind, stream = touched
+    whole = "every stream" if kind == "prefix" and not stream else f"{kind} '{printable(stream[:128])}'"
+    return (f"NOPERM No permissions to access a key: user {user.name} may not {how if how == 'read' else 'append to'} "
+            f"{whole}")
 
 
 def unknown(arguments):

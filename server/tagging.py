@@ -12,14 +12,27 @@ from store.append import append_of
 
 from .chunk import recorded
 from .committer import error_reply, reply_to
-from .table import CommandError, command, parse_number
+from .table import READS_ALL, CommandError, command, parse_number
 from .text import printable
+from .users import APPEND, READ
 
 _READ = "dcb-read AFTER | - COUNT [ITEM n name ... m tag ...] ..."
 _APPEND = "dcb-append n STREAM NAME DATA ID METADATA m tag ... [UNLESS AFTER | - [ITEM n name ... m tag ...] ...]"
 
 
-@command("dcb-read", -3, _READ[len("dcb-read "):], "Events that match a query, in the order of positions", slow=True)
+def _reads_all(server, arguments):
+    return READS_ALL
+
+
+def _appends(server, arguments):
+    """The streams of its events; and every one to be read if there is a condition, which tells of any."""
+    words = _Words(arguments[1:], _APPEND)
+    streams = [words.change(server.limits)[0] for _ in range(words.number("n"))]
+    return [*(("append", "stream", stream) for stream in streams), *(READS_ALL if words.left else ())]
+
+
+@command("dcb-read", -3, _READ[len("dcb-read "):], "Events that match a query, in the order of positions", READ,
+         _reads_all, slow=True)
 def dcb_read(server, connection, arguments):
     words = _Words(arguments[1:], _READ)
     after = words.position()
@@ -36,7 +49,7 @@ def dcb_read(server, connection, arguments):
 
 
 @command("dcb-append", -7, _APPEND[len("dcb-append "):], "Store events with tags, all or none, unless others match",
-         slow=True)
+         APPEND, _appends, slow=True)
 def dcb_append(server, connection, arguments):
     words = _Words(arguments[1:], _APPEND)
     changes = [words.change(server.limits) for _ in range(words.number("n"))]

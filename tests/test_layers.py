@@ -80,6 +80,8 @@ ORDER = {
         "options",
         "systemd",
         "text",
+        "attempts",
+        "users",
         "upkeep",
         "web",
         "vigil",

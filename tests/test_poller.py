@@ -22,6 +22,7 @@ import resp
 from server.chunk import Form
 from server.follower import Follower
 from server.poller import Poller
+from server.users import EVERYTHING
 
 PING = resp.command("ping")
 PONG = b"+PONG\r\n"
@@ -533,12 +534,13 @@ def pair():
 
 def test_an_adopted_socket_is_served_as_one_that_was_accepted(serving, pair):
     ours, theirs = pair
-    serving.poller.adopt(theirs, "console", user="ada")
+    ada = EVERYTHING._replace(name="ada")
+    serving.poller.adopt(theirs, "console", user=ada)
     ours.sendall(publish("s", "data") + resp.command("client", "info"))
     assert ours.recv(len(OK)) == OK
     assert b" addr=console " in ours.recv(4096)
     [connection] = serving.poller.connections.copy().values()
-    assert connection.user == "ada"
+    assert connection.user is ada
     ours.close()
     eventually(lambda: not serving.poller.connections, "the end of the connection")
 
