@@ -455,7 +455,7 @@ def test_a_refused_question_leaves_the_connection_open():
 
 
 def test_an_interrupt_in_the_middle_of_a_question_closes_the_connection(monkeypatch):
-    def interrupt(self):
+    def interrupt(self, timeout):
         raise KeyboardInterrupt
 
     def script(peer):
