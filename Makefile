@@ -10,10 +10,10 @@ MINUTES ?= 60
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-MODULES := $(wildcard resp.py meilies_*.py) server store
+MODULES := $(wildcard resp.py meilies_*.py) cli server store terminal
 # These are tested in every branch, the rest nearly so.
 CORE := resp.py,store/*
-REST := meilies_*.py,server/*
+REST := meilies_*.py,cli/*,server/*,terminal/*
 
 .DEFAULT_GOAL := help
 .PHONY: help run test torture lint pyz bench clean

@@ -18,6 +18,7 @@ from store.check import check
 from store.errors import CannotRepair
 from store.export import export, import_
 from store.repair import repair
+from terminal.progress import Progress, shown_bytes, shown_events
 
 from . import options
 from .text import printable
@@ -27,19 +28,17 @@ def run(command, argv, environ):
     """Run a command with the options in `argv`; return the exit code."""
     chosen = options.parse_upkeep(command, argv, environ)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    moves_events = command in ("export", "import")
-    progress = _Progress(sys.stderr, (lambda count: _counted(count, "event")) if moves_events else options.shown_size)
+    progress = Progress(command, shown_events if command in ("export", "import") else shown_bytes)
     try:
-        return _COMMANDS[command](chosen, progress)
+        with progress:
+            return _COMMANDS[command](chosen, progress)
     except BrokenPipeError:     # of `export | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     except CannotRepair as error:
-        progress.end()
         _complain(command, error)
         return 1
     except (StoreError, OSError) as error:
-        progress.end()
         _complain(command, error)
         return 2
 
@@ -80,7 +79,6 @@ def _export(chosen, progress):
                 os.fsync(file.fileno())
             progress.end()
             print(f"{printable(chosen.file)}: {_counted(done.events, 'event')}")
-    progress.end()
     return 0
 
 
@@ -120,26 +118,3 @@ def _counted(count, what):
 def _complain(command, error):
     text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
     print(f"{options.PROGRAM} {command}: {text}", file=sys.stderr)
-
-
-class _Progress:
-    """How far it is, on a line of a terminal; nothing in a pipe."""
-
-    def __init__(self, file, shown_of=options.shown_size):
-        self._file = file if file.isatty() else None
-        self._shown_of = shown_of
-        self._shown = None
-
-    def __call__(self, done, of):
-        if self._file is None or not of:
-            return
-        percent = 100 * done // of
-        if percent != self._shown:
-            self._shown = percent
-            self._file.write(f"\r{percent:3d}% of {self._shown_of(of)} ")
-            self._file.flush()
-
-    def end(self):
-        if self._shown is not None:
-            self._file.write("\r\033[K")
-            self._shown = None

@@ -1,6 +1,5 @@
 """migrate: each event once, in order, and never into a stream that isn't a copy."""
 
-import io
 import signal
 import sys
 import threading
@@ -8,18 +7,22 @@ from types import SimpleNamespace
 
 import pytest
 from fake_server import FakeMeilies, free_port
+from terminals import Terminal
 from test_cli import end_of, start, until
 
 import meilies_cli
-from meilies_cli import Copy, Failed, Migration, Progress
+from cli import migrating
+from cli.migrating import Copy, Migration
+from cli.problems import Failed
 from meilies_client import Client, Event, Selector
+from terminal.progress import Progress
 
 HERE, THERE = "ab" * 16, "cd" * 16
 
 
 @pytest.fixture(autouse=True)
 def settled(monkeypatch):
-    monkeypatch.setattr(meilies_cli, "SETTLED", 0.01)
+    monkeypatch.setattr(migrating, "SETTLED", 0.01)
 
 
 @pytest.fixture
@@ -184,7 +187,7 @@ def test_a_destination_that_is_no_copy_is_refused(migrate, source, destination, 
 
 
 def test_name_and_data_are_not_mixed_up_when_compared():
-    assert meilies_cli._digest(Event("s", 0, "ab", b"c")) != meilies_cli._digest(Event("s", 0, "a", b"bc"))
+    assert migrating._digest(Event("s", 0, "ab", b"c")) != migrating._digest(Event("s", 0, "a", b"bc"))
 
 
 def test_a_destination_lost_in_the_middle_of_a_batch_gets_each_event_once(migrate, source, destination):
@@ -251,7 +254,7 @@ def test_an_event_that_somebody_else_publishes_meanwhile_is_noticed(migrate, sou
 
 def test_a_destination_that_lost_events_is_told_apart(source, destination):
     with Client(port=source.port) as here, Client(port=destination.port) as there:
-        migration = Migration(here, there, False, Progress())
+        migration = Migration(here, there, False, Progress("migrate"))
         migration._copies = {"s": Copy("s", 0, 9)}
         with pytest.raises(Failed, match="^s: found event 4, expected 0, which the destination lacks"):
             migration._copy([Event("s", 4, "n", b"")])
@@ -271,7 +274,7 @@ def test_the_destination_must_stand_still_before_a_copy_is_joined(source, destin
     destination._last_event_number_command = answer
     copy = Copy("s", 0, 9)
     with Client(port=source.port) as here, Client(port=destination.port) as there:
-        Migration(here, there, False, Progress()).join([copy])
+        Migration(here, there, False, Progress("migrate")).join([copy])
     assert copy.next == 3
 
 
@@ -294,7 +297,7 @@ def test_follow_ends_when_every_to_is_reached(migrate, source, destination):
 
 
 def test_streams_are_taken_a_few_at_a_time(migrate, meilies, destination, monkeypatch):
-    monkeypatch.setattr(meilies_cli, "STREAMS_AT_ONCE", 2)
+    monkeypatch.setattr(migrating, "STREAMS_AT_ONCE", 2)
     for i in range(5):
         meilies.publish(f"s{i}", b"0")
     for _ in range(2):
@@ -317,46 +320,17 @@ def test_what_is_left_of_a_copy_is_nothing_at_its_end():
 
 # -- progress
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
 def on_terminal(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     return terminal
 
 
-def test_progress_says_how_fast_and_how_long(monkeypatch):
-    terminal = on_terminal(monkeypatch)
-    now = [0.0]
-    progress = Progress(clock=lambda: now[0])
-    progress.begin(10_000)
-    now[0] = 2.0
-    progress.advance(4_000)
-    assert terminal.getvalue().strip() == "4,000 of 10,000 events, 2,000/s, 0:03 left"
-    now[0] = 5.0
-    progress.advance(6_000)
-    progress.end()
-    assert terminal.getvalue().split("\r")[-1].strip() == "10,000 of 10,000 events, 2,000/s"
-    assert terminal.getvalue().endswith("\n")
-
-
-def test_progress_is_drawn_a_few_times_a_second(monkeypatch):
-    terminal = on_terminal(monkeypatch)
-    progress = Progress(clock=lambda: 0.0)
-    progress.begin(5)
-    for _ in range(5):
-        progress.advance(1)
-    assert terminal.getvalue() == ""
-
-
 def test_on_a_terminal_a_migration_ends_with_its_progress(source, destination, monkeypatch):
     terminal = on_terminal(monkeypatch)
     fill(source)
     assert meilies_cli.main(["migrate", *servers(source, destination)]) == 0
-    assert terminal.getvalue().split("\r")[-1].startswith("4 of 4 events, ")
+    assert terminal.getvalue().split("\033[K")[-1].startswith("migrate  4 events in ")
 
 
 def test_two_migrations_at_once_never_publish_between_each_other_unnoticed(source, destination):
@@ -367,7 +341,7 @@ def test_two_migrations_at_once_never_publish_between_each_other_unnoticed(sourc
     def one():
         with Client(port=source.port) as here, Client(port=destination.port) as there:
             try:
-                Migration(here, there, False, Progress()).run([])
+                Migration(here, there, False, Progress("migrate")).run([])
             except Failed as error:
                 found.append(str(error))
         done.set()

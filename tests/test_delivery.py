@@ -11,8 +11,8 @@ import zipfile
 import pytest
 from conftest import ROOT, SECONDS, Server, clean_environ
 
-SERVER_FILES = ("meilies_server.py", "resp.py", "server", "store")
-CLIENT_FILES = ("meilies_cli.py", "meilies_client.py", "resp.py")
+SERVER_FILES = ("meilies_server.py", "resp.py", "server", "store", "terminal")
+CLIENT_FILES = ("meilies_cli.py", "meilies_client.py", "resp.py", "cli", "terminal")
 
 
 def copy(names, directory):
@@ -104,7 +104,7 @@ def test_a_one_file_program_runs_by_its_name_alone(programs):
 
 
 def test_the_same_sources_build_the_same_bytes(programs, tmp_path):
-    copy([*SERVER_FILES, *CLIENT_FILES[:2], "make"], tmp_path)
+    copy({*SERVER_FILES, *CLIENT_FILES, "make"}, tmp_path)
     for path in tmp_path.rglob("*.py"):
         path.chmod(0o600)
         os.utime(path, (1, 1))
@@ -134,7 +134,8 @@ def test_setup_cfg_names_every_module_and_package():
     setup.read(ROOT / "setup.cfg", encoding="utf-8")
     modules, packages = (setup["options"][key].split() for key in ("py_modules", "packages"))
     assert sorted(modules) == sorted(path.stem for path in ROOT.glob("*.py"))
-    assert sorted(packages) == ["server", "store"]
+    assert sorted(packages) == sorted(path.parent.name for path in ROOT.glob("[a-z]*/__init__.py")
+                                      if path.parent.name not in ("bench", "tests"))
     assert setup["options"]["python_requires"] == ">=3.9"
 
 

@@ -97,7 +97,7 @@ class Desk:
         self.folder = folder / "desk"
         self.folder.mkdir()
         for name in ("meilies_cli.py", "meilies_client.py", "meilies_eventsourcing.py", "meilies_server.py", "resp.py",
-                     "server", "store"):
+                     "cli", "server", "store", "terminal"):
             (self.folder / name).symlink_to(ROOT / name)
         programs, redirect = folder / "programs", folder / "redirect"
         programs.mkdir()

@@ -1,7 +1,8 @@
 """Imports point one way, and nothing is imported at run time but the standard library.
 
     meilies_server -> server -> store, resp
-    meilies_cli -> meilies_client -> resp
+    meilies_cli -> cli -> meilies_client -> resp
+    server, cli -> terminal
     meilies_eventsourcing -> meilies_client, store; and the package that it is for
 """
 
@@ -19,10 +20,12 @@ ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = {
     "resp": set(),
     "store": set(),
-    "server": {"store", "resp"},
+    "terminal": set(),
+    "server": {"store", "resp", "terminal"},
     "meilies_server": {"server", "store", "resp"},
     "meilies_client": {"resp"},
-    "meilies_cli": {"meilies_client", "resp"},
+    "cli": {"meilies_client", "terminal"},
+    "meilies_cli": {"cli", "meilies_client"},
     "meilies_eventsourcing": {"meilies_client", "store"},
 }
 
@@ -74,6 +77,28 @@ ORDER = {
         "export",
         "repair",
         "__init__",
+    ),
+    "terminal": (
+        "__init__",
+        "escaping",
+        "painting",
+        "progress",
+    ),
+    "cli": (
+        "__init__",
+        "problems",
+        "showing",
+        "taking",
+        "parsing",
+        "connecting",
+        "publishing",
+        "reading",
+        "following",
+        "keeping",
+        "groups",
+        "copies",
+        "migrating",
+        "watching",
     ),
     "server": (
         "__init__",

@@ -106,4 +106,4 @@ def test_the_command_line_puts_gets_and_deletes_snapshots(serving, client, run):
     assert run("snapshot-get", *at, "s") == (0, "4 state\n", "")
     assert run("snapshot-delete", *at, "s") == (0, "", "")
     status, _, complaint = run("snapshot-put", *at, "s", "x", "state")
-    assert status == 2 and "found 'x', expected the number of an event, from 0" in complaint
+    assert status == 2 and "found 'x', expected a number from 0 to" in complaint

@@ -1,6 +1,5 @@
 """server/upkeep.py: check and repair at the command line."""
 
-import io
 import subprocess
 import sys
 
@@ -8,10 +7,10 @@ import pytest
 from conftest import ROOT, clean_environ
 from disk import quick_index
 from test_check import opened, overwrite
+from terminals import Terminal
 from test_repair import damaged
 
 from meilies_server import main
-from server import upkeep
 from store import Store
 from store.segment import HEADER_SIZE
 
@@ -127,30 +126,15 @@ def test_it_runs_as_a_program(tmp_path):
     assert "event 3 of stream 'a'" in done.stdout
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_on_a_terminal_it_says_how_far_it_is_and_wipes_that_out(tmp_path):
+def test_on_a_terminal_it_says_how_far_it_is_and_wipes_that_out(tmp_path, monkeypatch, capsys):
+    with opened(tmp_path) as store:
+        store.append("s", "n", b"one")
     terminal = Terminal()
-    progress = upkeep._Progress(terminal)
-    for done in (0, 1, 50, 100):
-        progress(done, 100 * 1024)
-    progress(100 * 1024, 100 * 1024)
-    progress.end()
-    assert terminal.getvalue() == "\r  0% of 100K \r100% of 100K \r\033[K"
-    progress.end()
-    progress(0, 0)
-    assert terminal.getvalue().endswith("\r100% of 100K \r\033[K")
-
-
-def test_in_a_pipe_it_says_nothing_of_how_far_it_is():
-    pipe = io.StringIO()
-    progress = upkeep._Progress(pipe)
-    progress(1, 2)
-    progress.end()
-    assert pipe.getvalue() == ""
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert main(["check", "--db-path", str(tmp_path)], {}) == 0
+    first, *_, last = terminal.getvalue().split("\033[K")
+    assert first.startswith("\rcheck ") and "/s" in first
+    assert (terminal.getvalue()[-4:], last) == ("\r\033[K", "")
 
 
 # -- lines of JSON ------------------------------------------------------------
