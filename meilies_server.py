@@ -93,7 +93,7 @@ def serve(chosen, environ):
     heartbeat = None if chosen.no_vigil else Heartbeat(environ)
     stop = _Stop()      # from here on a signal is remembered, however early it comes
     with Store(chosen.db_path, chosen.sync, chosen.compression_factor, chosen.segment_size,
-               hash_chain=chosen.hash_chain) as store:
+               hash_chain=chosen.hash_chain, replay_memory=chosen.replay_memory) as store:
         family, address = _resolve(chosen.hostname, chosen.port)
         server = EventServer(address, family, store, chosen, notifier.tick)
         try:

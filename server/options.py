@@ -185,6 +185,8 @@ OPTIONS = (
     Option(LIMITS, "max-subscriptions", number(1, 10 ** 7), "20000", "N", "subscriptions of one client"),
 
     Option(REST, "workers", number(1, 64), "4", "N", "threads for replays and long commands"),
+    Option(REST, "replay-memory", size(0, 64 * GIB), "128M", "SIZE",
+           "at most, for scattered streams that are replayed again and again; 0 reads them from the log each time"),
     Option(REST, "busy-poll", number(0, 10_000), "100", "N",
            "microseconds to go on asking for the next request before sleeping, where they come as soon as that"),
     Option(REST, "log-level", choice("debug", "info", "warning", "error"), "info", "LEVEL",

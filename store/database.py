@@ -21,6 +21,7 @@ from functools import partial
 
 from . import backup, check, digests, following, groups, reading, record, snapshot
 from .append import Append, Appended, Change, Singles, append_of, encoded
+from .blocks import MEMORY as REPLAY_MEMORY
 from .compaction import Compaction
 from .draft import MAX_SKIP, drafts_of, drafts_of_skip, drafts_of_units
 from .errors import ConditionFailed, StoreClosed, StoreFailed, StoreLocked
@@ -94,6 +95,7 @@ class Store:
     compression   zlib's level, 1 to 9, or 0 for none; on disk only
     segment_size  bytes after which the log goes on in a new file
     hash_chain    begin a chain of digests of all events, which goes on from then on; see digests.py
+    replay_memory bytes that may be kept in memory of streams that are replayed again and again
     files, clock  the disk, and microseconds since 1970: for tests
     Raises    StoreLocked      somebody has it open
               CorruptSegment   what was on disk is damaged; nothing was changed
@@ -103,7 +105,7 @@ class Store:
     """
 
     def __init__(self, path, sync=ALWAYS, compression=0, segment_size=SEGMENT_SIZE, files=None, clock=None,
-                 hash_chain=False):
+                 hash_chain=False, replay_memory=REPLAY_MEMORY):
         if sync not in (ALWAYS, EVERYSEC, NO):
             raise ValueError(f"sync is {sync!r}, expected 'always', 'everysec' or 'no'")
         if not 0 <= compression <= 9:
@@ -123,7 +125,7 @@ class Store:
         self._lock_fd, lost, hasty = self._own_folder()
         try:
             self._log = Log(self.path, self._files, self._clock, segment_size, compression,
-                            fill_ahead=sync == ALWAYS)
+                            fill_ahead=sync == ALWAYS, replay_memory=replay_memory)
             heads = self._open_log(lost, hasty)
         except BaseException:
             self._files.close(self._lock_fd)

@@ -555,6 +555,18 @@ class Index:
         return self._row(read, "select packed, crc from marks where segment = ? and first <= ? "
                          "order by first desc limit 1", (sequence, min(position, _MAX_SQLITE)))
 
+    def byte_up_to(self, sequence, byte):
+        """The last byte of segment `sequence` that is known for the beginning of a record and isn't behind `byte`,
+        or None.
+
+        Raises    IndexDamaged
+        """
+        with self._fresh_lock:
+            for fresh in (*reversed(self._fresh), *self._rewritten.values()):
+                if fresh.sequence == sequence and fresh.marks and fresh.marks[1] <= byte:
+                    return _last_up_to(fresh.marks[1::3], byte)
+        return _last_up_to([begin for _, begin in self.marks_in(sequence)], byte)
+
     def entry(self, topic, key, stop):
         """The Place of the newest entry that the controls before number `stop` put, or None.
 
@@ -797,6 +809,11 @@ def _mark_of(marks, time):
     """The last mark with nothing as late as `time` before it; the first may have it itself."""
     at = max(0, bisect_left(marks[2::3], time) - 1)
     return marks[3 * at], marks[3 * at + 1]
+
+
+def _last_up_to(bytes_, byte):
+    at = bisect_right(bytes_, byte) - 1
+    return None if at < 0 else bytes_[at]
 
 
 def _mark_in(marks, position):

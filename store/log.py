@@ -68,6 +68,7 @@ class Log:
     segment_size   bytes, past which a new segment is begun
     level          zlib's, 0 for none
     fill_ahead     write zeros ahead of the records, so that syncs of small appends are quicker
+    replay_memory  bytes that may be kept of streams that are replayed again and again
 
     next_position  which the next event gets
     controls       how many there are
@@ -76,7 +77,7 @@ class Log:
     failed         the StoreFailed after which nothing is appended, or None
     """
 
-    def __init__(self, folder, files, clock, segment_size, level, fill_ahead):
+    def __init__(self, folder, files, clock, segment_size, level, fill_ahead, replay_memory):
         self.folder = folder
         self.lock = threading.Lock()
         self.next_position = self.controls = 0
@@ -107,7 +108,7 @@ class Log:
         self._closed = False        # no more may begin
         self._closing = threading.Event()   # long work in the background ends
         self.index = Index(os.path.join(folder, INDEX_NAME))
-        self._replays = Replays(self.index, self._segments, self._firsts)
+        self._replays = Replays(self.index, self._segments, self._firsts, replay_memory)
         self._runs = Runs(self.index, self._segments, self._firsts)
         self._picks = Picks(self.index, self._runs)
         self._index_writing = threading.Lock()      # one at a time moves rows or makes all of them anew

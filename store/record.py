@@ -1107,6 +1107,67 @@ def gather(buffer, pos, base, salt, checked, wanted, key, stop, parts, tails):
     return pos, key
 
 
+class Stretch(NamedTuple):
+    """Events of one stream that follow one another in number, of records that stand close together.
+
+    first, stop   the numbers of the first one and after the last
+    data          their frames
+    ends          where each frame ends in `data`, as in the body of a record
+    """
+
+    first: int
+    stop: int
+    data: bytes
+    ends: bytes
+
+    def since(self, number):
+        """Its events from `number` on, which it has."""
+        if number == self.first:
+            return self
+        ends = _unpacked("I", self.ends)
+        base = ends[number - self.first - 1]
+        left = array("I", [end - base for end in ends[number - self.first:]])
+        return Stretch(number, self.stop, self.data[base:], _packed(left))
+
+
+def stretches(buffer, pos, stop, salt):
+    """{stream: its first Stretch} of the small records that begin in [pos, stop) of `buffer`, up to one that is bad."""
+    found = {}      # stream -> [number after, how its frames begin, frames]
+    hashed = {}     # the same by what the stream has in a pack's column; of two alike one
+    while pos < stop:
+        try:
+            one = decode(buffer, pos, salt)
+        except BadRecord:
+            break
+        pos += one.size
+        if one.kind == PACK:
+            at = one.frames_size + 4 * one.count
+            numbers = _unpacked("Q", one.body[at:at + 8 * one.count])
+            hashes = _unpacked("I", one.body[at + 8 * one.count:at + 12 * one.count])
+            for hash_, number, frame in zip(hashes, numbers, one.split()):
+                known = hashed.get(hash_)
+                if known is None:
+                    known = hashed[hash_] = _begun(found, stream_of(frame), number)
+                if known[0] == number and frame.startswith(known[1]):
+                    known[0] = number + 1
+                    known[2].append(frame)
+        elif one.kind == EVENTS and one.frames_size < LONG_BODY:
+            known = _begun(found, one.stream, one.number)
+            if known[0] == one.number:
+                known[0] = one.stop
+                known[2] += one.split()
+    return {stream: Stretch(after - len(frames), after, b"".join(frames),
+                            _packed(array("I", accumulate(map(len, frames)))))
+            for stream, (after, _, frames) in found.items()}
+
+
+def _begun(found, stream, number):
+    known = found.get(stream)
+    if known is None:
+        known = found[stream] = [number, wanted(stream).begins, []]
+    return known
+
+
 def _pick(buffer, start, frames_size, count, wanted, key, parts, tails):
     """Collect the frames of one stream from the body of a pack at byte `start`; return the next key."""
     ends = start + frames_size

@@ -1,6 +1,7 @@
 """The fast way from the log to a follower: frames without records.
 
     index ──> places ──> windows of a segment ──> record.gather ──> Frames
+                 '─────> Blocks, where a stream is scattered ─────────^
 
 It reads what `Log.read_stream` and `Log.read_all` read, and gives up where
 anything is out of the ordinary (a compressed record, one larger than a window,
@@ -10,6 +11,7 @@ damage): then they read on, and say what it is.
 from bisect import bisect_right
 
 from . import record
+from .blocks import Blocks
 from .record import Frames
 from .segment import HEADER_SIZE, LONG_READ, SHORT_READ
 
@@ -27,15 +29,17 @@ class Replays:
     index           the log's
     segments        the log's
     firsts          the positions that they begin at
+    memory          bytes that may be kept of what is read again and again; see blocks.py
 
     Any thread may call it.  Where a slice ended is remembered for the next one;
     a place that is lost, or used by another replay, costs a look-up.
     """
 
-    def __init__(self, index, segments, firsts):
+    def __init__(self, index, segments, firsts, memory):
         self._index = index
         self._segments = segments
         self._firsts = firsts
+        self._blocks = Blocks(index, memory)
         self._places = {}       # (stream or None, key) -> (segment, byte) of the record that begins with it
 
     def read(self, stream, first, stop, limit):
@@ -64,6 +68,7 @@ class Replays:
     def forget(self):
         """Where slices ended: a segment was replaced.  Called while nobody reads."""
         self._places.clear()
+        self._blocks.forget()
 
     def _follow_stream(self, slice_, first, segment, byte):
         """Gather by the stream's places, of which each stretch of its records has one."""
@@ -78,12 +83,16 @@ class Replays:
             segment = self._segments[sequence]
             window = _Window(segment)
             for i, (at, place) in enumerate(places):
+                if at < slice_.key:     # a block had it
+                    continue
                 if at != slice_.key or not slice_.wants_more:
                     break
                 # To the next place; from the last one as far as it goes.
                 until, following = places[i + 1] if i + 1 < len(places) else (slice_.stop, None)
                 if following is None or following - place < CLOSE:
                     byte = slice_.gather(window, place, SHORT_READ if following is None else LONG_READ, until)
+                elif slice_.take_from(self._blocks, segment, place):
+                    byte = None
                 else:
                     byte = slice_.gather_one(segment, place)
                     # Up to the next place the stream's records follow one another; behind the last are others'.
@@ -123,6 +132,7 @@ class _Slice:
         self.tails = []
         self._wanted = None if stream is None else record.wanted(stream)
         self._room = limit
+        self._has_made = False
 
     @property
     def wants_more(self):
@@ -130,6 +140,26 @@ class _Slice:
 
     def begin(self, key):
         self.first = self.key = key
+
+    def take_from(self, blocks, segment, byte):
+        """Take the events that follow from the block with the record at `byte`, if there is one with them.
+
+        A slice makes one block at most, so that others have their turn.
+        """
+        block = blocks.get(segment, byte)
+        if block is None:
+            if not blocks.count(segment, byte) or self._has_made:
+                return False
+            self._has_made = True
+            block = blocks.make(segment, byte)
+        stretch = block.get(self.stream)
+        if stretch is None or not stretch.first <= self.key < stretch.stop:
+            return False
+        _, self.key, data, ends = stretch.since(self.key)
+        self.parts.append(data)
+        self.tails.append((len(data), ends))
+        self._room -= len(data)
+        return True
 
     def gather_one(self, segment, byte):
         """Take the events in the record at `byte`, if it is plain; the byte after what was taken."""

@@ -13,6 +13,7 @@ from disk import SECONDS, Disk, crash, drop_index, quick_index, records_of, segm
 
 from store import IndexUnusable, NewEvent, Store, index, record
 from store.index import SPACING, Fresh, Index, IndexDamaged, Through
+from store.segment import HEADER_SIZE, Reader
 
 __all__ = ["quick_index"]
 
@@ -663,3 +664,20 @@ def test_a_crash_leaves_the_index_behind_and_it_catches_up(tmp_path):
     crash(store, disk)
     with Store(str(tmp_path), segment_size=600, files=Disk()) as store:
         assert [event.data for event in store.read("s")] == [b"%d" % i for i in range(20)]
+
+
+def test_a_byte_where_a_record_begins_is_known_close_before_any_other(tmp_path):
+    store = Store(tmp_path / "db", sync="no", segment_size=1 << 20)
+    for _ in range(2):          # from memory, and from rows
+        with store:
+            for _ in range(50):
+                store.append("a", "n", b"x" * 10_000)
+            log = store._log
+            begins = {byte for byte, _ in Reader(log._segments[0]).records(HEADER_SIZE)}
+            for byte in range(HEADER_SIZE, log._segments[0].end, 9000):
+                found = log.index.byte_up_to(0, byte)
+                assert found in begins and byte - 80_000 < found <= byte
+            assert log.index.byte_up_to(0, HEADER_SIZE - 1) is None
+            assert log.index.byte_up_to(7, 1 << 30) is None
+        store = Store(tmp_path / "db", sync="no", segment_size=1 << 20)
+    store.close()

@@ -54,6 +54,7 @@ ORDER = {
         "merge",
         "filter",
         "recovery",
+        "blocks",
         "replay",
         "runs",
         "pick",

@@ -44,8 +44,8 @@ def test_without_anything_the_defaults_hold():
         "hash_chain": False, "max_request_size": 64 * 1024 ** 2, "max_event_size": 16 * 1024 ** 2,
             "max_metadata_size": 1024 ** 2, "max_arguments": 100_000,
         "max_connections": 10_000, "max_pending_input": 1024 ** 2, "max_pending_output": 1024 ** 2,
-        "max_subscriptions": 20_000, "workers": 4, "busy_poll": 100, "log_level": "info", "no_vigil": False,
-        "no_sentry": False}
+        "max_subscriptions": 20_000, "workers": 4, "replay_memory": 128 * 1024 ** 2, "busy_poll": 100,
+        "log_level": "info", "no_vigil": False, "no_sentry": False}
 
 
 # -- which place goes first ---------------------------------------------------

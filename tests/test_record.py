@@ -4,6 +4,7 @@ import random
 import struct
 import sys
 import zlib
+from itertools import accumulate
 
 import pytest
 from hypothesis import given
@@ -580,3 +581,21 @@ def test_a_cut_whose_sizes_contradict_each_other_is_no_record():
     bad = bytes(header) + zlib.crc32(header, 1).to_bytes(4, "little") + good[64:]
     with pytest.raises(record.BadRecord, match="contradict"):
         record.decode(bad, 0, 1)
+
+
+def test_the_first_stretch_of_each_stream_ends_where_numbers_jump_or_a_record_is_bad():
+    pack = record.encode(SALT, 0, 5, 1, 0, [frame for stream, number in ((b"a", 3), (b"b", 7), (b"a", 5))
+                                           for frame in record.frames(stream, b"n", number, [b"x"])],
+                         pack=([b"a", b"b", b"a"], [3, 7, 5]))
+    parts = [encoded([b"1", b"22"], b"a", 1), pack, encoded([b"y" * 5000], b"b", 8), encoded([b"333"], b"b", 8),
+             encoded([b"4"], b"b", 20), record.encode_mark(SALT, 9, 1)]
+    whole = b"".join(parts)
+    found = record.stretches(whole + encoded([b"5"], b"c", 0), 0, len(whole) + 1, SALT)
+    assert {stream: one[:2] for stream, one in found.items()} == {b"a": (1, 4), b"b": (7, 9), b"c": (0, 1)}
+    of_a = [*record.frames(b"a", b"n", 1, [b"1", b"22"]), *record.frames(b"a", b"n", 3, [b"x"])]
+    for number in (1, 2, 3):
+        since = found[b"a"].since(number)
+        assert (since.first, since.stop, since.data) == (number, 4, b"".join(of_a[number - 1:]))
+        assert record.Frames(*since[:2], [since.data], [(len(since.data), since.ends)]).ends == \
+            list(accumulate(map(len, of_a[number - 1:])))
+    assert record.stretches(parts[0] + bytes(100), 0, 1000, SALT).keys() == {b"a"}
