@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The server: options, a listening socket, a store, and what serves one with the other.
+"""The server: options, listening sockets, a store, and what serves one with the other.
 
     python3 meilies_server.py --db-path my-db
     python3 meilies_server.py check --db-path my-db       see server/upkeep.py
@@ -12,11 +12,11 @@ import logging
 import os
 import resource
 import signal
-import socket
 import socketserver
 import sys
 
 from server import __version__, options, upkeep
+from server.listening import listen
 from server.poller import Poller
 from server.systemd import Notifier
 from server.vigil import Heartbeat
@@ -38,22 +38,23 @@ class EventServer(socketserver.ThreadingTCPServer):
     `shutdown` may be called in any thread and from a signal handler.
     """
 
-    allow_reuse_address = True
-    request_queue_size = 4096       # the system cuts it to what it allows
-
-    def __init__(self, address, family, store, limits, tick):
-        self.address_family = family
-        try:
-            super().__init__(address, RequestHandlerClass=None)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, _shown(address)) from None
-        self.poller = Poller(self.socket, store, limits, tick)
+    def __init__(self, listeners, store, limits, tick):
+        self.listeners = listeners
+        super().__init__(None, RequestHandlerClass=None, bind_and_activate=False)
+        self.socket.close()     # the one that it would have bound
+        self.poller = Poller([listener.socket for listener in listeners], store, limits, tick)
+        self.poller.port = next((listener.port for listener in listeners if listener.port), 0)
 
     def serve_forever(self, poll_interval=None):
         self.poller.run()
 
     def shutdown(self):
         self.poller.stop()
+
+    def server_close(self):
+        for listener in self.listeners:
+            listener.close()
+        super().server_close()
 
 
 def keep_freed_memory():
@@ -92,20 +93,19 @@ def serve(chosen, environ):
     notifier = Notifier(environ)
     heartbeat = None if chosen.no_vigil else Heartbeat(environ)
     stop = _Stop()      # from here on a signal is remembered, however early it comes
+    hangup = _Hangup()
     with Store(chosen.db_path, chosen.sync, chosen.compression_factor, chosen.segment_size,
                hash_chain=chosen.hash_chain, replay_memory=chosen.replay_memory) as store:
-        family, address = _resolve(chosen.hostname, chosen.port)
-        server = EventServer(address, family, store, chosen, notifier.tick)
+        server = EventServer(listen(chosen, environ), store, chosen, notifier.tick)
         try:
-            server.poller.port = server.server_address[1]
             # A signal just before the poller waits would be handled only after the wait; this ends it.
             signal.set_wakeup_fd(server.poller.wake_descriptor, warn_on_full_buffer=False)
             stop.when_asked(server.shutdown)
-            where = _shown(server.server_address)
+            hangup.give_to(server.poller.workers)
             log.info("version %s, store %s, epoch %d, %d events in %d streams", __version__, store.uuid,
                      store.epoch, store.position, store.stream_count())
-            print(f"server is listening on {where}", flush=True)
-            notifier.ready(f"listening on {where}")
+            print("".join(f"server is listening on {listener}\n" for listener in server.listeners), end="", flush=True)
+            notifier.ready(f"listening on {', '.join(map(str, server.listeners))}")
             if heartbeat:
                 heartbeat.start()
             server.serve_forever()
@@ -146,6 +146,28 @@ class _Stop:
             self._function()
 
 
+class _Hangup:
+    """SIGHUP: what was read from files is read again.
+
+    functions   what does that, each called in a worker; it logs its own errors
+    """
+
+    def __init__(self):
+        self.functions = []
+        self._workers = None
+        signal.signal(signal.SIGHUP, self._handle)
+
+    def give_to(self, workers):
+        """From now on there is something to read again."""
+        self._workers = workers
+
+    def _handle(self, number, frame):
+        # In the main thread, between any two of its steps; a SimpleQueue's put is made for that.
+        if self._workers is not None:
+            for function in self.functions:
+                self._workers.put(function)
+
+
 def _affordable(wanted):
     """As many connections as there are descriptors for, some spared."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -157,18 +179,6 @@ def _affordable(wanted):
         log.warning("%d open files are allowed, so no more than %d connections are", soft, soft - SPARE_DESCRIPTORS)
         return max(1, soft - SPARE_DESCRIPTORS)
     return wanted
-
-
-def _resolve(host, port):
-    """(address family, address to bind to)."""
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, _, _, _, address = found[0]
-    return family, address
-
-
-def _shown(address):
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _explained(error):

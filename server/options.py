@@ -15,6 +15,7 @@ import argparse
 import configparser
 import difflib
 import ipaddress
+import os
 import re
 import socket
 import sys
@@ -33,6 +34,9 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 UNITS = {"": 1, "K": KIB, "M": MIB, "G": GIB}
+
+# The longest path of a Unix socket, less a NUL: sockaddr_un.
+_SOCKET_PATH = 107 if sys.platform == "linux" else 103
 
 # zlib's highest; MeiliES's zstd went on to 22, and its command lines still start.
 MAX_COMPRESSION = 9
@@ -62,6 +66,18 @@ def number(low, high):
         if not re.fullmatch("[0-9]{1,18}", text) or not low <= int(text) <= high:
             raise ValueError(f"a number from {low} to {high}")
         return int(text)
+    return parse
+
+
+def number_or_none(low, high):
+    """A number, or None for the word none."""
+    def parse(text):
+        if text.lower() == "none":
+            return None
+        try:
+            return number(low, high)(text)
+        except ValueError as error:
+            raise ValueError(f"{error}, or none") from None
     return parse
 
 
@@ -102,6 +118,13 @@ def path(text):
     if not text or "\0" in text:
         raise ValueError("a path")
     return text
+
+
+def socket_path_or_none(text):
+    """A path that fits the address of a Unix socket."""
+    if len(os.fsencode(text)) > _SOCKET_PATH:
+        raise ValueError(f"a path of at most {_SOCKET_PATH} bytes, which is what the system takes for a socket")
+    return path_or_none(text)
 
 
 def path_or_none(text):
@@ -157,7 +180,10 @@ OPTIONS = (
     Option(PLACE, "backup-path", path_or_none, "", "DIR",
            "where the backup command writes; without it there are no backups while the server runs"),
     Option(PLACE, "hostname", hostname, "127.0.0.1", "HOST", "address to listen on", ("-h",)),
-    Option(PLACE, "port", number(0, 65535), "6480", "N", "port to listen on; 0 takes a free one"),
+    Option(PLACE, "port", number_or_none(0, 65535), "6480", "N",
+           "port to listen on; 0 takes a free one, none is for those who use another way"),
+    Option(PLACE, "unix-socket", socket_path_or_none, "", "PATH",
+           "listen at a Unix socket as well, which the server's own user alone can connect to"),
     Option(PLACE, "allow-anyone", flag, "no", "",
            "listen on a HOST that other machines can reach; "
            "whoever reaches it can read and publish everything"),

@@ -36,7 +36,7 @@ from .connection import Connection
 from .feed import Feeds
 from .retaining import refused
 from .table import CommandError
-from .text import printable
+from .text import printable, shown_address
 from .users import Users
 from .waiting import Waiting, processors
 from .workers import Workers
@@ -96,9 +96,9 @@ class _Poll:
 
 
 class Poller:
-    """Serves the connections to one listening socket.
+    """Serves the connections to some listening sockets.
 
-    listener   a bound, listening socket
+    listeners  bound, listening sockets; they are closed when `run` returns
     store      open; its owner closes it after `run` has returned
     limits     the server's options
     tick       tick(time.monotonic()) is called now and then; it returns the seconds
@@ -106,7 +106,7 @@ class Poller:
     users      the Users who may log in; None: everybody may do everything
     """
 
-    def __init__(self, listener, store, limits, tick=None, users=None):
+    def __init__(self, listeners, store, limits, tick=None, users=None):
         self.store = store
         self.limits = limits
         self.users = users or Users()
@@ -120,7 +120,7 @@ class Poller:
         self.feeds = Feeds(store, self.call_soon)
         self.workers = Workers(limits.workers)
         self.blocked = Blocked(store, lambda connection: self.call_soon(lambda: self._worked(connection)))
-        self._listener = listener
+        self._listeners = {sock.fileno(): sock for sock in listeners}
         self._tick = tick
         self._committer = Committer(store, self.feeds, self._committed)
         # One buffer for all: `recv` would make one of this size for each request.
@@ -145,10 +145,11 @@ class Poller:
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
         os.set_blocking(self._wake_write, False)
-        listener.setblocking(False)
-        _notice_dead_peers(listener)
         self._epoll.register(self._wake_read, READ)
-        self._epoll.register(listener.fileno(), READ)
+        for fd, sock in self._listeners.items():
+            sock.setblocking(False)
+            notice_dead_peers(sock)
+            self._epoll.register(fd, READ)
 
     # -- from any thread -----------------------------------------------------
 
@@ -210,7 +211,7 @@ class Poller:
         timeouts.append(self._next_tick - now)
         if not self._accepting:
             if now >= self._accept_again:
-                self._epoll.modify(self._listener.fileno(), READ)
+                self._listen(READ)
                 self._accepting = True
             else:
                 timeouts.append(self._accept_again - now)
@@ -218,7 +219,7 @@ class Poller:
         return -1 if timeout == math.inf else timeout
 
     def _turn(self, events):
-        accept = False
+        accept = ()
         received = 0
         self._now = time.monotonic()
         until = self._now + _READING
@@ -230,8 +231,8 @@ class Poller:
             if connection is None:
                 if fd == self._wake_read:
                     self._drain_wake()
-                else:
-                    accept = fd == self._listener.fileno() or accept
+                elif fd in self._listeners:
+                    accept += (fd,)
                 continue
             if mask & WRITE and connection.outbox.resume():
                 connection.go_on()
@@ -246,8 +247,8 @@ class Poller:
         self.received += received
         self._call_those_due()
         self._execute_ready()
-        if accept:              # last: a descriptor of this turn's events may be used again
-            self._accept()
+        for fd in accept:       # last: a descriptor of this turn's events may be used again
+            self._accept(self._listeners[fd])
 
     def _in_order(self, events):
         """Those whom the turn before had no time for come first; nobody else is always the first."""
@@ -270,10 +271,10 @@ class Poller:
 
     # -- connections ---------------------------------------------------------
 
-    def _accept(self):
+    def _accept(self, listener):
         for _ in range(_ACCEPT):
             try:
-                sock, address = self._listener.accept()
+                sock, address = listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -281,14 +282,18 @@ class Poller:
                     self._pause_accepting(error)
                     return
                 continue        # that connection was gone before it was taken
-            self._admit(sock, _shown(address))
+            self._admit(sock, shown_address(address))
 
     def _pause_accepting(self, error):
         """Without this, a listener that stays readable would take all of a core."""
         log.warning("no connection can be accepted (%s); trying again in %g s", error.strerror, _BACK_OFF)
-        self._epoll.modify(self._listener.fileno(), 0)
+        self._listen(0)
         self._accepting = False
         self._accept_again = time.monotonic() + _BACK_OFF
+
+    def _listen(self, mask):
+        for fd in self._listeners:
+            self._epoll.modify(fd, mask)
 
     def _admit(self, sock, peer, user=None):
         self.accepted += 1
@@ -567,8 +572,10 @@ class Poller:
 
     def _finish(self):
         """Answer what was received, then let go of everything."""
-        self._epoll.unregister(self._listener.fileno())
-        self._listener.close()
+        for fd, sock in self._listeners.items():
+            self._epoll.unregister(fd)
+            sock.close()
+        self._listeners.clear()
         self.blocked.stop()
         for _ in range(1 + len(self.connections) // _EVENTS):
             self._turn(self._epoll.poll(0))         # what the sockets hold already
@@ -595,17 +602,9 @@ class Poller:
         os.close(self._wake_read)
 
 
-def _notice_dead_peers(listener):
-    """The sockets that it accepts inherit this."""
+def notice_dead_peers(listener):
+    """Have the system ask silent peers whether they are still there.  The sockets that it accepts inherit this."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in _PROBES:
         if listener.family != socket.AF_UNIX and hasattr(socket, option):
             listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-
-def _shown(address):
-    """An address as people write it."""
-    if not isinstance(address, tuple):
-        return "unix"
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

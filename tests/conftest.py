@@ -97,7 +97,7 @@ def clean_environ(**more):
 class Server:
     """meilies_server.py as a process.
 
-    port      where it listens
+    port      where it listens; None if the first that it says is no port
     process   the subprocess.Popen
     log       the file that its stderr goes to
     """
@@ -111,11 +111,16 @@ class Server:
                 env=clean_environ(**environ), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr)
 
     def wait_until_listening(self):
-        line = self._line()
-        words = line.rsplit(":", 1)
-        assert words[0].startswith("server is listening on "), f"found {line!r}; {self.complaint()}"
-        self.port = int(words[1])
+        where = self.next_listener()
+        self.port = int(where.rpartition(":")[2]) if ":" in where else None
         return self
+
+    def next_listener(self):
+        """What its next line on stdout says where it listens."""
+        line = self._line()
+        says, words, where = line.partition("server is listening on ")
+        assert words and not says, f"found {line!r}; {self.complaint()}"
+        return where
 
     def stop(self):
         """Ask it to stop, as systemd does, and return its exit code."""
@@ -152,7 +157,7 @@ class Server:
         assert code == 0 or not running, f"exit code {code}; {self.complaint()}"
 
     def _line(self):
-        """Its first line on stdout, or what there is of one when it ends or time is up."""
+        """Its next line on stdout, or what there is of one when it ends or time is up."""
         line = b""
         until = time.monotonic() + SECONDS
         while not line.endswith(b"\n"):

@@ -17,9 +17,10 @@ CHECKPOINTS = 7
 
 
 class RestlessServer(meilies_server.EventServer):
-    def server_bind(self):
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)    # accepted ones inherit it
-        super().server_bind()
+    def __init__(self, listeners, *more):
+        for listener in listeners:
+            listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)    # accepted ones inherit it
+        super().__init__(listeners, *more)
 
 
 if __name__ == "__main__":

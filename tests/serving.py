@@ -15,6 +15,7 @@ from conftest import SECONDS, Peer
 import resp
 from meilies_server import EventServer
 from server import options
+from server.listening import on_tcp
 from store import Store, StoreError
 from store.files import Files
 
@@ -119,9 +120,9 @@ class Serving:
         self.limits = options.parse(["--db-path", str(path), "--port", "0"], {})
         vars(self.limits).update(limits)
         self.store = Store(path, sync, files=files)
-        self.server = EventServer(("127.0.0.1", 0), socket.AF_INET, self.store, self.limits, tick)
+        self.server = EventServer([on_tcp("127.0.0.1", 0)], self.store, self.limits, tick)
         self.poller = self.server.poller
-        self.port = self.poller.port = self.server.server_address[1]
+        self.port = self.poller.port
         self._clients = []
         self._thread = threading.Thread(target=self.server.serve_forever, name="serving", daemon=True)
         self._thread.start()

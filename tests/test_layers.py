@@ -109,6 +109,7 @@ ORDER = {
         "attempts",
         "users",
         "upkeep",
+        "listening",
         "web",
         "vigil",
         "info",

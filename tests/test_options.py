@@ -39,7 +39,8 @@ def test_without_anything_the_defaults_hold():
     assert found.warnings == []
     assert vars(found) == {
         "warnings": [],
-        "db_path": "/var/lib/meilies", "backup_path": "", "hostname": "127.0.0.1", "port": 6480, "allow_anyone": False,
+        "db_path": "/var/lib/meilies", "backup_path": "", "hostname": "127.0.0.1", "port": 6480,
+        "unix_socket": "", "allow_anyone": False,
         "sync": "always", "compression_factor": 0, "segment_size": 256 * 1024 ** 2,
         "hash_chain": False, "max_request_size": 64 * 1024 ** 2, "max_event_size": 16 * 1024 ** 2,
             "max_metadata_size": 1024 ** 2, "max_arguments": 100_000,
@@ -73,7 +74,7 @@ def test_a_value_that_is_overruled_is_not_looked_at():
 @pytest.mark.parametrize("option", options.OPTIONS, ids=lambda option: option.name)
 def test_every_option_is_read_from_every_place(option, config):
     texts = {"db-path": "x", "backup-path": "y", "hostname": "localhost", "sync": "no", "log-level": "debug"}
-    by_unit = {"": "yes", "N": "7", "SIZE": "64K"}
+    by_unit = {"": "yes", "N": "7", "SIZE": "64K", "PATH": "z", "FILE": "z"}
     text = texts.get(option.name) or by_unit[option.unit]
     argv = [f"--{option.name}", text] if option.unit else [f"--{option.name}"]
     value = option.parse(text)
@@ -140,7 +141,7 @@ def test_words_are_taken_in_any_case():
 # -- errors say where, what was found, and what was expected ------------------
 
 def test_a_bad_value_on_the_command_line_names_the_option(refused):
-    assert refused("--port", "70000") == "--port: found '70000', expected a number from 0 to 65535"
+    assert refused("--port", "70000") == "--port: found '70000', expected a number from 0 to 65535, or none"
 
 
 def test_a_bad_value_in_the_environment_names_the_variable(refused):
@@ -169,7 +170,7 @@ def test_a_flag_is_nothing_but_yes_or_no(refused):
     (["--por", "1"], "--por: no such option; did you mean --port?"),
     (["--port"], "--port: expected one argument"),
     (["-h"], "--hostname: expected one argument"),
-    (["--port", "-1"], "--port: found '-1', expected a number from 0 to 65535"),
+    (["--port", "-1"], "--port: found '-1', expected a number from 0 to 65535, or none"),
 ])
 def test_a_bad_command_line_is_one_line(argv, line, refused):
     # Versions of argparse name -h/--hostname in both orders.

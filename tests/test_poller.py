@@ -490,8 +490,9 @@ class FailingListener:
 
 @pytest.fixture
 def listener(serving):
-    serving.poller._listener = FailingListener(serving.poller._listener)
-    return serving.poller._listener
+    [(fd, sock)] = serving.poller._listeners.items()
+    serving.poller._listeners[fd] = failing = FailingListener(sock)
+    return failing
 
 
 def test_too_many_open_files_delay_accepting_and_do_not_spin(serving, listener, caplog):
@@ -575,7 +576,7 @@ def test_a_connection_is_named_by_its_address(tmp_path):
                 socket.socket(family) as sock:
             listening.bind(address)
             listening.listen()
-            poller = Poller(listening, serving.store, serving.limits)
+            poller = Poller([listening], serving.store, serving.limits)
             thread = threading.Thread(target=poller.run)
             thread.start()
             sock.connect(listening.getsockname())
