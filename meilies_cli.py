@@ -18,14 +18,15 @@ from cli.connecting import add_connection, add_connection_again
 from cli.parsing import Commands, Parser
 from cli.problems import PROGRAM, Complaints, Failed, WrongUsage, complain
 from cli.showing import silence_stdout
-from meilies_client import ClientError
+from meilies_client import ClientError, LoginNeeded
 
 DESCRIPTION = "Publish events to a MeiliES server, follow them, copy them, watch it."
 
 EPILOG = """\
 Selectors are STREAM (new events), STREAM:FROM or STREAM:FROM:TO, FROM inclusive
 and TO exclusive; $all is every stream, its FROM and TO positions in the store.
-MEILIES_HOSTNAME and MEILIES_PORT are used where -h and -p are not given.
+MEILIES_URL, or MEILIES_HOSTNAME and MEILIES_PORT, MEILIES_USER and
+MEILIES_PASSWORD are used where no option says it.
 Each command has a --help with examples.
 Exit status: 0 done, 1 error, 2 wrong usage, 130 interrupted by Ctrl-C."""
 
@@ -69,6 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:         # of standard output: the client's are ClientErrors
         silence_stdout()
         return 0
+    except LoginNeeded as error:
+        complain(f"{error} --user NAME says who asks, MEILIES_PASSWORD or --password-file proves it")
     except (Failed, ClientError) as error:
         complain(error)
     except OSError as error:        # of standard input or output

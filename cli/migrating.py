@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 from meilies_client import ALL, Client, Event, PublishInterrupted, Refused, Selector
 from terminal.progress import Progress, shown_events
 
-from .parsing import Commands, address_argument, seconds_argument, selector_argument
+from .connecting import add_transport, client_of
+from .parsing import Commands, selector_argument, server_argument
 from .problems import Failed, WrongUsage
 
 # Events compared where a copy is joined to what is there already, and streams asked for at once.
@@ -253,8 +255,9 @@ def run_migrate(options: argparse.Namespace) -> None:
         raise WrongUsage("a stream is named twice")
     if options.source == options.destination:
         raise WrongUsage("source and destination are the same server")
-    source, destination = (Client(*address, timeout=options.timeout, tries=0)
-                           for address in (options.source, options.destination))
+    source, destination = (
+        client_of(_with_password(place, os.environ.get(name)), options)
+        for place, name in ((options.source, "MEILIES_SRC_PASSWORD"), (options.destination, "MEILIES_DST_PASSWORD")))
     with source, destination, Progress("migrate", shown_events) as progress:
         migration = Migration(source, destination, options.follow, progress)
         source.tries = destination.tries = options.tries    # an outage is waited out, a wrong address not
@@ -262,16 +265,21 @@ def run_migrate(options: argparse.Namespace) -> None:
         progress.finish()
 
 
+def _with_password(place: dict[str, Any], password: str | None) -> dict[str, Any]:
+    return {**place, "password": password} if password else place
+
+
 def add(commands: Commands) -> None:
     migrate = commands(
         "migrate", run_migrate, "copy events from one server to another; run again, it goes on where it stopped",
         "migrate --src-server old:6480 --dst-server 127.0.0.1:6480",
-        "migrate --src-server old --dst-server new --follow orders payments:100", server=False)
-    for option, name in ("--src-server", "source"), ("--dst-server", "destination"):
-        migrate.add_argument(option, dest=name, metavar="HOST:PORT", type=address_argument, required=True)
+        "migrate --src-server old --dst-server meiliess://copier@new --follow orders payments:100", server=False)
+    for option, name, variable in (("--src-server", "source", "MEILIES_SRC_PASSWORD"),
+                                   ("--dst-server", "destination", "MEILIES_DST_PASSWORD")):
+        migrate.add_argument(option, dest=name, metavar="HOST:PORT", type=server_argument, required=True,
+                             help="or an URL, as --url takes it; its user's password is asked for, or in " + variable)
     migrate.add_argument("--follow", action="store_true", help="don't end, copy what is new as it comes")
     migrate.add_tries()
-    migrate.add_argument("--timeout", type=seconds_argument, default=10.0, metavar="SECONDS",
-                         help="how long a server may take to answer (10)")
+    add_transport(migrate)
     migrate.add_argument("selectors", metavar="STREAM[:FROM[:TO]]", nargs="*", type=selector_argument,
                          help="what to copy, from event 0 if FROM is missing; all streams if none is named")

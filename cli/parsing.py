@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, NoReturn
 
-from meilies_client import MAX_NUMBER, Selector, check_stream
+from meilies_client import MAX_NUMBER, Selector, check_stream, parse_url
 from terminal.escaping import printable
 
 from .problems import PROGRAM
 from .showing import EPOCH, json_line, raw_bytes, raw_line, readable_line
 
+DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 6480
 
 # How often a server that was lost is tried for, where nothing else is said.
@@ -150,6 +151,26 @@ def address_argument(text: str) -> tuple[str, int]:
     if not host:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected HOST:PORT")
     return host, port_argument(port)
+
+
+def place_argument(text: str) -> dict[str, Any]:
+    """Where a server is and who asks, of an URL without a password, as arguments of a Client."""
+    try:
+        place = parse_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    if "password" in place:
+        raise argparse.ArgumentTypeError("the URL has a password, which everybody on this machine can read here; "
+                                         "MEILIES_URL in the environment may have one")
+    return place
+
+
+def server_argument(text: str) -> dict[str, Any]:
+    """Where a server is: an URL, or an address."""
+    if "://" in text:
+        return place_argument(text)
+    host, port = address_argument(text)
+    return {"host": host, "port": port}
 
 
 def selector_argument(text: str) -> Selector:

@@ -43,6 +43,8 @@ MAX_COMPRESSION = 9
 
 # Set for the commands that `meilies_cli.py inspect` runs, one of which may start a server.
 INSPECT_VARIABLES = {"MEILIES_STREAM_NAME", "MEILIES_EVENT_NAME", "MEILIES_EVENT_NUMBER"}
+# What that program itself reads.
+CLIENT_VARIABLES = {"MEILIES_URL", "MEILIES_USER", "MEILIES_PASSWORD", "MEILIES_SRC_PASSWORD", "MEILIES_DST_PASSWORD"}
 
 YES = ("yes", "true", "on", "1")
 NO = ("no", "false", "off", "0")
@@ -453,7 +455,7 @@ def _unknown_variables(environ):
     They are no errors: MEILIES_ is a prefix that others use as well, Kubernetes
     among them, which sets MEILIES_SERVICE_HOST for a service called meilies.
     """
-    known = {option.variable for option in OPTIONS} | {CONFIG_VARIABLE} | INSPECT_VARIABLES
+    known = {option.variable for option in OPTIONS} | {CONFIG_VARIABLE} | INSPECT_VARIABLES | CLIENT_VARIABLES
     return [f"{name} in the environment: no such option"
             f"{_did_you_mean(name[len(PREFIX):], '{0.variable}')}; passed over"
             for name in sorted(environ) if name.startswith(PREFIX) and name not in known]
