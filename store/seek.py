@@ -40,7 +40,8 @@ def position_at(index, segments, time, stop):
             if one.position >= stop:
                 return stop
             if one.count and one.latest >= time:
-                first = next(i for i, clock in enumerate(one.clocks) if clock >= time)
+                # Of a cut it may be gone; what is left there is older then.
+                first = next((i for i, clock in enumerate(one.clocks) if clock >= time), one.count)
                 return min(one.position + first, stop)
             byte = at + one.size
     except BadRecord as bad:

@@ -137,6 +137,25 @@ def on_disk_unpacked(folder):
     return b"".join(one.body for path in segments(folder) for _, one in records_of(path))
 
 
+def test_a_time_is_found_though_the_events_at_it_are_gone(opened):
+    times = iter(range(1, 100))
+    store = opened(clock=lambda: next(times))
+    for i in range(8):
+        store._clock = store._log._clock = lambda i=i: 10 * i
+        store.append("ab"[i % 2], "n", b"%d" % i)
+    store.truncate("a", 3)
+    store.compact()
+    left = [(event.position, event.time) for event in store.read_all()]
+    assert left == [(1, 10), (3, 30), (5, 50), (6, 60), (7, 70)]
+    for time in range(75):
+        first = store.position_at(time)
+        assert [one for one in left if one[0] >= first] == [one for one in left if one[1] >= time]
+    store.truncate("b", 4)
+    store.truncate("a", 4)
+    store.compact()
+    assert all(store.position_at(time) <= 8 for time in range(75)) and store.read_all() == []
+
+
 def test_redacted_data_goes_from_the_disk_and_its_entry_with_it(opened, folder):
     store = opened()
     fill(store)
