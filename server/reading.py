@@ -36,7 +36,10 @@ def read_last(server, connection, arguments):
     selector, rest = parse_selector(arguments[1:])
     if rest:
         raise CommandError("ERR syntax error, expected: read-last SELECTOR")
-    found, _ = _told(page, server.store, _selection(selector, frozenset()), None, 1, back=True)
+    selection = _selection(selector, frozenset())
+    found, following = _told(page, server.store, selection, None, 1, back=True)
+    while not found and following is not None:      # the pages that end the log may hold none
+        found, following = _told(page, server.store, selection, following, 1, back=True)
     return _frames(found)[0] if found else resp.null(connection.protocol)
 
 

@@ -86,6 +86,15 @@ def test_the_last_event_is_an_event_or_null(peer, arguments, expected):
     assert peer.ask(*arguments.split()) == (None if expected is None else at(expected))
 
 
+def test_the_last_event_is_found_however_far_from_the_end(serving, peer, monkeypatch):
+    for i in range(reading.FEW + 1):
+        serving.store.append(f"many-{i}", "x", b"%d" % i)
+    serving.store.append_many("far", [("x", b"y")] * 200)
+    monkeypatch.setattr(reading, "SCAN", 100)
+    assert peer.ask("read-last", "prefix", "many-")[5] == b"%d" % reading.FEW
+    assert peer.ask("read-last", "prefix", "none-") is None
+
+
 @pytest.mark.parametrize("arguments, why", [
     ("read $all 0", "ERR wrong number of arguments for 'read' command; usage: read SELECTOR FROM"),
     ("read stream a 0", "ERR syntax error, expected: read SELECTOR FROM COUNT [NAMES n name ...]"),
