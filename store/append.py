@@ -73,6 +73,17 @@ class _Events:
         return [(hash_, i) for i, (stream, _, name, _, id, _, tags) in enumerate(self.events)
                 for hash_ in keys_of(stream, name, id, split_tags(tags))]
 
+    def id_hashes(self, keys):
+        """Those of `keys` that are of ids, which stand before an event's tags."""
+        events = self.events
+        before = -1
+        hashes = []
+        for hash_, i in keys:
+            if i != before and events[i][4]:
+                hashes.append(hash_)
+            before = i
+        return hashes
+
 
 class Append(_Events):
     """Events on their way to the store, which were checked, and what became of them.
@@ -100,6 +111,10 @@ class Append(_Events):
     def new_position(self, i):
         """The position of event `i` if it was stored now, or None."""
         return self.places[i][1] if self.error is None and self.is_new else None
+
+    def refuse(self, error):
+        """None of it is stored."""
+        self.error = error
 
     def refusal(self, streams, closed=()):
         """What stands in its way if the streams are these, {name: Stream}: a WrongVersion or StreamDeleted, or None.
@@ -146,6 +161,10 @@ class Singles(_Events):
         """The position of event `i` if it was stored now, or None."""
         outcome = self.outcomes[i]
         return outcome[1] if type(outcome) is tuple and i not in self.known else None
+
+    def refuse(self, error):
+        """None of them is stored."""
+        self.outcomes, self.known, self.stored = [error] * len(self.events), set(), 0
 
 
 def refusal_of(name, expected, stream, closed=()):

@@ -24,7 +24,8 @@ from .append import Append, Appended, Change, Singles, append_of, encoded
 from .blocks import MEMORY as REPLAY_MEMORY
 from .compaction import Compaction
 from .draft import MAX_SKIP, drafts_of, drafts_of_skip, drafts_of_units
-from .errors import ConditionFailed, StoreClosed, StoreFailed, StoreLocked
+from .errors import (CannotRead, ConditionFailed, CorruptSegment, IndexUnusable, StoreClosed, StoreFailed, StoreFull,
+                     StoreLocked)
 from .expect import ANY, NONE
 from .files import Files, owner_of
 from .group import Rules
@@ -401,14 +402,24 @@ class Store:
             with log.lock:
                 return self._write(units, self._drafts_of_units if appends else drafts_of)
         self._keep_keys()
-        log.lookup.wait_for_room()
-        keys = [append.keys() for append in keyed]      # hashed before the lock is taken
+        keyed = [(append, append.keys()) for append in keyed]       # hashed before the lock is taken
         while True:
-            known = Known(log, keyed, self.retention)
+            try:
+                log.lookup.wait_for_room()
+                known = Known(log, keyed, self.retention)
+            except (CorruptSegment, IndexUnusable, CannotRead, StoreFull) as error:
+                return self._write_others(units, appends, [append for append, _ in keyed], error)
             draft = partial(self._drafts_of_units, known=known)
             with log.lock:
                 if known.is_current():
-                    return self._write(units, draft, zip(keyed, keys))
+                    return self._write(units, draft, keyed)
+
+    def _write_others(self, units, appends, refused, error):
+        """`write` without those that have keys, of which nobody can say whether they are known."""
+        for append in refused:
+            append.refuse(error)
+        others = [append for append in appends if append not in refused]
+        return self.write([unit for unit in units if unit not in refused], others)
 
     def _drafts_of_units(self, *arguments, known=None):
         return drafts_of_units(*arguments, known=known, closed=self.retention.closed)
@@ -426,7 +437,7 @@ class Store:
         tries = 0
         while True:
             tries += 1
-            known = Known(self._log, [append], self.retention)
+            known = Known(self._log, keyed, self.retention)
             recalled = known.recall(append)
             match = None if recalled else first_match(self._log, query, first, known.position, self._shown)
             with self._log.lock:
@@ -441,8 +452,8 @@ class Store:
                 if settled:
                     if match is not None:
                         append.error = ConditionFailed(match, condition.after)
-                        return self._write([], drafts_of_units)
-                    return self._write([append], partial(drafts_of_units, known=known), keyed)
+                        return self._write([], self._drafts_of_units)
+                    return self._write([append], partial(self._drafts_of_units, known=known), keyed)
             append.error = append.places = None
             first = max(first, known.position) if match is None else first
 
@@ -876,9 +887,11 @@ class Store:
 
     def frames(self, stream, first, stop, limit):
         """The frames of `records`, joined, at a fraction of their cost; None if some may not be shown."""
-        if self.retention.hides(stream, first):
+        hides = self.retention.hides(stream, first)
+        if hides and stream is not self.all:
             return None
-        return self._log.read_frames(None if stream is self.all else stream.name, first, stop, limit)
+        frames = self._log.read_frames(None if stream is self.all else stream.name, first, stop, limit)
+        return None if hides and frames is not None and self.retention.may_concern(frames.data) else frames
 
     def find(self, name):
         """The Stream called `name` (bytes), or None."""

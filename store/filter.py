@@ -43,7 +43,7 @@ class Filter(NamedTuple):
         if one.kind != record.PACK:
             if not one.stream.startswith(self.prefix):
                 return False
-        elif self.prefix and b"*5\r\n+event\r\n+" + self.prefix not in one.body:
+        elif self.prefix and record.frame_of_prefix(self.prefix) not in one.body:
             return False
         return not self.names or any(b"\r\n+%b\r\n$" % name in one.body for name in self.names)
 

@@ -12,7 +12,6 @@ meanwhile; then the look is repeated.  The appends of one batch know of each oth
 from typing import NamedTuple
 
 from .errors import EventsLost, IdConflict
-from .keys import id_key
 from .record import CUT, is_redacted
 
 # Where in an event of an Append its stream and id are, and what has to be the same when it comes again.
@@ -38,34 +37,31 @@ class First(NamedTuple):
 
 
 class Known:
-    """What is known of the events in `appends`, each of which has an id, before they are stored.
+    """What is known of the events of some appends, those of them that have an id, before they are stored.
 
+    keyed       [(Append or Singles, its `keys`), …]
     retention   says which of them aren't shown any more
     Raises    CorruptSegment, IndexUnusable, CannotRead, StoreClosed
     """
 
-    def __init__(self, log, appends, retention):
+    def __init__(self, log, keyed, retention):
         self._log = log
         self._retention = retention
         with log.lock:
             self._added, self._position = log.lookup.added, log.next_position
         self._firsts = {}       # (stream, id) or position -> First
-        self._hashes = set()
-        for append in appends:
-            for stream, id_ in ids_of(append):
-                if (stream, id_) not in self._firsts:
-                    self._look_up(stream, id_)
+        self._hashes = {hash_ for append, keys in keyed for hash_ in append.id_hashes(keys)}
+        self._look_up()
+        for append, _ in keyed if self._firsts else ():
             if append.whole:
                 self._look_between(append)
 
-    def _look_up(self, stream, id_):
-        hash_ = id_key(stream, id_)
-        self._hashes.add(hash_)
-        for position in self._log.look_up(hash_):
-            first = self._read(position)
-            if first is not None and (first.event[_STREAM], first.event[_ID]) == (stream, id_):
-                self._firsts[stream, id_] = first
-                return
+    def _look_up(self):
+        for positions in self._log.look_up(self._hashes).values() if self._hashes else ():
+            for position in positions:
+                first = self._read(position)
+                if first is not None and first.event[_ID]:
+                    self._firsts.setdefault((first.event[_STREAM], first.event[_ID]), first)
 
     def _read(self, position):
         """The First at a position, None if there is nothing left of it, or its stream was deleted since."""
@@ -91,9 +87,38 @@ class Known:
         begin = self._begin_of(append)
         if begin is None:
             return
-        between = [begin + i for i, event in enumerate(append.events) if not event[_ID] and begin + i < self._position]
-        read = {position: self._read(position) for position in between}
-        self._firsts.update((position, first) for position, first in read.items() if first is not None)
+        for i, event in enumerate(append.events):
+            position = begin + i
+            if not event[_ID] and 0 <= position < self._position:
+                first = self._read(position) or self._taken_out(append, i, position)
+                if first is not None:
+                    self._firsts[position] = first
+
+    def _taken_out(self, append, i, position):
+        """The First of an event without an id that was taken out of the log; None if it may be another's.
+
+        Its number is what those of its stream say that have an id, and those that went have to be of its stream.
+        """
+        stream = append.events[i][_STREAM]
+        number = self._number_by_others(append, i)
+        try:
+            [one] = self._log.records_with([position], 1) if number is not None else [None]
+        except EventsLost:
+            return None
+        for gone in one.cut_parts()[2] if one is not None and one.kind == CUT else ():
+            if gone.stream == stream and gone.number <= number < gone.number + gone.count:
+                return First(number, position, (stream, None, None, None, b"", None), gone=True)
+        return None
+
+    def _number_by_others(self, append, i):
+        """The number of an event of an append that came before, by another of its stream with an id; or None."""
+        stream = append.events[i][_STREAM]
+        same = [j for j, event in enumerate(append.events) if event[_STREAM] == stream]
+        for at, j in enumerate(same):
+            first = self._firsts.get((stream, append.events[j][_ID]))
+            if first is not None:
+                return first.number + same.index(i) - at
+        return None
 
     def _begin_of(self, append):
         """The position of the first of its events, told by one whose id is known; None if none is."""

@@ -50,6 +50,9 @@ _NONSENSE = (sqlite3.Error, LookupError, TypeError, ValueError, ArithmeticError)
 # The lock is let go, and other threads' look-ups let in, after so many rows.
 _ROWS_AT_ONCE = 1000
 
+# Rows of marks that are kept unpacked: each is of a segment, or a part of one, and of 100 KB at most.
+_MARKS_KEPT = 32
+
 _SCHEMA = """
 create table controls (topic text, key blob, segment integer, byte integer, value blob, crc integer,
                        primary key (topic, key)) without rowid;
@@ -252,6 +255,7 @@ class Index:
         self._fresh_lock = threading.Lock()
         self._fresh = []            # oldest first; the last one is added to
         self._rewritten = {}        # sequence -> Fresh of a segment that sqlite3 knows as it was before
+        self._marks = {}            # (sequence, checksum, bytes) of a row of marks that was right -> what it holds
         self._connection = None
 
     # -- opening -------------------------------------------------------------
@@ -529,14 +533,6 @@ class Index:
                          "where stream = ? and first <= ? order by first desc limit 1",
                          (stream, min(number, _MAX_SQLITE)))
 
-    def byte_of(self, sequence, position):
-        """A byte of segment `sequence` where a record begins, at or before `position`, or None.
-
-        Raises    IndexDamaged
-        """
-        mark = self.mark_at(sequence, position)
-        return None if mark is None else mark[1]
-
     def mark_at(self, sequence, position):
         """(position, byte) of a record of segment `sequence` that begins at or before `position`, or None.
 
@@ -550,7 +546,7 @@ class Index:
                         return mark
 
         def read(packed, crc):
-            return _mark_in(_marks_of(sequence, packed, crc), position)
+            return _mark_in(self._kept_marks(sequence, packed, crc), position)
 
         return self._row(read, "select packed, crc from marks where segment = ? and first <= ? "
                          "order by first desc limit 1", (sequence, min(position, _MAX_SQLITE)))
@@ -566,6 +562,16 @@ class Index:
                 if fresh.sequence == sequence and fresh.marks and fresh.marks[1] <= byte:
                     return _last_up_to(fresh.marks[1::3], byte)
         return _last_up_to([begin for _, begin in self.marks_in(sequence)], byte)
+
+    def _kept_marks(self, sequence, packed, crc):
+        """The marks in a row, unpacked once; threads may do that at once."""
+        key = sequence, crc, len(packed)
+        marks = self._marks.get(key)
+        if marks is None:
+            if len(self._marks) >= _MARKS_KEPT:
+                self._marks = {}
+            marks = self._marks[key] = _marks_of(sequence, packed, crc)
+        return marks
 
     def entry(self, topic, key, stop):
         """The Place of the newest entry that the controls before number `stop` put, or None.
@@ -817,8 +823,14 @@ def _last_up_to(bytes_, byte):
 
 
 def _mark_in(marks, position):
-    at = bisect_right(marks[::3], position) - 1
-    return None if at < 0 else (marks[3 * at], marks[3 * at + 1])
+    low, high = 0, len(marks) // 3
+    while low < high:
+        middle = (low + high) // 2
+        if marks[3 * middle] > position:
+            high = middle
+        else:
+            low = middle + 1
+    return (marks[3 * low - 3], marks[3 * low - 2]) if low else None
 
 
 # How a packed array goes on behind its first byte.

@@ -56,8 +56,10 @@ SLOW_SYNC = 2.0
 _PAUSE = 0.004
 # So many segments may wait for their small records to be joined; more are left as they are.
 _BACKLOG = 8
-# The disk must have room for so many of a segment before it is rewritten: publishers come first.
+# The disk must have room for so many of a segment before it is rewritten, for publishers come first: where that only
+# makes reading cheaper, and where it gives room back, for which the new file and as much again will do.
 _ROOM = 4
+_ROOM_TO_COMPACT = 2
 
 
 class Log:
@@ -370,7 +372,10 @@ class Log:
             if reach is not None and reach.position < through.keyed:
                 self._write_lookup(self.lookup.fill_up, reach.position)
         except LookupDamaged as damage:
-            self._make_lookup_anew(damage)
+            try:
+                self._make_lookup_anew(damage)
+            except CorruptSegment:
+                pass        # which is for those to hear who look for something
 
     def _fits(self, reach):
         """Whether a look-up that goes so far was made from this log."""
@@ -744,7 +749,7 @@ class Log:
                   BadRecord, OSError, sqlite3.Error
         """
         segment = self._segments[sequence]
-        if self._files.free(self.folder) < _ROOM * segment.end:
+        if self._files.free(self.folder) < _ROOM_TO_COMPACT * segment.end:
             raise StoreFull(segment.path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         written = self._write_anew(segment, self._firsts[sequence + 1],
                                    lambda control, byte: self._is_old(control, sequence, byte), sieve)
@@ -891,12 +896,12 @@ class Log:
             logger.warning("%s: writing it failed (%s); it stays in memory", self.lookup.path, error)
         return None
 
-    def look_up(self, hash_):
-        """The positions of the events that may have a key, by its hash; ascending.
+    def look_up(self, hashes):
+        """{hash: the positions of the events that may have its key, ascending} of those that are known.
 
         Raises    IndexUnusable, CorruptSegment, StoreClosed
         """
-        return self.with_lookup(self.lookup.find, hash_)
+        return self.with_lookup(self.lookup.find_many, hashes)
 
     def with_lookup(self, read, *arguments):
         """Call `read`; if the look-up is at fault, make it anew and call again."""
@@ -924,6 +929,11 @@ class Log:
     def _write_lookup(self, write, position):
         try:
             write(self._keys_from(position, min(self._keyed, self.lookup.moved)))
+        except CorruptSegment as damage:
+            self.lookup.unusable = damage
+            logger.error("%s: it can't be made from a log that is damaged (%s); events with ids or tags are refused, "
+                         "and not found by these, until that is repaired", self.lookup.path, damage)
+            raise
         except (LookupDamaged, sqlite3.Error, OSError) as error:
             raise IndexUnusable(self.lookup.path, error) from None
 

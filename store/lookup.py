@@ -60,6 +60,14 @@ _WAITING = 4
 # The lock is let go, and other threads' look-ups let in, after so many leaves.
 _LEAVES_AT_ONCE = 100
 
+_COLUMNS = "hash, position, next_hash, next_position, crc, packed"
+# The leaf that tells of a key; and those of several hashes, a query's own cost being most of what one leaf costs.
+_LEAF_OF = (f"select {_COLUMNS} from leaves where (hash, position) <= (?, ?) "
+            f"order by hash desc, position desc limit 1")
+_LEAVES_OF = (f"with wanted(h) as (values %s) select wanted.h, {_COLUMNS} from wanted, leaves where (hash, position) = "
+              f"(select hash, position from leaves where (hash, position) <= (wanted.h, 0) "
+              f"order by hash desc, position desc limit 1)")
+
 # What reading a damaged file may lead to: any value, of any type, may stand in a column.
 _NONSENSE = (sqlite3.Error, LookupError, TypeError, ValueError, ArithmeticError)
 
@@ -132,6 +140,8 @@ class Lookup:
     path     of the sqlite3 file, which is made for the first entry
     wanted   set when there is something to flush
     added    how many entries were added since it was opened
+    unusable   the error that kept it from being made anew, or None; then it says so to whoever looks for something
+               or adds to it, and nothing is moved: half of it would pass for all
     """
 
     def __init__(self, path, full=FULL):
@@ -139,6 +149,7 @@ class Lookup:
         self.uuid = None            # of the store that it belongs to
         self.wanted = threading.Event()
         self.added = 0
+        self.unusable = None
         self._full = full
         self._lock = threading.Lock()
         self._fresh_lock = threading.Lock()
@@ -236,7 +247,10 @@ class Lookup:
         """Return when no more waits in memory than should.
 
         Raises    StoreFull    for it can't be moved
+                  `unusable`
         """
+        if self.unusable is not None:
+            raise self.unusable
         if len(self._fresh) <= _WAITING:
             return
         with self._fresh_lock:
@@ -259,7 +273,7 @@ class Lookup:
         Raises    sqlite3.Error, LookupDamaged: nothing is lost, memory has it still
         """
         with self._writing:
-            while True:
+            while self.unusable is None:
                 with self._fresh_lock:
                     fresh = self._fresh[0]
                 if fresh.reach is None:
@@ -355,16 +369,8 @@ class Lookup:
     def find(self, hash_):
         """The positions of the events that may have the key of this hash, ascending.
 
-        Raises    LookupDamaged
+        Raises    LookupDamaged, `unusable`
         """
-        found = self.in_memory(hash_)
-        leaf = self.leaf(hash_, 0)
-        if leaf is None:
-            return found
-        _, (next_hash, _), hashes, _ = leaf
-        begin = bisect_left(hashes, hash_)
-        if next_hash != hash_ and (begin == len(hashes) or hashes[begin] != hash_):
-            return found        # which is what nearly every new id comes to
         cursor = Cursor(self, hash_)
         found = []
         position = cursor.first(0)
@@ -372,6 +378,44 @@ class Lookup:
             found.append(position)
             position = cursor.first(position + 1)
         return found
+
+    def find_many(self, hashes):
+        """{hash: what `find` gives} of those of `hashes` that are known.
+
+        Raises    LookupDamaged, `unusable`
+        """
+        found = {hash_: self.find(hash_) for hash_ in self._in_memory_of(hashes)}
+        hashes = sorted(hashes)
+        for at in range(0, len(hashes), _LEAVES_AT_ONCE):
+            for hash_ in self._in_file_of(hashes[at:at + _LEAVES_AT_ONCE]):
+                found[hash_] = self.find(hash_)
+        return found
+
+    def _in_memory_of(self, hashes):
+        with self._fresh_lock:
+            return [hash_ for fresh in self._fresh for hash_ in hashes if hash_ in fresh.entries]
+
+    def _in_file_of(self, hashes):
+        """Those of some hashes, which ascend, that the file has an entry of."""
+        if self.unusable is not None:
+            raise self.unusable
+        known = []
+        with self._lock:
+            if self._connection is None:
+                return known
+            try:
+                rows = self._connection.execute(_LEAVES_OF % ",".join(["(?)"] * len(hashes)), hashes).fetchall()
+                if len(rows) < len(hashes):
+                    raise LookupDamaged("it has lost its first leaf")
+                for hash_, *row in rows:
+                    _, (next_hash, _), packed = _checked(row, hash_, 0)
+                    its_hashes = _unpacked("q", packed[:len(packed) // 2])
+                    begin = bisect_left(its_hashes, hash_)
+                    if next_hash == hash_ or its_hashes[begin:begin + 1].tolist() == [hash_]:
+                        known.append(hash_)     # else it isn't there, which is what nearly every new id comes to
+            except _NONSENSE as error:
+                raise LookupDamaged(f"{type(error).__name__}: {error}") from None
+        return known
 
     def has_since(self, hashes, added, position):
         """Whether there are entries of these hashes, at or after a position, that a look-up may not have seen.
@@ -393,24 +437,19 @@ class Lookup:
         """((hash, position) of the leaf that has these, that of the next one, hashes, positions).
 
         None if there is no file.
-        Raises    LookupDamaged
+        Raises    LookupDamaged, `unusable`
         """
+        if self.unusable is not None:
+            raise self.unusable
         with self._lock:
             return None if self._connection is None else self._leaf(hash_, position)
 
     def _leaf(self, hash_, position):
         try:
-            row = self._usable().execute(
-                "select hash, position, next_hash, next_position, crc, packed from leaves "
-                "where (hash, position) <= (?, ?) order by hash desc, position desc limit 1",
-                (hash_, position)).fetchone()
+            row = self._usable().execute(_LEAF_OF, (hash_, position)).fetchone()
             if row is None:
                 raise LookupDamaged("it has lost its first leaf")
-            first, following, crc, packed = row[:2], row[2:4], row[4], row[5]
-            if crc != _checksum(packed, *first, *following):
-                raise LookupDamaged("a leaf doesn't match its checksum")
-            if not first <= (hash_, position) < following:
-                raise LookupDamaged("it has lost a leaf")
+            first, following, packed = _checked(row, hash_, position)
             half = len(packed) // 2
             return first, following, _unpacked("q", packed[:half]), _unpacked("Q", packed[half:])
         except _NONSENSE as error:
@@ -475,6 +514,20 @@ class Cursor:
         self._end = end if next_hash == self._hash else MAX_HASH
         self._positions = positions[bisect_left(hashes, self._hash):bisect_right(hashes, self._hash)]
         return True
+
+
+def _checked(row, hash_, position):
+    """(its first entry, the next leaf's, packed) of a leaf that should tell of (hash, position).
+
+    Raises    LookupDamaged, and of _NONSENSE
+    """
+    *bounds, crc, packed = row
+    if crc != _checksum(packed, *bounds):
+        raise LookupDamaged("a leaf doesn't match its checksum")
+    first, following = tuple(bounds[:2]), tuple(bounds[2:])
+    if not first <= (hash_, position) < following:
+        raise LookupDamaged("it has lost a leaf")
+    return first, following, packed
 
 
 def _place(hashes, positions, hash_, position):

@@ -8,7 +8,7 @@ what was asked for: if it doesn't, the plain way says what is wrong.
 """
 
 from . import record
-from .errors import EventsLost
+from .errors import CorruptSegment, EventsLost
 from .index import SPACING
 from .record import BadRecord
 from .segment import HEADER_SIZE
@@ -38,7 +38,12 @@ class Picks:
         one = None
         for position in positions:
             if one is None or position >= one.position + one.count:
-                one = self._record_with(position, window)
+                try:
+                    one = self._record_with(position, window)
+                except (EventsLost, CorruptSegment):
+                    if found:
+                        break       # the next call says so
+                    raise
                 limit -= one.size
             found.append(_left_at(one, position) if one.kind == record.CUT else one)
             if limit <= 0:

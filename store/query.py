@@ -107,7 +107,8 @@ class Tagged(NamedTuple):
 def page(log, query, first, stop, count):
     """Up to `count` events with positions in [first, stop) that match, a page of them at most.
 
-    Raises    EventsLost    those it would have begun with
+    Raises    EventsLost    those it would have begun with; by their tags only as far as the look-up knows of them,
+                            which isn't told of what was lost before it was made
               CorruptSegment, IndexUnusable, StoreClosed
     """
     if first >= stop:
@@ -138,10 +139,7 @@ def _by_keys(log, query, first, stop, count):
     positions = log.with_lookup(_positions, log.lookup, query, first, stop, wanted)
     if not positions:
         return Matching([], None)
-    try:
-        records = log.records_with(positions, PAGE)
-    except EventsLost as lost:
-        return Matching([], lost.stop)      # a look-up that is made anew doesn't know these either
+    records = log.records_with(positions, PAGE)
     taken = positions[:len(records)]
     found = [(one, position - one.position) for one, position in zip(records, taken)
              if one.kind != record.CUT and _matches(query, one, position - one.position)]

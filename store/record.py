@@ -550,7 +550,9 @@ class Record:
     def events(self, first=0, stop=None):
         """The events [first, stop) of this record, counted from its own first."""
         stop = self.count if stop is None else min(stop, self.count)
-        details = self.details() if self.flags & DETAILS else None
+        details = None
+        if self.flags & DETAILS and first < stop:
+            details = self.details() if stop > first + 1 else {first: self.details_of(first)}
         numbers = range(self.number, self.stop) if self.kind != PACK else self.pack[1]
         for i in range(first, stop):
             stream, name, data = split_frame(bytes(self.frames(i, i + 1)))
@@ -564,19 +566,33 @@ class Record:
             self._details = self._read_details() if self.flags & DETAILS else [NO_DETAILS] * self.count
         return self._details
 
+    def details_of(self, i):
+        """Those of one event, without a look at the others'."""
+        if self._details is not None or not self.flags & DETAILS:
+            return self.details()[i]
+        table = self.frames_size + _event_size(self.kind, self.flags) * self.count
+        at = table + _DETAIL.size * i
+        shorts, longs = _unpacked("H", self.body[table:at]), _unpacked("I", self.body[table:at])
+        before = sum(shorts[::4]) + sum(shorts[1::4]) + sum(longs[1::2])      # bytes of ids, tags and metadata
+        return self._detail_at(at, table + _DETAIL.size * self.count + before)[0]
+
     def _read_details(self):
         table = self.frames_size + _event_size(self.kind, self.flags) * self.count
         pos = table + _DETAIL.size * self.count
         details = []
-        for i in range(self.count):
-            id_size, tags_size, metadata_size = _DETAIL.unpack_from(self.body, table + _DETAIL.size * i)
-            after_id = pos + id_size
-            metadata_at = after_id + tags_size
-            end = metadata_at + metadata_size
-            details.append((bytes(self.body[pos:after_id]), bytes(self.body[metadata_at:end]),
-                            bytes(self.body[after_id:metadata_at])))
-            pos = end
+        for at in range(table, pos, _DETAIL.size):
+            one, pos = self._detail_at(at, pos)
+            details.append(one)
         return details
+
+    def _detail_at(self, at, pos):
+        """(id, metadata, tags) whose sizes are at byte `at` of the body, and which begin at `pos`; where they end."""
+        id_size, tags_size, metadata_size = _DETAIL.unpack_from(self.body, at)
+        tags_at = pos + id_size
+        metadata_at = tags_at + tags_size
+        end = metadata_at + metadata_size
+        body = self.body
+        return (bytes(body[pos:tags_at]), bytes(body[metadata_at:end]), bytes(body[tags_at:metadata_at])), end
 
 
 class LongFrame:
@@ -1029,6 +1045,16 @@ class Frames:
         return cls(first.number, last.stop, parts, tails)
 
 
+def frame_of_prefix(prefix):
+    """How a frame begins whose stream's name begins so."""
+    return b"*5\r\n+event\r\n+" + prefix
+
+
+def frame_of_stream(stream):
+    """How each frame of a stream begins."""
+    return b"*5\r\n+event\r\n+%b\r\n" % stream
+
+
 class Wanted(NamedTuple):
     """A stream, as `gather` knows it.
 
@@ -1041,7 +1067,7 @@ class Wanted(NamedTuple):
 
 
 def wanted(stream):
-    return Wanted(b"*5\r\n+event\r\n+%b\r\n" % stream, _U32.pack(_crc32(stream)))
+    return Wanted(frame_of_stream(stream), _U32.pack(_crc32(stream)))
 
 
 def gather(buffer, pos, base, salt, checked, wanted, key, stop, parts, tails):

@@ -47,6 +47,8 @@ _NUMBER = struct.Struct("<Q")
 _STEP = 64 * 1024
 # Entries that are put in one go.
 _PUT = 1000
+# Streams, and prefixes, that frames are searched for: with more, all records are looked at one by one.
+_MOST_SOUGHT = 16
 
 
 class Rule(NamedTuple):
@@ -110,6 +112,7 @@ class Retention:
         self._cuts = {}
         self._redacted = {}     # stream -> {number}
         self._touched = 0       # what is hidden, but by rules, is below this position
+        self._sought = self._begins_of(())      # how frames begin that may be hidden; None: too many to search for
         for name, value in entries(CUTS):
             self._take(name, Cut.decode(value))
         for key, _ in entries(REDACTED):
@@ -117,6 +120,19 @@ class Retention:
 
     def _longest_first(self):
         return sorted((key for kind, key in self._rules if kind == b"p"), key=len, reverse=True)
+
+    def _begins_of(self, names):
+        """How the frames of these streams begin, and of those that have a rule; None if they are too many."""
+        begins = {record.frame_of_prefix(key) if kind == b"p" else record.frame_of_stream(key)
+                  for kind, key in self._rules}
+        begins.update(record.frame_of_stream(name) for name in names if not name.startswith(tuple(self._prefixes)))
+        return frozenset(begins) if len(begins) <= _MOST_SOUGHT else None
+
+    def _seek(self, name):
+        """Something of this stream will be hidden."""
+        if self._sought is not None and not name.startswith(tuple(self._prefixes)):
+            if record.frame_of_stream(name) not in self._sought:
+                self._sought = self._begins_of({name, *self._cuts, *self._redacted})
 
     # -- what readers see ----------------------------------------------------
 
@@ -179,6 +195,11 @@ class Retention:
         return (first < self.first_of(stream) or stream.name in self._redacted
                 or self._horizon(stream.name) > 0)
 
+    def may_concern(self, frames):
+        """Whether something of these frames (bytes) may be hidden, or redacted; False is sure."""
+        sought = self._sought
+        return sought is None or any(begin in frames for begin in sought)
+
     def is_hidden_at_once(self, stream, first):
         """The same, but for rules: whether what was said a moment ago may be more than what may be told now."""
         if stream is self._all:
@@ -205,7 +226,7 @@ class Retention:
     def _concerns(self, one):
         if one.pack is None:
             return self._is_concerned(one.stream)
-        return any(map(self._is_concerned, set(one.pack[0])))
+        return self.may_concern(one.body) and any(map(self._is_concerned, set(one.pack[0])))
 
     def _is_concerned(self, name):
         return name in self._cuts or name in self._redacted or self.rule_of(name) is not None
@@ -282,8 +303,10 @@ class Retention:
             rules.pop(key, None)
             if kept:
                 rules[key] = rule
+            self._sought = None     # meanwhile: readers take no lock
             self._rules = rules
             self._prefixes = self._longest_first()
+            self._sought = self._begins_of({*self._cuts, *self._redacted})
 
     def settle(self, streams):
         """Put into the log where these streams begin by now; the caller holds `changing`."""
@@ -354,6 +377,7 @@ class Retention:
 
     def _take(self, name, cut):
         """From now on a stream begins there."""
+        self._seek(name)
         self._cuts[name] = cut
         self._touched = max(self._touched, self._all.visible)
         if cut.forever:
@@ -364,6 +388,7 @@ class Retention:
             self._raise(stream, FOREVER if cut.forever else cut.first)
 
     def _note_redacted(self, name, number):
+        self._seek(name)
         self._redacted[name] = self._redacted.get(name, frozenset()) | {number}
         self._touched = max(self._touched, self._all.visible)
 

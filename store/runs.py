@@ -73,11 +73,12 @@ class Runs:
         size = 0
         while position < stop and size < limit:
             segment = self.segment_at(position)
-            byte = self._index.byte_of(segment.sequence, position) or HEADER_SIZE
+            reached, byte = self._index.mark_at(segment.sequence, position) or (segment.header.first, HEADER_SIZE)
             before = position
             try:
                 for at, one in Reader(segment).records(byte):
                     byte = at + one.size
+                    reached = one.position + one.count
                     if one.position + one.count > position:
                         found += [part for part in _parts(one) if part.position + part.count > position]
                         position = one.position + one.count
@@ -87,7 +88,7 @@ class Runs:
             except BadRecord as bad:
                 if found:
                     break       # the next call says what is wrong
-                raise segment.corrupt(byte, bad, position) from None
+                raise segment.corrupt(byte, bad, reached) from None
             if position == before:
                 raise IndexDamaged(f"position {position} isn't in {segment.path}")
         return found
@@ -125,10 +126,9 @@ class Runs:
         while stop > first and size < limit:
             segment = self.segment_at(stop - 1)
             some = []
-            byte = self._index.byte_of(segment.sequence, stop - 1) or HEADER_SIZE
+            reached, byte = self._index.mark_at(segment.sequence, stop - 1) or (segment.header.first, HEADER_SIZE)
             end = segment.end       # which moves where somebody appends
             reader = Reader(segment, end)
-            reached = 0
             try:
                 while byte < end and reached < stop:
                     one = reader.record(byte, SPACING + SHORT_READ)
@@ -139,7 +139,7 @@ class Runs:
             except BadRecord as bad:
                 if found:
                     break       # the next call says what is wrong
-                raise segment.corrupt(byte, bad, stop - 1) from None
+                raise segment.corrupt(byte, bad, reached) from None
             if not some or some[-1].position + some[-1].count < stop:
                 raise IndexDamaged(f"position {stop - 1} isn't in {segment.path}")
             found += [part for one in reversed(some) for part in reversed(_parts(one)) if part.position < stop]

@@ -36,8 +36,9 @@ from store import (
     keys,
     lookup,
 )
-from store.append import append_of
+from store.append import Singles, append_of
 from store.record import CUT
+from store.repair import repair
 
 __all__ = ["quick_index"]
 
@@ -483,6 +484,30 @@ def test_ids_of_events_that_were_cut_or_redacted_give_their_numbers_uncompared(o
 
 @pytest.mark.usefixtures("nobody_compacts_meanwhile")
 @pytest.mark.parametrize("afterwards", AFTERWARDS)
+def test_an_append_that_was_cut_is_known_by_one_id_also_when_its_events_without_are_gone(open_store, small, afterwards):
+    store = open_store(segment_size=1000)
+    events = [NewEvent("n", b"one"), NewEvent("n", b"two", b"id"), NewEvent("n", b"three")]
+    apart = [Change("t", NewEvent("n", b"four")), Change("s", NewEvent("n", b"five", b"other"))]
+    store.append_many("s", [("n", b"before")] * 3)
+    assert store.append_many("s", events) == (3, 3)
+    assert store.append_all(apart) == [(0, 6), (6, 7)]
+    store.append_many("s", [("n", b"behind")] * 3)
+    store.truncate("s", 8)
+    store.truncate("t", 1)
+    store.compact()
+    store = afterwards(store, open_store)
+    assert store.append_many("s", events) == (3, 3)
+    for others in events[:1] * 8 + events[1:], events + [NewEvent("n", b"")] * 8, \
+            events[:2] + [NewEvent("n", b"", b"new")]:
+        with pytest.raises(IdConflict, match="was appended without the others"):
+            store.append_many("s", others)
+    with pytest.raises(IdConflict, match="was appended without the others"):    # for nothing tells the number in t
+        store.append_all(apart)
+    assert store.position == 11
+
+
+@pytest.mark.usefixtures("nobody_compacts_meanwhile")
+@pytest.mark.parametrize("afterwards", AFTERWARDS)
 @pytest.mark.parametrize("compacts", [False, True])
 def test_a_stream_that_was_deleted_and_opened_again_forgets_its_ids(open_store, small, afterwards, compacts):
     store = open_store(segment_size=1000)
@@ -567,15 +592,48 @@ def test_keys_stay_in_memory_after_a_sync_that_failed(open_store, disk, small):
         store.append("s", "n", b"1", id=b"id-1")
 
 
-def test_a_look_up_is_not_made_anew_from_a_log_that_is_damaged(open_store, folder):
-    store = open_store(sync=NO)
-    fill(store, 4)
+@pytest.mark.parametrize("while_open", [False, True])
+def test_a_damaged_log_from_which_no_look_up_can_be_made_refuses_ids_and_takes_the_rest(open_store, folder, small,
+                                                                                        caplog, while_open):
+    store = open_store(sync=NO, segment_size=1000)
+    fill(store, 40)
+    if not while_open:
+        store.close()
+        remove(Path(folder, LOOKUP))
+    else:
+        until(lambda: not store._log.flush_lookup() and store._log.lookup.moved > 30)
+        harm_leaves(store)
+    path = segments(Path(folder))[2]
+    flip(path, path.read_bytes().index(b"id-"))
+    if not while_open:
+        store = open_store(sync=NO, segment_size=1000)
+        assert "it can't be made from a log that is damaged" in caplog.text
+    before = store.position
+    for _ in range(2):
+        with pytest.raises(CorruptSegment, match="event [0-9]+ of stream 's'"):
+            store.append("s", "n", b"0", id=b"id-0")
+        with pytest.raises(CorruptSegment):
+            store.append_many("t", [NewEvent("n", b"", tags=("x",))])
+        with pytest.raises(CorruptSegment):
+            store.read_tagged([((), ["x"])])
+        single, several = Singles([append_of([Change("s", NewEvent("n", b"", b"new"))]).events[0]] * 2), \
+            append_of([Change("s", NewEvent("n", b"", b"id-1"))] * 2)
+        store.commit(store.write([(b"s", b"n", [b"plain"]), several, single]))
+        assert [type(error) for error in (several.error, *single.outcomes)] == [CorruptSegment] * 3
+        assert (several.stored, single.stored) == (0, 0)
+    assert store.position == before + 2
+    assert caplog.text.count("it can't be made from a log that is damaged") == 1
     store.close()
-    [path] = segments(Path(folder))
-    remove(Path(folder, LOOKUP))
-    flip(path, path.read_bytes().index(b"id-2"))
-    with pytest.raises(CorruptSegment, match="event . of stream 's'"):
-        open_store()
+    repair(folder, files=Disk())
+    store = open_store(segment_size=1000)
+    assert store.append("s", "n", b"0", id=b"id-0") == (0, 0)
+    assert store.append("s", "n", b"39", id=b"id-39") == (39, 39)
+
+
+def harm_leaves(store):
+    with sqlite3.connect(path_of(store)) as other:
+        other.execute("update leaves set crc = crc + 1")
+    other.close()
 
 
 def test_a_file_that_takes_no_more_is_tried_again(open_store, small, monkeypatch, caplog):

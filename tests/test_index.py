@@ -122,6 +122,12 @@ def test_only_what_is_on_disk_is_moved(new):
     assert again(new) == (through(328, 2)._replace(durable=2), {b"s": 2})
 
 
+def byte_of(index, sequence, position):
+    """Where a record begins, at or before `position`, or None."""
+    mark = index.mark_at(sequence, position)
+    return mark and mark[1]
+
+
 def test_what_was_moved_is_found_as_before(new):
     records = [one(b"s" if i % 3 else b"t", i // 3 if i % 3 == 0 else i // 3 * 2 + i % 3 - 1, position=i)
                for i in range(3000)]
@@ -131,8 +137,8 @@ def test_what_was_moved_is_found_as_before(new):
         return ([new.places(stream, number, limit) for stream in (b"s", b"t", b"u")
                  for number in (0, 1, 777, 2**64) for limit in (1, 512)
                  if stream != b"u" or number < 2**64],
-                [new.byte_of(0, position) for position in (0, 1, 1500, 2999, 2**64)],
-                new.byte_of(1, 0))
+                [byte_of(new, 0, position) for position in (0, 1, 1500, 2999, 2**64)],
+                byte_of(new, 1, 0))
 
     before = looks()
     new.seal(through(300_128, 3000))
@@ -160,7 +166,23 @@ def test_the_mark_in_sqlite_is_found_when_memory_begins_later_in_the_segment(new
     new.seal(through(228, 1))
     new.add([one(b"s", 1)], 228)
     new.flush(1)
-    assert [new.byte_of(0, position) for position in (0, 1)] == [128, 228]
+    assert [byte_of(new, 0, position) for position in (0, 1)] == [128, 228]
+
+
+def test_marks_are_unpacked_once_and_no_more_of_them_are_kept_than_should_be(new, monkeypatch):
+    monkeypatch.setattr(index, "_MARKS_KEPT", 2)
+    for i in range(3):
+        new.add([one(b"s", i, position=i)], 128)
+        new.seal(Through(i + 1, 128, i + 1, 0, 0))
+    new.flush(3)
+    unpacked = []
+    unpack = index._unpack
+    monkeypatch.setattr(index, "_unpack", lambda packed: unpacked.append(packed) or unpack(packed))
+    for sequence in (0, 0, 1, 1, 0, 2, 2):
+        assert new.mark_at(sequence, 5) == (sequence, 128)
+    assert len(unpacked) == 3
+    assert new.mark_at(0, 5) == (0, 128)
+    assert len(unpacked) == 4, "for those before it were dropped"
 
 
 def test_a_row_is_swapped_on_a_big_endian_machine(new, monkeypatch):
@@ -291,7 +313,7 @@ def test_an_altered_row_gives_no_wrong_place(new, statement):
     filled(new)
     new._connection.execute(statement)
     for look, nothing, right in [(lambda: new.places(b"s", 1), None, (0, [(1, 328)])),
-                                 (lambda: new.byte_of(0, 2), None, 128)]:
+                                 (lambda: byte_of(new, 0, 2), None, 128)]:
         try:
             assert look() in (nothing, right)
         except IndexDamaged:

@@ -4,7 +4,7 @@ import shutil
 import threading
 
 import pytest
-from disk import SECONDS, Disk, quick_index
+from disk import SECONDS, Disk, flip, quick_index, records_of, segments
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,11 +14,13 @@ from store import (
     Change,
     Condition,
     ConditionFailed,
+    CorruptSegment,
     EventsLost,
     NewEvent,
     Query,
     Store,
     StoreClosed,
+    StreamDeleted,
     Tagged,
     WrongVersion,
     database,
@@ -28,6 +30,7 @@ from store import (
     record,
 )
 from store.append import append_of
+from store.repair import repair
 
 __all__ = ["quick_index"]
 
@@ -136,14 +139,6 @@ def test_tags_that_all_have_the_same_hash_are_told_apart(store, monkeypatch):
 def test_what_is_lost_is_told(store, monkeypatch):
     append(store, tags=["x"])
     append(store, tags=["x"])
-
-    def lost(positions, limit):
-        raise EventsLost("a file", None, 0, 1)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(store._log, "records_with", lost)
-        page = query.page(store._log, Query.of([((), ["x"])]), 0, 2, 9)
-        assert page == ([], 1)
     gap = record.decode(record.encode_gap(1, 1, 5, 0, [(b"s", 1, 1)], 200) + bytes(200), 0, 1)
     [whole] = store._log.records(0, 1, 1)
     monkeypatch.setattr(store._log, "records", lambda first, stop, limit: [whole, gap][first:])
@@ -151,6 +146,29 @@ def test_what_is_lost_is_told(store, monkeypatch):
     with pytest.raises(EventsLost) as caught:
         store.read_tagged([])
     assert (caught.value.first, caught.value.stop) == (1, 2)
+
+
+@pytest.mark.parametrize("repaired, error", [(False, CorruptSegment), (True, EventsLost)])
+def test_what_stands_before_damage_is_found_by_tags_and_then_the_damage_is_told(tmp_path, repaired, error):
+    folder = tmp_path / "db"
+    with Store(str(folder), sync=NO, files=Disk()) as store:
+        for i in range(4):
+            append(store, tags=["x"], data=b"%d" % i)
+    [path] = segments(folder)
+    byte, _ = records_of(path)[2]
+    flip(path, byte + 90)
+    if repaired:
+        repair(str(folder), files=Disk())
+    seat = Query.of([((), ["x"])])
+    with Store(str(folder), sync=NO, files=Disk()) as store:
+        found, following = store.matching(seat, 0, store.position, 10)
+        assert ([one.position + i for one, i in found], following) == ([0, 1], 2)
+        for ask in lambda: store.read_tagged(seat), lambda: append(store, condition=Condition(seat, 1)):
+            with pytest.raises(error):
+                ask()
+        assert store.position == 4
+        if repaired:
+            assert [event.position for event in store.read_tagged(seat, after=2).events] == [3]
 
 
 def test_what_retention_hides_or_redacts_is_hidden_and_redacted_here(store):
@@ -221,6 +239,14 @@ def test_an_event_that_is_not_on_disk_yet_matches_and_is_on_disk_before_the_refu
         with pytest.raises(ConditionFailed):
             append(store, condition=new("x"))
         assert store.position == store.synced == 1
+
+
+def test_a_stream_deleted_for_good_takes_nothing_on_a_condition_either(store):
+    append(store, tags=["x"])
+    store.delete("s", forever=True)
+    with pytest.raises(StreamDeleted):
+        append(store, tags=["y"], condition=new("y"))
+    assert append(store, "t", tags=["y"], condition=new("y")) == (0, 1)
 
 
 def test_what_is_cut_does_not_stand_in_the_way(store):

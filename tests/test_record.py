@@ -376,9 +376,11 @@ def test_a_byte_of_the_frames_belongs_to_one_event():
 def test_details_are_ids_and_metadata_and_tags_or_nothing():
     details = [(b"id", b"", b"one\0two"), (b"", b"metadata", b"")]
     found = decoded(encoded(details=details))
-    assert found.details() == details
+    assert [found.details_of(i) for i in range(2)] == details == found.details()
+    assert found.details_of(1) == details[1]
     assert [event.tags for event in found.events()] == [(b"one", b"two"), ()]
     assert decoded(encoded()).details() == [record.NO_DETAILS] * 2
+    assert decoded(encoded()).details_of(1) == record.NO_DETAILS
 
 
 def test_the_longest_id_is_kept_whole():

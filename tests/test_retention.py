@@ -390,6 +390,53 @@ def test_streams_of_which_nothing_is_hidden_are_read_as_ever(store):
     assert store.retention.hides(store.find(b"b"), 12)
 
 
+def frames_of_all(store, first, stop):
+    found = store.frames(store.all, first, stop, 1)
+    return found and [found.first, found.stop]
+
+
+def test_a_replay_of_all_goes_its_short_way_where_nothing_is_that_may_be_hidden(opened, monkeypatch):
+    store = opened()
+    store.append_many("c", [("n", b"%d" % i) for i in range(5)])
+    for i in range(20):
+        store.append("ab"[i % 2], "n", b"%d" % i)
+    store.append("d", "n", b"5")
+    for change in (lambda: store.retain("a", max_age=5), lambda: store.retain("b", max_count=3),
+                   lambda: store.retain("b"), lambda: store.truncate("b", 4), lambda: store.redact("b", 8),
+                   lambda: store.retain(Prefix("b"), max_count=9)):
+        change()
+        assert frames_of_all(store, 0, 5) == [0, 5]
+        assert frames_of_all(store, 0, 6) is None
+    monkeypatch.setattr("store.retention._MOST_SOUGHT", 2)
+    store.retain("ca", max_count=9)
+    assert frames_of_all(store, 0, 5) is None, "for there are too many to search for"
+    store.retain("ca")
+    assert frames_of_all(store, 0, 5) == [0, 5]
+    store.truncate("d", 1)
+    assert frames_of_all(store, 0, 5) is None
+    monkeypatch.undo()
+    store.retain("$all", max_count=9)
+    assert frames_of_all(store, 0, 5) is None
+
+
+def test_what_is_hidden_is_found_by_the_search_for_it_as_by_a_look_at_each(opened, monkeypatch):
+    store = opened()
+    for i in range(60):
+        store.append(("a", "ab", "b", "ba")[i % 4], "n", b"*5\r\n+event\r\n+a\r\n" if i % 3 else b"%d" % i)
+    store.append_many("a", [("n", b"x" * 9000)] * 9)
+    store.truncate("ab", 9)
+    store.redact("b", 14)
+    store.retain("a", max_count=5)
+    store.retain(Prefix("ba"), max_count=3)
+    found = store.read_all()
+    assert store.frames(store.all, 0, 60, 1 << 20) is None
+    monkeypatch.setattr(store.retention, "_sought", None)
+    assert store.read_all() == found
+    assert [(event.stream, event.number) for event in found] == [
+        *(("ab" if i % 4 == 1 else "b", i // 4) for i in range(48) if i % 4 == 2 or i % 4 == 1 and i >= 36),
+        *((("a", "ab", "b", "ba")[i % 4], i // 4) for i in range(48, 60) if i % 4), *(("a", i) for i in range(19, 24))]
+
+
 def test_under_a_failed_sync_what_is_cut_stays_cut(opened, disk):
     store = opened(sync=EVERYSEC)
     for i in range(10):
