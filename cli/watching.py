@@ -1,12 +1,17 @@
-"""Commands that look at a server: ping."""
+"""Commands that look at a server: ping, info, monitor."""
 
 from __future__ import annotations
 
 import argparse
 import json
 
+from meilies_client import Client
+from terminal.escaping import printable
+
 from .connecting import connect
 from .parsing import Commands
+from .problems import Failed
+from .showing import write
 
 
 def run_ping(options: argparse.Namespace) -> None:
@@ -15,6 +20,45 @@ def run_ping(options: argparse.Namespace) -> None:
     print(json.dumps({"milliseconds": round(milliseconds, 3)}) if options.json else f"{milliseconds:.3f} ms")
 
 
+def run_info(options: argparse.Namespace) -> None:
+    """Sections of `name value` lines."""
+    with connect(options) as client:
+        sections = info_of(client, *options.sections)
+    if options.sections and not sections:
+        raise Failed(f"there is no section {' '.join(options.sections)}; without a name, all are printed")
+    if options.json:
+        print(json.dumps(sections))
+        return
+    for section, fields in sections.items():
+        print(printable(section))
+        for name, value in fields.items():
+            print(printable(f"  {name} {value}"))
+
+
+def info_of(client: Client, *wanted: str) -> dict[str, dict[str, str]]:
+    """{section: {name: value}} of INFO, the sections in lower case."""
+    sections: dict[str, dict[str, str]] = {}
+    fields: dict[str, str] = {}
+    for line in client.call("INFO", *wanted).decode("utf-8", "backslashreplace").splitlines():
+        if line.startswith("# "):
+            fields = sections.setdefault(line[2:].lower(), {})
+        elif line:
+            name, _, value = line.partition(":")
+            fields[name] = value
+    return sections
+
+
+def run_monitor(options: argparse.Namespace) -> None:
+    with connect(options) as client:
+        for line in client.monitor():
+            write(f"{printable(line)}\n".encode())
+
+
 def add(commands: Commands) -> None:
     commands.heading("Watch a server")
     commands("ping", run_ping, "print how long the server takes to answer", "ping").add_json()
+    info = commands("info", run_info, "print what the server says of itself", "info", "info clients stats --json")
+    info.add_argument("sections", metavar="SECTION", nargs="*", help="such as server, clients, stats; all without one")
+    info.add_json()
+    commands("monitor", run_monitor, "print each request that the server receives, as it comes; it costs the server "
+             "time, and takes the right to administer", "monitor")

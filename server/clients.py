@@ -70,10 +70,11 @@ def _parse_hello(options, name):
     return name
 
 
-@command("reset", 1, "", "Back to what a new connection is: RESP2, no name, no subscription", ANYONE)
+@command("reset", 1, "", "Back to what a new connection is: RESP2, no name, no subscription, no MONITOR", ANYONE)
 def reset(server, connection, arguments):
     for follower in connection.unfollow_all():
         server.feeds.remove(follower)
+    server.monitors.remove(connection)
     connection.name = b""
     connection.protocol = 2
     return b"+RESET\r\n"

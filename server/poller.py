@@ -34,6 +34,7 @@ from .commands import COMMANDS, execute, unknown
 from .committer import Batch, Committer
 from .connection import Connection
 from .feed import Feeds
+from .monitoring import Monitors
 from .retaining import refused
 from .table import CommandError
 from .text import printable, shown_address
@@ -117,6 +118,7 @@ class Poller:
         self.executed = 0               # commands other than publish
         self.published = 0              # events
         self.received = 0               # bytes
+        self.monitors = Monitors()
         self.feeds = Feeds(store, self.call_soon)
         self.workers = Workers(limits.workers)
         self.blocked = Blocked(store, lambda connection: self.call_soon(lambda: self._worked(connection)))
@@ -347,13 +349,16 @@ class Poller:
                 else:
                     data = bytes(view[:size])
                     run = None
-                    if connection.mask == READ and connection.publishes_freely and not self.store.retention.closed:
+                    if (connection.mask == READ and connection.publishes_freely and not self.store.retention.closed
+                            and not self.monitors.watching):
                         run = connection.take_again(data)
                     if run is not None:     # as `_execute` would do it
                         self._batch.add(connection, (run,), 1, size)
                         return size
                     connection.receive(data)
                 if connection.pending:
+                    if self.monitors.watching:
+                        self.monitors.tell(connection)
                     self._ready.append(connection)
                 return size
             connection.end_input()
@@ -408,6 +413,7 @@ class Poller:
             connection.outbox.forget()
             sock.close()
         connection.pending.clear()
+        self.monitors.remove(connection)
         for follower in connection.unfollow_all():
             self.feeds.remove(follower)
         if connection.working:

@@ -17,3 +17,26 @@ def shown_address(address):
         return "unix"
     host, port = address[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+_HIDDEN = b"(redacted)"
+
+
+def redacted(arguments):
+    """The arguments of a request, without the passwords that are in it: of AUTH, of HELLO, of rules for users."""
+    word = bytes(arguments[0][:8]).upper()
+    if word == b"AUTH":
+        return [arguments[0], *[_HIDDEN] * (len(arguments) - 1)]
+    if word == b"HELLO":
+        return _without_login(arguments)
+    if word == b"ACL":
+        return [_HIDDEN if i > 2 and bytes(one[:1]) in b"><#!" else one for i, one in enumerate(arguments)]
+    return arguments
+
+
+def _without_login(arguments):
+    shown = list(arguments)
+    for i, one in enumerate(arguments):
+        if one.upper() == b"AUTH":
+            shown[i + 1:i + 3] = [_HIDDEN] * len(shown[i + 1:i + 3])
+    return shown

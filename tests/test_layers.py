@@ -130,6 +130,7 @@ ORDER = {
         "blocked",
         "grouping",
         "snapshots",
+        "monitoring",
         "clients",
         "about",
         "retaining",
