@@ -19,6 +19,7 @@ from server import __version__, options, upkeep
 from server.listening import listen
 from server.poller import Poller
 from server.systemd import Notifier
+from server.users import Users, UsersError
 from server.vigil import Heartbeat
 from store import Store, StoreError
 
@@ -38,11 +39,11 @@ class EventServer(socketserver.ThreadingTCPServer):
     `shutdown` may be called in any thread and from a signal handler.
     """
 
-    def __init__(self, listeners, store, limits, tick):
+    def __init__(self, listeners, store, limits, tick, users=None):
         self.listeners = listeners
         super().__init__(None, RequestHandlerClass=None, bind_and_activate=False)
         self.socket.close()     # the one that it would have bound
-        self.poller = Poller([listener.socket for listener in listeners], store, limits, tick)
+        self.poller = Poller([listener.socket for listener in listeners], store, limits, tick, users)
         self.poller.port = next((listener.port for listener in listeners if listener.port), 0)
 
     def serve_forever(self, poll_interval=None):
@@ -82,7 +83,7 @@ def main(argv=None, environ=os.environ):
         log.warning("%s", warning)
     try:
         return serve(chosen, environ)
-    except (StoreError, OSError) as error:
+    except (StoreError, UsersError, OSError) as error:
         print(f"meilies-server: {_explained(error)}", file=sys.stderr)
         return 1
 
@@ -94,13 +95,16 @@ def serve(chosen, environ):
     heartbeat = None if chosen.no_vigil else Heartbeat(environ)
     stop = _Stop()      # from here on a signal is remembered, however early it comes
     hangup = _Hangup()
+    users = Users(chosen.users or None)
     with Store(chosen.db_path, chosen.sync, chosen.compression_factor, chosen.segment_size,
                hash_chain=chosen.hash_chain, replay_memory=chosen.replay_memory) as store:
-        server = EventServer(listen(chosen, environ), store, chosen, notifier.tick)
+        server = EventServer(listen(chosen, environ), store, chosen, notifier.tick, users)
         try:
             # A signal just before the poller waits would be handled only after the wait; this ends it.
             signal.set_wakeup_fd(server.poller.wake_descriptor, warn_on_full_buffer=False)
             stop.when_asked(server.shutdown)
+            if users.required:
+                hangup.functions.append(users.reload_and_log)
             hangup.give_to(server.poller.workers)
             log.info("version %s, store %s, epoch %d, %d events in %d streams", __version__, store.uuid,
                      store.epoch, store.position, store.stream_count())

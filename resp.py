@@ -605,14 +605,21 @@ class Requests(Parser):
 
     def __init__(self, name, firsts, seconds, max_last=64 << 20,
                  max_arguments=1 << 20, max_bulk=64 << 20, max_size=128 << 20, together=None):
-        super().__init__(max_bulk, max_arguments, max_size)
+        super().__init__()
         self._name = name
         self._opening = b"*4\r\n$%d\r\n%b" % (len(name), name)
         self._firsts = firsts
         self._seconds = seconds
         self._together = together
-        self._max_last = max_last
         self._last = None       # (head, first, second, size) of the command that came last, and alone
+        self.limit(max_last, max_arguments, max_bulk, max_size)
+
+    def limit(self, max_last, max_arguments, max_bulk, max_size):
+        """Have other limits from the next request on."""
+        self.max_elements = max_arguments
+        self.max_bulk = max_bulk
+        self.max_size = max_size
+        self._max_last = max_last
         # The longest last argument that the fast path may take unseen by the
         # limits: -1, none at all, where its heads might pass them.
         self._longest = -1
@@ -670,6 +677,14 @@ class Requests(Parser):
             if one is INCOMPLETE:
                 return taken
             taken.append(one)
+
+    def take_first(self):
+        """The next request alone, in a list as `take` has it; what follows stays, for other limits perhaps."""
+        try:
+            one = self._take_one()
+        except ProtocolError as error:
+            return [error.with_traceback(None)]
+        return [] if one is INCOMPLETE else [one]
 
     def _take_one(self):
         """The plain path of `take`, which reads anything.

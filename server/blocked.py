@@ -67,6 +67,17 @@ class Blocked:
     def __contains__(self, connection):
         return connection in self._reads
 
+    def group_of(self, connection):
+        """The group that a connection waits for, or None."""
+        read = self._reads.get(connection)
+        return None if read is None else read.group
+
+    def refuse(self, connection, error):
+        """Answer a connection with an error, if it waits."""
+        read = self._reads.get(connection)
+        if read is not None:
+            self._answer(connection, read, [], error)
+
     def forget(self, connection):
         """It is closed."""
         with self._wanted:

@@ -5,6 +5,7 @@ import re
 import resp
 
 from . import __version__
+from .access import act_for, log_in
 from .info import client_line
 from .table import ANYONE, OK, CommandError, command
 from .text import printable
@@ -31,15 +32,26 @@ def quit(server, connection, arguments):
     return OK
 
 
-@command("hello", -1, "[2|3 [SETNAME NAME]]", "Choose RESP2 or RESP3; says what this server and its store are",
-         ANYONE)
+@command("hello", -1, "[2|3 [AUTH USER PASSWORD] [SETNAME NAME]]",
+         "Choose RESP2 or RESP3, and say who this is; says what this server and its store are", ANYONE)
 def hello(server, connection, arguments):
-    protocol, name = connection.protocol, connection.name
+    protocol, options = connection.protocol, {}
     if len(arguments) > 1:
         if arguments[1] not in (b"2", b"3"):
             raise CommandError("NOPROTO unsupported protocol version, expected 2 or 3")
         protocol = int(arguments[1])
-        name = _parse_hello(arguments[2:], name)
+        options = _parse_hello(arguments[2:])
+    name = options.get("name", connection.name)
+    if "login" in options:
+        return log_in(server, connection, *options["login"], lambda: _welcome(server, connection, protocol, name))
+    if connection.user is None:
+        raise CommandError("NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO "
+                           "<proto> AUTH <user> <pass> option can be used to authenticate the client and select the "
+                           "RESP protocol version at the same time")
+    return _welcome(server, connection, protocol, name)
+
+
+def _welcome(server, connection, protocol, name):
     connection.name = name
     store = server.store
     fields = [
@@ -57,26 +69,31 @@ def hello(server, connection, arguments):
     return b""
 
 
-def _parse_hello(options, name):
+def _parse_hello(options):
+    """{"name": bytes, "login": (user, password)} of those that are there.  Raises CommandError."""
+    found = {}
     while options:
         option = options[0].upper()
         if option == b"SETNAME" and len(options) > 1:
-            name = _client_name(options[1])
+            found["name"] = _client_name(options[1])
             options = options[2:]
         elif option == b"AUTH" and len(options) > 2:
-            raise CommandError("ERR AUTH called without any password configured; this server asks for none")
+            found["login"] = options[1], options[2]
+            options = options[3:]
         else:
             raise CommandError(f"ERR syntax error in HELLO option '{printable(options[0])}'")
-    return name
+    return found
 
 
-@command("reset", 1, "", "Back to what a new connection is: RESP2, no name, no subscription, no MONITOR", ANYONE)
+@command("reset", 1, "", "Back to what a new connection is: RESP2, no name, no user, no subscription, no MONITOR",
+         ANYONE)
 def reset(server, connection, arguments):
     for follower in connection.unfollow_all():
         server.feeds.remove(follower)
     server.monitors.remove(connection)
     connection.name = b""
     connection.protocol = 2
+    act_for(server, connection, server.users.anonymous)
     return b"+RESET\r\n"
 
 

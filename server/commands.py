@@ -2,6 +2,8 @@
 
 from . import (
     about,
+    access,
+    acl,
     appending,
     clients,
     following,
@@ -19,6 +21,8 @@ from .table import COMMANDS, execute, unknown
 __all__ = [
     "COMMANDS",
     "about",
+    "access",
+    "acl",
     "appending",
     "clients",
     "execute",

@@ -17,6 +17,7 @@ from collections import deque
 from resp import Known, Requests
 from store.names import check_name, check_stream
 
+from . import strangers
 from .outbox import Outbox
 from .users import EVERYTHING
 
@@ -64,10 +65,10 @@ class Connection:
         self.mask = 0                   # what its socket is watched for; guarded by the outbox's lock
         self.lock = threading.Lock()
         self.subscriptions = {}         # selector -> Follower
-        self._requests = Requests(b"publish", _STREAMS, _NAMES, limits.max_event_size, limits.max_arguments,
-                                  limits.max_request_size, limits.max_request_size, _SINGLE_APPEND)
+        self._requests = Requests(b"publish", _STREAMS, _NAMES, together=_SINGLE_APPEND)
         self.take_again = self._requests.take_again     # one publish, like the one before: see there
         self.room = self._requests.room     # where to receive, for `received`; None: anywhere, for `receive`
+        self.user = None
         self.become(user)
         self._on_behind = on_behind
         self._behind = {}               # followers, as keys: an ordered set
@@ -77,20 +78,37 @@ class Connection:
 
     def become(self, user):
         """Act for another User from now on, or for None."""
+        limits, before = self.limits, self.user
         self.user = user
         self.publishes_freely = user is not None and user.appends_everywhere    # nobody looks at each of its events
+        if user is None:
+            self._requests.limit(strangers.MAX_ARGUMENT, strangers.MAX_ARGUMENTS, strangers.MAX_ARGUMENT,
+                                 strangers.MAX_REQUEST)
+        else:
+            self._requests.limit(limits.max_event_size, limits.max_arguments, limits.max_request_size,
+                                 limits.max_request_size)
+            if before is None:
+                self.take()     # what waited for the answer
 
     # -- input, in the poller's thread ---------------------------------------
 
     def receive(self, data):
         """Take bytes from the socket; whole requests go to `pending`."""
         self._requests.feed(data)
-        self.pending.extend(self._requests.take())
+        self.take()
+
+    def take(self):
+        """Move whole requests from what was received to `pending`.
+
+        Of a client that hasn't said who it is only the next one: what it may send behind
+        that depends on the answer.
+        """
+        self.pending.extend(self._requests.take() if self.user is not None else self._requests.take_first())
 
     def received(self, size):
         """`size` bytes from the socket are in the `room` that was asked for."""
         self._requests.received(size)
-        self.pending.extend(self._requests.take())
+        self.take()
 
     @property
     def wants_input(self):
@@ -136,6 +154,14 @@ class Connection:
         """Take a subscription out; its Follower, or None."""
         with self.lock:
             return self._forget(self.subscriptions.get(selector))
+
+    def drop(self, follower):
+        """Take a subscription out; False if it isn't there any more."""
+        with self.lock:
+            if self.subscriptions.get(follower.selector) is not follower:
+                return False
+            self._forget(follower)
+            return True
 
     def end(self, follower):
         """A follower has all that it asked for."""

@@ -88,6 +88,8 @@ def _begin(server, connection, followers, begins=b""):
         if connection.closed:       # `close` may have looked before it was there
             connection.unfollow(follower.selector)
             feeds.remove(follower)
+        elif end_unless_permitted(server, connection, follower):    # so may who changed its user
+            continue
         elif not feeds.catch_up(follower, near=False):
             connection.catch_up(follower)
     return b""
@@ -128,6 +130,26 @@ def _end(server, connection, selector):
     if follower is not None:
         server.feeds.remove(follower)
     return _acknowledgement(connection, b"unsubscribe", b"unsubscribed", selector[1])
+
+
+def end_unless_permitted(server, connection, follower):
+    """End a subscription that isn't, or isn't any more, for the connection's user, and tell the client.
+
+    True if it isn't; any thread may call it, once the connection has both the follower and the user.
+    """
+    user = connection.user
+    kind, key = follower.selector
+    if user is not None and user.may(READ) and user.reaches(READ, kind, key):
+        return False
+    if connection.drop(follower):
+        server.feeds.remove(follower)
+        if connection.protocol == 3:
+            told = _acknowledgement(connection, b"unsubscribe", b"unsubscribed", key)
+        else:       # what a client takes for an error, in place of events that never come
+            told = resp.error(f"NOPERM the subscription to '{printable(key)}' has ended: "
+                              f"user {user.name if user else 'nobody'} may not read it any more")
+        connection.outbox.put_and_flush(told)
+    return True
 
 
 def _nothing_to_end(connection):

@@ -93,7 +93,18 @@ def group_read(server, connection, arguments):
         return _given(given)
     deadline = time.monotonic() + min(block, 10 ** 12) / 1000 if block else None
     server.blocked.add(connection, BlockedRead(group, member, count, deadline, _answer))
+    end_read_unless_permitted(server, connection)       # who changed its user may have looked before it was there
     return None
+
+
+def end_read_unless_permitted(server, connection):
+    """Answer a blocked read that isn't, or isn't any more, for the connection's user with an error."""
+    group = server.blocked.group_of(connection)
+    user = connection.user
+    if group is None or user is not None and user.may(GROUP) and user.reaches(*_touched(group)):
+        return
+    server.blocked.refuse(connection, CommandError(f"NOPERM the read has ended: user {user.name if user else 'nobody'} "
+                                                   f"may not read group '{printable(group.name)}' any more"))
 
 
 @command("group-ack", -3, "GROUP KEY ...", "These events are done; how many of them a member held", GROUP,
@@ -203,6 +214,8 @@ def _answer(given, error):
     """The reply to a read that was blocked."""
     if error is None:
         return _given(given)
+    if isinstance(error, CommandError):
+        return resp.error(str(error))
     if isinstance(error, StoreError):
         return resp.error(f"{_CODES.get(type(error), 'ERR')} {error}")
     log.error("a blocked read failed", exc_info=error)

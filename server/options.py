@@ -186,6 +186,9 @@ OPTIONS = (
            "port to listen on; 0 takes a free one, none is for those who use another way"),
     Option(PLACE, "unix-socket", socket_path_or_none, "", "PATH",
            "listen at a Unix socket as well, which the server's own user alone can connect to"),
+    Option(PLACE, "users", path_or_none, "", "FILE",
+           "who may log in, and what they may do: see 'meilies_server.py user --help'; without it everybody may do "
+           "everything"),
     Option(PLACE, "allow-anyone", flag, "no", "",
            "listen on a HOST that other machines can reach; "
            "whoever reaches it can read and publish everything"),
@@ -329,7 +332,7 @@ def _options(argv, environ):
     options = Options(warnings=_unknown_variables(environ))
     for name, (text, place) in found.items():
         setattr(options, BY_NAME[name].attribute, _value(BY_NAME[name], text, place))
-    if not options.allow_anyone:
+    if not options.allow_anyone and not options.users:
         _refuse_strangers(*found["hostname"])
     return options
 
@@ -363,7 +366,7 @@ def _refuse_strangers(host, place):
     if not alone:
         raise OptionError(
             f"{place}: {host!r} can be reached from other machines, and clients aren't asked who they are; "
-            f"expected a loopback address such as 127.0.0.1, or --allow-anyone as well")
+            f"expected a loopback address such as 127.0.0.1, --users, or --allow-anyone as well")
 
 
 def _addresses(host):

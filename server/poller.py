@@ -28,15 +28,19 @@ from collections import deque
 import resp
 from resp import Alike, BadRequest, ProtocolError
 
+from .access import judged, users_changed
 from .appending import append_of, singles_of
 from .blocked import Blocked
 from .commands import COMMANDS, execute, unknown
 from .committer import Batch, Committer
 from .connection import Connection
 from .feed import Feeds
+from .logins import Logins
 from .monitoring import Monitors
 from .retaining import refused
-from .table import CommandError
+from .sparing import Sparing
+from .strangers import Strangers
+from .table import NOAUTH, CommandError, denial
 from .text import printable, shown_address
 from .users import Users
 from .waiting import Waiting, processors
@@ -119,9 +123,15 @@ class Poller:
         self.published = 0              # events
         self.received = 0               # bytes
         self.monitors = Monitors()
+        self.refused_logins = 0
         self.feeds = Feeds(store, self.call_soon)
         self.workers = Workers(limits.workers)
-        self.blocked = Blocked(store, lambda connection: self.call_soon(lambda: self._worked(connection)))
+        self.blocked = Blocked(store, lambda connection: self.call_soon(lambda: self.worked(connection)))
+        self.logins = Logins(self.users, self.call_soon)
+        self.users.watch(lambda: self.call_soon(lambda: users_changed(self)))
+        self._strangers = Strangers()
+        self._warn_of_strangers = Sparing(log)
+        self._warn_of_nonsense = Sparing(log)
         self._listeners = {sock.fileno(): sock for sock in listeners}
         self._tick = tick
         self._committer = Committer(store, self.feeds, self._committed)
@@ -203,10 +213,11 @@ class Poller:
 
     def _timeout(self):
         """Seconds until something has to be done unasked, -1 for never."""
-        if self._accepting and self._next_tick == math.inf:
+        if self._accepting and self._next_tick == math.inf and not self._strangers:
             return -1
         now = time.monotonic()
-        timeouts = []
+        self._dismiss(self._strangers.overdue(now))
+        timeouts = [self._strangers.wait(now)]
         if now >= self._next_tick:
             wait = self._tick(now)
             self._next_tick = math.inf if wait is None else now + wait
@@ -321,19 +332,43 @@ class Poller:
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.users.required:     # it may have changed since it was looked at
+            user = self.users.get(user.name) if user is not None else self.users.anonymous
+        else:
+            user = user or self.users.anonymous
         connection = Connection(self.accepted, peer, sock.send, self.limits,
-                                on_blocked=self._watch_output, on_behind=self._call_worker,
-                                user=user or self.users.anonymous)
+                                on_blocked=self._watch_output, on_behind=self._call_worker)
         connection.socket = sock
         fd = sock.fileno()
         self.connections[fd] = connection
         connection.mask = READ
         self._epoll.register(fd, connection.mask)
+        self.become(connection, user)
+
+    def become(self, connection, user):
+        """Have a connection act for a User, or None: its client has to say who it is, and soon."""
+        connection.become(user)
+        if user is not None:
+            self._strangers.remove(connection)
+            return
+        one = self._strangers.add(connection, time.monotonic())
+        if one is not None:
+            self._warn_of_strangers.warning("too many clients haven't said who they are; the oldest, at %s, is cut off",
+                                            one.peer)
+            self.close(one)
+
+    def _dismiss(self, strangers):
+        for connection in strangers:
+            self._warn_of_strangers.warning("client %d at %s is cut off: it didn't say who it is", connection.id,
+                                            connection.peer)
+            self.close(connection)
 
     def _receive(self, connection, mask, view):
         """Take what a socket has, as much as `view` holds; return how many bytes that was."""
         if mask & READ and connection.wants_input:
             room = connection.room()
+            if connection.user is None:
+                view = self._short_input
             try:
                 size = connection.socket.recv_into(view if room is None else room[:self._at_once])
             except BlockingIOError:
@@ -412,6 +447,7 @@ class Poller:
             self._epoll.unregister(sock.fileno())
             connection.outbox.forget()
             sock.close()
+        self._strangers.remove(connection)
         connection.pending.clear()
         self.monitors.remove(connection)
         for follower in connection.unfollow_all():
@@ -450,13 +486,23 @@ class Poller:
             self._execute_one(connection, pending.popleft())
         if connection.outbox.size:
             connection.outbox.flush()
+        if connection.user is None and not pending and not (connection.working or connection.input_ended):
+            self._take_next(connection)
         if connection.mask != READ or not connection.wants_input:
             self._settle(connection)
+
+    def _take_next(self, connection):
+        """What a client sent before it said who it is, is read one request at a time."""
+        connection.take()
+        if connection.pending:
+            self._ready.append(connection)
 
     def _take_events(self, connection):
         """Move the publishes and appends that come first to the batch."""
         pending = connection.pending
         while pending:
+            if not connection.publishes_freely and not self._judge(connection):
+                return      # to be refused in its turn
             first = pending[0]
             if type(first) is tuple:
                 closed = self.store.retention.closed
@@ -481,6 +527,24 @@ class Poller:
             else:
                 return
 
+    def _judge(self, connection):
+        """Whether its user may append what comes first.  What he may not is put aside, to be refused in its turn."""
+        pending, user = connection.pending, connection.user
+        first = pending[0]
+        if type(first) is tuple:
+            parts = judged(user, first)
+            if len(parts) > 1 or parts[0] is not first:
+                pending.popleft()
+                pending.extendleft(reversed(parts))
+            return type(pending[0]) is tuple
+        if type(first) is Alike and not all(user and user.may_append(one[1]) for one in first.commands):
+            pending.popleft()
+            pending.extendleft(map(list, reversed(first.commands)))     # each to be judged in its turn
+        first = pending[0]
+        if type(first) is list and first[0].lower() == b"append":
+            return denial(COMMANDS[b"append"], self, user, first) is None
+        return True
+
     def _add_runs(self, connection, runs, count, size, closed):
         """Add publishes of which some may be to streams that were deleted for good."""
         for part in refused(runs, closed):
@@ -499,16 +563,21 @@ class Poller:
     def _execute_one(self, connection, request):
         put = connection.outbox.put
         if isinstance(request, ProtocolError):
-            log.warning("client %d at %s is cut off: %s", connection.id, connection.peer, printable(str(request)))
+            self._warn_of_nonsense.warning("client %d at %s is cut off: %s", connection.id, connection.peer,
+                                           printable(str(request)))
             put(resp.error(f"ERR {request}"))
             connection.refuse_input()
+        elif isinstance(request, CommandError):     # see `_judge`
+            put(resp.error(str(request)))
         elif isinstance(request, BadRequest):
             put(resp.error(f"ERR {request}"))
+            if connection.user is None:
+                connection.refuse_input()
         else:
             self.executed += 1
             command = COMMANDS.get(request[0].lower())
             if command is None:
-                put(unknown(request))
+                put(unknown(request) if connection.user is not None else resp.error(NOAUTH))
             elif command.slow:
                 self._give_to_worker(connection, command, request)
             else:
@@ -525,11 +594,12 @@ class Poller:
                 self.call_soon(lambda: self._settle(connection))
                 return
             connection.outbox.put_and_flush(reply)
-            self.call_soon(lambda: self._worked(connection))
+            self.call_soon(lambda: self.worked(connection))
 
         self.workers.put(work)
 
-    def _worked(self, connection):
+    def worked(self, connection):
+        """What a connection waited for is done, and answered."""
         connection.working = False
         self._go_on(connection)
 
@@ -591,6 +661,7 @@ class Poller:
         deadline = time.monotonic() + _LAST_FLUSH
         while self.connections and time.monotonic() < deadline:
             self._turn(self._epoll.poll(0.05))
+        self.logins.stop()
         batch, self._batch = self._batch, Batch()
         if batch.units:         # the disk was too slow for it until now
             self._committer.submit(batch)

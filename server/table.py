@@ -103,22 +103,19 @@ def denial(command, server, user, arguments):
         return None
     if user is None:
         return NOAUTH
+    return why_not(user, command.name, right, command.touches(server, arguments) if command.touches else ())
+
+
+def why_not(user, name, right, touched):
+    """The text of the error if a user may not use a command for the streams that it touches, or None."""
     if not user.may(right):
-        return not_permitted(user, command.name)
-    for touched in command.touches(server, arguments) if command.touches else ():
-        if not user.reaches(*touched):
-            return not_permitted(user, command.name, touched)
-    return None
-
-
-def not_permitted(user, name, touched=None):
-    """The text of an error: the user may not use the command, or not for what it touches."""
-    if touched is None:
         return f"NOPERM User {user.name} has no permissions to run the '{name}' command"
-    how, kind, stream = touched
-    whole = "every stream" if kind == "prefix" and not stream else f"{kind} '{printable(stream[:128])}'"
-    return (f"NOPERM No permissions to access a key: user {user.name} may not {how if how == 'read' else 'append to'} "
-            f"{whole}")
+    for how, kind, stream in touched:
+        if not user.reaches(how, kind, stream):
+            whole = "every stream" if kind == "prefix" and not stream else f"{kind} '{printable(stream[:128])}'"
+            return (f"NOPERM No permissions to access a key: user {user.name} may not "
+                    f"{'read' if how == 'read' else 'append to'} {whole}")
+    return None
 
 
 def unknown(arguments):

@@ -26,6 +26,7 @@ import contextlib
 import fcntl
 import hashlib
 import hmac
+import logging
 import os
 import re
 import secrets
@@ -37,6 +38,8 @@ from store.names import ALL
 
 from .attempts import Attempts, TooManyAttempts
 from .text import printable
+
+log = logging.getLogger("meilies.users")
 
 READ, APPEND, GROUP, ADMIN = "read", "append", "group", "admin"
 RIGHTS = (READ, APPEND, GROUP, ADMIN)
@@ -253,27 +256,34 @@ class Users:
         was right before is known again without scrypt, so that a thousand clients that
         come back at once don't wait for each other, nor for somebody who guesses.
         """
+        known = self.recall(name, password, peer)
+        if known is not None:
+            return known
+        with self._turns:
+            self.attempts.admit(name, peer)     # others may have failed while it waited
+            user = self._users.get(name)
+            if not self._is_right(user, password) or not user.enabled:
+                self.attempts.failed(name, peer)
+                return None
+        self.attempts.succeeded(name, peer)
+        self._recent[name] = user.secret, self._quick(name, password)
+        return user
+
+    def recall(self, name, password, peer):
+        """The User who had this password when it was looked at last, or None; it never blocks.
+
+        Raises    TooManyAttempts
+        """
         self.attempts.admit(name, peer)
         user = self._users.get(name)
         quick = self._quick(name, password)
-        good = self._was_right(user, quick)
-        if not good:
-            with self._turns:
-                self.attempts.admit(name, peer)     # others may have failed while it waited
-                good = self._is_right(user, password)
-        if not good or not user.enabled:
-            self.attempts.failed(name, peer)
-            return None
-        self.attempts.succeeded(name, peer)
-        self._recent[name] = user.secret, quick
-        return user
+        secret, known = self._recent.get(name, (None, b""))
+        if hmac.compare_digest(known, quick) and user is not None and user.enabled and secret == user.secret:
+            return user
+        return None
 
     def _quick(self, name, password):
         return hmac.digest(self._quick_key, name.encode("utf-8", "replace") + b"\0" + password, "sha256")
-
-    def _was_right(self, user, quick):
-        secret, known = self._recent.get(user.name if user else "", (None, b""))
-        return hmac.compare_digest(known, quick) and secret == user.secret
 
     def _is_right(self, user, password):
         secret = user.secret if user else None
@@ -296,6 +306,7 @@ class Users:
         check_user_name(name)
         secret_of = self._secret_of
         changes = [parse_rule(rule, secret_of) for rule in rules]
+
         def change(users):
             user = users.get(name) or User(name)
             for one in changes:
@@ -312,18 +323,32 @@ class Users:
 
     def reload(self):
         """Take what the file holds now.  Raises UsersError, OSError: what was known before goes on."""
+        self._check_required()
         with self._changing:
             self._users = self._read()
         self._tell()
 
+    def reload_and_log(self):
+        """`reload`, for those who only read the log."""
+        try:
+            self.reload()
+        except (UsersError, OSError) as error:
+            log.error("the users stay as they were: %s", error)
+        else:
+            log.info("%d users read from %s", len(self._users), self.path)
+
     def save(self):
         """Write what is known; it was written when it changed, so this is for a file that was lost."""
+        self._check_required()
         with self._changing, _only_process(self.path):
             _write(self.path, self._users.values())
 
-    def _change(self, change):
+    def _check_required(self):
         if not self.required:
-            raise UsersError("there is no file of users; start the server with --users FILE")
+            raise UsersError("there is no file of users; the server is started with --users FILE")
+
+    def _change(self, change):
+        self._check_required()
         with self._changing, _only_process(self.path):
             users = self._read()
             change(users)

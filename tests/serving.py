@@ -113,14 +113,15 @@ class Serving:
     """A store and its server, with its loop in a thread; a context manager.
 
     files    stands in for the disk
+    users    the Users who may log in, if they have to
     limits   options by name, with _ for -
     """
 
-    def __init__(self, path, sync="no", files=None, tick=lambda now: None, **limits):
+    def __init__(self, path, sync="no", files=None, tick=lambda now: None, users=None, **limits):
         self.limits = options.parse(["--db-path", str(path), "--port", "0"], {})
         vars(self.limits).update(limits)
         self.store = Store(path, sync, files=files)
-        self.server = EventServer([on_tcp("127.0.0.1", 0)], self.store, self.limits, tick)
+        self.server = EventServer([on_tcp("127.0.0.1", 0)], self.store, self.limits, tick, users)
         self.poller = self.server.poller
         self.port = self.poller.port
         self._clients = []

@@ -920,4 +920,4 @@ def test_commands_modules_names_are_what_the_transcript_and_design_name():
             b"group-parked", b"group-replay", b"group-discard", b"group-info",
             b"retain", b"retention", b"truncate", b"delete", b"redact", b"compact",
             b"monitor", b"backup", b"check", b"export", b"import", b"chain-head", b"verify",
-            b"snapshot-put", b"snapshot-get", b"snapshot-delete"} == set(commands.COMMANDS)
+            b"snapshot-put", b"snapshot-get", b"snapshot-delete", b"auth", b"acl"} == set(commands.COMMANDS)

@@ -46,7 +46,7 @@ def test_without_anything_the_defaults_hold():
             "max_metadata_size": 1024 ** 2, "max_arguments": 100_000,
         "max_connections": 10_000, "max_pending_input": 1024 ** 2, "max_pending_output": 1024 ** 2,
         "max_subscriptions": 20_000, "workers": 4, "replay_memory": 128 * 1024 ** 2, "busy_poll": 100,
-        "log_level": "info", "no_vigil": False, "no_sentry": False}
+        "log_level": "info", "no_vigil": False, "no_sentry": False, "users": ""}
 
 
 # -- which place goes first ---------------------------------------------------

@@ -1471,3 +1471,40 @@ def test_a_long_pipeline_in_pieces_of_any_size_gives_the_same_commands():
     for longest in (30, 1000, 100_000):
         places = [chance.randrange(len(data)) for _ in range(2 * len(data) // longest)]
         assert take_all(Requests(), split(data, places)) == whole
+
+
+# -- one request at a time, for limits that change -------------------------------
+
+def test_the_first_request_is_taken_alone_and_the_others_stay():
+    requests = Requests()
+    requests.feed(resp.command("set", "a", "b", "1") * 2 + resp.command("x", "y") + b"*1\r\n")
+    [(runs, count, _)] = requests.take_first()
+    assert (runs, count) == ([(b"a", b"b", [b"1"])], 1)
+    [(runs, count, _)] = requests.take_first()
+    assert (runs, count) == ([(b"a", b"b", [b"1"])], 1)
+    assert requests.take_first() == [[b"x", b"y"]]
+    assert requests.take_first() == []
+    requests.feed(b"$1\r\nz\r\n")
+    assert requests.take_first() == [[b"z"]]
+
+
+def test_the_first_request_may_be_the_end():
+    requests = Requests()
+    requests.feed(resp.command("x") + b"GET / HTTP/1.1\r\n")
+    assert requests.take_first() == [[b"x"]]
+    for _ in range(2):
+        [error] = requests.take_first()
+        assert isinstance(error, resp.ProtocolError)
+
+
+def test_limits_that_change_are_those_of_what_is_taken_next():
+    requests = Requests()
+    requests.limit(4, 4, 4, 100)
+    requests.feed(resp.command("x", "yyyy") + resp.command("x", "yyyyy") + resp.command("set", "a", "b", "12345") * 2)
+    assert requests.take_first() == [[b"x", b"yyyy"]]
+    requests.limit(10, 10, 10, 1000)
+    assert requests.take()[0] == [b"x", b"yyyyy"]
+    requests.limit(4, 4, 4, 100)
+    requests.feed(resp.command("x", "yyyyy"))
+    [error] = requests.take()
+    assert "found 5 bytes, expected no more than 4" in str(error)
