@@ -8,7 +8,7 @@ from store import GroupExists, NoGroup, Prefix, StoreError
 from store.names import check_name
 
 from .blocked import BlockedRead
-from .selecting import parse_from, parse_selector
+from .selecting import parse_from, parse_names, parse_selector
 from .table import OK, CommandError, command, parse_number
 from .text import printable
 from .users import GROUP, READ
@@ -20,6 +20,8 @@ MOST = 1000
 _CODES = {NoGroup: "NOGROUP", GroupExists: "GROUPEXISTS"}
 # The options of group-create, and what one of their units is.
 _OPTIONS = {b"TRIES": ("tries", 1), b"WAIT": ("wait", 1000), b"PAUSE": ("pause", 1000)}
+_CREATE = ("ERR syntax error, expected: group-create GROUP SELECTOR FROM [TRIES n] [WAIT ms] [PAUSE ms] "
+           "[NAMES n name ...]")
 
 
 def _touched(group):
@@ -41,25 +43,37 @@ def _made(server, arguments):
     return [(READ, kind, key), *_read(server, arguments)]
 
 
-@command("group-create", -4, "GROUP SELECTOR FROM [TRIES n] [WAIT ms] [PAUSE ms]",
+@command("group-create", -4, "GROUP SELECTOR FROM [TRIES n] [WAIT ms] [PAUSE ms] [NAMES n name ...]",
          "Make a consumer group, or find it made so", GROUP, _made, slow=True)
 def group_create(server, connection, arguments):
     name = _name(arguments[1], "group")
     (kind, key), rest = parse_selector(arguments[2:])
-    if not rest or len(rest) % 2 == 0:
-        raise CommandError("ERR syntax error, expected: group-create GROUP SELECTOR FROM [TRIES n] [WAIT ms] "
-                           "[PAUSE ms]")
+    if not rest:
+        raise CommandError(_CREATE)
     first = parse_from(server.store, (kind, key), rest[0])
-    options = {}
-    for word, value in zip(rest[1::2], rest[2::2]):
-        if word.upper() not in _OPTIONS:
-            raise CommandError(f"ERR found '{printable(word)}', expected TRIES, WAIT or PAUSE")
-        option, unit = _OPTIONS[word.upper()]
-        number = parse_number(value, word.decode().upper())
-        options[option] = number / unit if unit > 1 else number
     selector = Prefix(key.decode()) if kind == "prefix" else key.decode()
+    options = _parse_options(rest[1:])
     _try(lambda: server.store.group_create(name, selector, first, **options))
     return OK
+
+
+def _parse_options(words):
+    """What Store.group_create is given of the options behind FROM."""
+    options = {}
+    while words:
+        word = words[0].upper()
+        if word == b"NAMES":
+            options["names"], words = parse_names(words[1:])
+        elif word not in _OPTIONS:
+            raise CommandError(f"ERR found '{printable(words[0])}', expected TRIES, WAIT, PAUSE or NAMES")
+        elif len(words) == 1:
+            raise CommandError(_CREATE)
+        else:
+            option, unit = _OPTIONS[word]
+            number = parse_number(words[1], word.decode())
+            options[option] = number / unit if unit > 1 else number
+            words = words[2:]
+    return options
 
 
 @command("group-delete", 2, "GROUP", "Forget a group, how far it is and what it parked", GROUP,
@@ -182,6 +196,8 @@ def group_info(server, connection, arguments):
     fields = [("name", resp.bulk(one.name.encode())), ("kind", resp.bulk(kind.encode())),
               ("selector", resp.bulk(text.encode())), *((key, resp.integer(number)) for key, number in numbers),
               ("members", members)]
+    if one.names:
+        fields.append(("names", resp.array([resp.bulk(name.encode()) for name in one.names])))
     return resp.mapping([(resp.bulk(key.encode()), value) for key, value in fields], connection.protocol)
 
 

@@ -37,7 +37,7 @@ from .query import Matching, Query, Tagged, first_match
 from .query import page as matching_page
 from .reading import Selection
 from .roster import Roster, in_order
-from .retention import Retention, Rule
+from .retention import CUTS, REDACTED, RULES, Retention, Rule
 from .stream import Stream
 
 logger = logging.getLogger("meilies.store")
@@ -375,11 +375,39 @@ class Store:
 
     def _restored(self, events):
         """How many of `events` are here already, one behind the other from the first."""
-        for i, event in enumerate(events):
-            here = self.read(event.stream, event.number, event.number + 1)
-            if not here or here[0]._replace(position=event.position) != event:
-                return i
-        return len(events)
+        return next((i for i, event in enumerate(events) if not self._is_here(event)), len(events))
+
+    def _is_here(self, event):
+        """Whether an Event of another store is here, but for its position; what was cut or redacted isn't compared."""
+        stream = self.find(encoded(event.stream))
+        if stream is None or event.number >= stream.visible:
+            return False
+        here = self.read(event.stream, event.number, event.number + 1)
+        if not here:
+            return True
+        if record.is_redacted(here[0]):
+            event = event._replace(data=here[0].data, metadata=here[0].metadata)
+        return here[0]._replace(position=event.position) == event
+
+    def take(self, entries):
+        """`put_many` entries of another store, and have what they say of rules, cuts and groups come into effect.
+
+        A group that is here stays as it is.
+        """
+        topics = {topic for topic, _, _ in entries}
+        if topics & groups.TOPICS:
+            entries = self._made_groups().new_among(entries)
+        self.put_many(self.retention.with_cuts(entries))
+        if topics & {RULES, CUTS, REDACTED}:
+            self.retention.load()
+        if topics & groups.TOPICS:
+            self._made_groups().load()
+
+    def settle(self):
+        """Put into the log which events rules hide by now: so these stay hidden, and their numbers known."""
+        if self.retention.has_rules:
+            with self.retention.changing:
+                self.retention.settle(self.retention.concerned())
 
     def write(self, units, appends=None):
         """The first half of an append: store events, in one write; return the Batch.
@@ -976,7 +1004,7 @@ class Store:
 
     # -- consumer groups -----------------------------------------------------
 
-    def group_create(self, name, selector, first=None, tries=10, wait=30.0, pause=1.0):
+    def group_create(self, name, selector, first=None, tries=10, wait=30.0, pause=1.0, names=()):
         """Make a consumer group that is there until it is deleted; return the ConsumerGroup.
 
         selector   a stream's name, "$all" or a Prefix
@@ -984,10 +1012,11 @@ class Store:
         tries      how often an event is given before it is parked
         wait       seconds that a member has to acknowledge one
         pause      seconds before the second try, doubled before each further one, up to a minute
-        One that exists with the same selector and rules is returned as it is.
+        names      of the events that it is of; none: any
+        One that exists with the same selector, names and rules is returned as it is.
         Raises     GroupExists, ValueError, StoreFull, StoreFailed, StoreClosed
         """
-        definition = groups.define(selector, first or 0, Rules(tries, wait, pause))
+        definition = groups.define(selector, first or 0, Rules(tries, wait, pause), names)
         if first is None:
             stream = self.all if definition.by_position else self.find(definition.key)
             definition = definition._replace(first=self.next_of(stream) if stream is not None else 0)

@@ -20,11 +20,16 @@ import base64
 import json
 from typing import NamedTuple
 
+from . import groups, retention, snapshot
 from .errors import BadExport, EventsLost
 from .record import Event
 from .retention import CUTS, Cut
 
 VERSION = 1
+
+# Of what the store keeps for itself, and reads again: nothing else may come into it.
+_CHECKS = {**dict.fromkeys((retention.RULES, retention.CUTS, retention.REDACTED), retention.check_entry),
+           **dict.fromkeys(groups.TOPICS, groups.check_entry), snapshot.TOPIC: snapshot.check_entry}
 
 # Events, and bytes of data, that are appended at once.
 _EVENTS = 1000
@@ -82,6 +87,8 @@ def lines_of(store, first, stop):
 
 def entry_lines(store, cursor=b""):
     """(lines of some entries behind `cursor`, where to go on or None)."""
+    if not cursor:
+        store.settle()      # or nothing said which numbers were those of events that a rule hides
     lines, size = [], 0
     for topic in store.topics():
         for key, value in store.entries(topic):
@@ -101,8 +108,6 @@ def import_(store, lines, progress=lambda done, of: None):
 
     It is appended in portions, each all or none.  What is there already is passed
     over, so an import that was interrupted is begun again with the same lines.
-    Entries that say what streams keep, or how far groups are, come into effect when
-    the store is opened again.
     Raises     BadExport      a line isn't what an export has, or the last one is missing;
                               what came before it is stored
                WrongVersion   the store has other events under these numbers
@@ -185,7 +190,10 @@ class _Import:
             if len(self._events) >= _EVENTS or self._size >= _BYTES:
                 self._flush()
         elif "topic" in fields:
-            self._entries.append((fields["topic"], _bytes(fields, "key"), _bytes(fields, "value")))
+            entry = fields["topic"], _bytes(fields, "key"), _bytes(fields, "value")
+            if entry[0] in _CHECKS:
+                _CHECKS[entry[0]](*entry)
+            self._entries.append(entry)
         else:
             return "lost" in fields     # whose numbers these were shows in the numbers that follow
         return True
@@ -199,8 +207,8 @@ class _Import:
 
     def _finish(self):
         self._flush()
-        self._store.put_many(self._entries)
         self._store.skip(_ends_of_cuts(self._entries))
+        self._store.take(self._entries)
 
 
 def _ends_of_cuts(entries):

@@ -41,6 +41,7 @@ logger = logging.getLogger("meilies.groups")
 TOPIC = "group"
 STATES = "group-state"
 PARKED = "group-parked"
+TOPICS = {TOPIC, STATES, PARKED}
 
 MAX_GROUPS = 1000
 # Bytes of the log that are looked at in one step, and what a member is given at once.
@@ -73,12 +74,13 @@ class GroupInfo(NamedTuple):
     rules        a Rules
     checkpoint   every event before this key is acknowledged or parked
     next         every one before this was looked at
-    lag          events that aren't done; of a prefix those of other streams count until they were looked at
+    lag          events that aren't done; others than those of its prefix and names count until they were looked at
     held         events that members have
     members      {member: how many of these}
     parked       events
     given, acknowledged, refused, late   how often, since the store was opened; late: no answer in time
     cut, lost    events that were gone before they were given: by retention, to damage
+    names        of the events that it is of; none: any
     """
 
     name: str
@@ -96,6 +98,7 @@ class GroupInfo(NamedTuple):
     late: int
     cut: int
     lost: int
+    names: tuple = ()
 
 
 class Definition(NamedTuple):
@@ -103,12 +106,14 @@ class Definition(NamedTuple):
 
     kind, key   "stream" and a name or $all, or "prefix" and a prefix; bytes
     first       the key to begin with
+    names       of the events that it is of, sorted; none: any.  Text
     """
 
     kind: str
     key: bytes
     first: int
     rules: Rules
+    names: tuple = ()
 
     @property
     def by_position(self):
@@ -118,13 +123,19 @@ class Definition(NamedTuple):
     def selector(self):
         return Prefix(self.key.decode()) if self.kind == "prefix" else self.key.decode()
 
+    @property
+    def filter(self):
+        """The Filter for its events, or None if it is of all that there are."""
+        prefix = self.key if self.kind == "prefix" else b""
+        return Filter(prefix, frozenset(map(encoded, self.names))) if prefix or self.names else None
+
     def encode(self):
-        return json.dumps([self.kind, self.key.decode(), self.first, *self.rules]).encode()
+        return json.dumps([self.kind, self.key.decode(), self.first, *self.rules, *self.names]).encode()
 
     @classmethod
     def decode(cls, value):
-        kind, key, first, *rules = json.loads(value)
-        return cls(kind, key.encode(), first, Rules(*rules))
+        kind, key, first, tries, wait, pause, *names = json.loads(value)
+        return cls(kind, key.encode(), first, Rules(tries, wait, pause), tuple(names))
 
 
 class ConsumerGroup:
@@ -144,7 +155,7 @@ class ConsumerGroup:
         self._cut = cut
         self._lost = lost
         self._deleted = False
-        self._filter = Filter(definition.key) if definition.kind == "prefix" else None
+        self._filter = definition.filter
 
     # -- reading -------------------------------------------------------------
 
@@ -415,7 +426,8 @@ class ConsumerGroup:
             end = max(self._visible(), one.next)
             return GroupInfo(self.name, self.definition.selector, one.rules, one.checkpoint, one.next,
                              one.pending(end), sum(held.values()), held, len(one.parked),
-                             one.given, one.acknowledged, one.refused, one.late, self._cut, self._lost)
+                             one.given, one.acknowledged, one.refused, one.late, self._cut, self._lost,
+                             self.definition.names)
 
     # -- on disk -------------------------------------------------------------
 
@@ -512,17 +524,30 @@ class Groups:
         self._changing = threading.Lock()
         self._groups = {}
         self._failing = None        # the failure to keep that was logged last
-        parked = {}
-        for key, value in store.entries(PARKED):
-            name, key = key[:-_KEY.size - 1], _KEY.unpack(key[-_KEY.size:])[0]
-            parked.setdefault(name, []).append(Parked(key, *json.loads(value)))
-        states = dict(store.entries(STATES))
-        for name, value in store.entries(TOPIC):
-            definition = Definition.decode(value)
-            state, cut, lost = _decode_state(states[name]) if name in states else (State(definition.first), 0, 0)
-            group = Group(definition.rules, state, parked.get(name, ()))
-            self._groups[name] = ConsumerGroup(store, name, definition, group, cut, lost)
+        self.load()
         self._keeper = Keeper("meilies-groups", self._keep_quietly, interval=INTERVAL)
+
+    def load(self):
+        """Take the groups that the store's entries say there are, and that aren't known yet."""
+        with self._changing:
+            parked = {}
+            for key, value in self._store.entries(PARKED):
+                name, key = key[:-_KEY.size - 1], _KEY.unpack(key[-_KEY.size:])[0]
+                parked.setdefault(name, []).append(Parked(key, *json.loads(value)))
+            states = dict(self._store.entries(STATES))
+            for name, value in self._store.entries(TOPIC):
+                if name in self._groups:
+                    continue
+                definition = Definition.decode(value)
+                state, cut, lost = _decode_state(states[name]) if name in states else (State(definition.first), 0, 0)
+                group = Group(definition.rules, state, parked.get(name, ()))
+                with self._lock:
+                    self._groups[name] = ConsumerGroup(self._store, name, definition, group, cut, lost)
+
+    def new_among(self, entries):
+        """Those of `entries` that aren't of a group which is there."""
+        return [(topic, key, value) for topic, key, value in entries if topic not in TOPICS
+                or (key[:-_KEY.size - 1] if topic == PARKED else key) not in self._groups]
 
     def create(self, name, definition):
         """The ConsumerGroup, new or with the same definition.
@@ -582,11 +607,31 @@ class Groups:
         self._keep_quietly()
 
 
-def define(selector, first, rules):
-    """The Definition of a group; `selector` is a stream's name, "$all" or a Prefix."""
+def check_entry(topic, key, value):
+    """Raise ValueError unless this is an entry as this file puts them."""
+    try:
+        if topic == TOPIC:
+            _check_definition(key, Definition.decode(value))
+        elif topic == STATES:
+            state, cut, lost = _decode_state(value)
+            Group(Rules(), state)
+            if not all(type(number) is int and number >= 0 for number in (state.checkpoint, *state.done, cut, lost)):
+                raise ValueError(f"found a state from {state.checkpoint!r:.60} on")
+        else:
+            Parked(*_KEY.unpack(key[-_KEY.size:]), *json.loads(value))
+    except (TypeError, AttributeError, struct.error, zlib.error) as error:
+        raise ValueError(f"it can't be read: {error}") from None
+
+
+def define(selector, first, rules, names=()):
+    """The Definition of a group; `selector` is a stream's name, "$all" or a Prefix.  Raises ValueError."""
+    names = sorted({encoded(name) for name in names})
+    for one in names:
+        check_name(one)
+    names = tuple([one.decode() for one in names])
     if isinstance(selector, Prefix):
-        return Definition("prefix", encoded(selector.text), first, rules)
-    return Definition("stream", encoded(selector), first, rules)
+        return Definition("prefix", encoded(selector.text), first, rules, names)
+    return Definition("stream", encoded(selector), first, rules, names)
 
 
 def _check_definition(name, definition):

@@ -61,6 +61,12 @@ class Rule(NamedTuple):
     max_count: int = None
     max_age: int = None
 
+    def check(self):
+        """Raise ValueError unless it can be."""
+        for what, value in self._asdict().items():
+            if value is not None and not (type(value) is int and 0 < value < 1 << 53):
+                raise ValueError(f"{what} is {value!r:.60}, expected a number from 1 on")
+
 
 class Cut(NamedTuple):
     """Where a stream begins.
@@ -82,6 +88,10 @@ class Cut(NamedTuple):
     def decode(cls, value):
         first, deleted, forever = _CUT.unpack(value)
         return cls(first, deleted, bool(forever))
+
+    def with_more(self, other):
+        """What both cut."""
+        return Cut(*map(max, self, other))
 
 
 class Retention:
@@ -107,19 +117,28 @@ class Retention:
         self._put_many = put_many
         self._now = 0
         self._oldest = {}       # stream with a rule of age -> (the first number that is left, its clock)
-        self._rules = {(key[:1], key[1:]): Rule(**json.loads(value)) for key, value in entries(RULES)}
-        self._prefixes = self._longest_first()
         self._cuts = {}
         self._redacted = {}     # stream -> {number}
         self._touched = 0       # what is hidden, but by rules, is below this position
-        self._sought = self._begins_of(())      # how frames begin that may be hidden; None: too many to search for
-        for name, value in entries(CUTS):
-            self._take(name, Cut.decode(value))
-        for key, _ in entries(REDACTED):
-            self._note_redacted(key[_NUMBER.size:], _NUMBER.unpack_from(key)[0])
+        self._sought = None     # how frames begin that may be hidden; None: too many to search for
+        self._take_rules({})
+        self._entries = entries
+        self.load()
 
-    def _longest_first(self):
-        return sorted((key for kind, key in self._rules if kind == b"p"), key=len, reverse=True)
+    def load(self):
+        """Take what the log's entries say."""
+        with self.changing:
+            self._take_rules({(key[:1], key[1:]): _rule_of(value) for key, value in self._entries(RULES)})
+            for name, value in self._entries(CUTS):
+                self._take(name, Cut.decode(value))
+            for key, _ in self._entries(REDACTED):
+                self._note_redacted(key[_NUMBER.size:], _NUMBER.unpack_from(key)[0])
+
+    def _take_rules(self, rules):
+        self._sought = None     # meanwhile: readers take no lock
+        self._rules = rules
+        self._prefixes = sorted((key for kind, key in rules if kind == b"p"), key=len, reverse=True)
+        self._sought = self._begins_of({*self._cuts, *self._redacted})
 
     def _begins_of(self, names):
         """How the frames of these streams begin, and of those that have a rule; None if they are too many."""
@@ -289,9 +308,7 @@ class Retention:
         What the rules so far hid stays hidden.
         """
         key = _rule_key(selector)
-        for what, value in rule._asdict().items():
-            if value is not None and not (type(value) is int and 0 < value < 1 << 53):
-                raise ValueError(f"{what} is {value!r:.60}, expected a number from 1 on")
+        rule.check()
         with self.changing:
             if self._rules:
                 self.settle([stream for stream in list(self._streams.values())
@@ -303,10 +320,7 @@ class Retention:
             rules.pop(key, None)
             if kept:
                 rules[key] = rule
-            self._sought = None     # meanwhile: readers take no lock
-            self._rules = rules
-            self._prefixes = self._longest_first()
-            self._sought = self._begins_of({*self._cuts, *self._redacted})
+            self._take_rules(rules)
 
     def settle(self, streams):
         """Put into the log where these streams begin by now; the caller holds `changing`."""
@@ -394,6 +408,15 @@ class Retention:
 
     # -- for compaction ------------------------------------------------------
 
+    def with_cuts(self, entries):
+        """`entries` of another store, whose cuts take nothing back of those that are here."""
+        return [(topic, key, self.cut_of(key).with_more(Cut.decode(value)).encode() if topic == CUTS else value)
+                for topic, key, value in entries]
+
+    @property
+    def has_rules(self):
+        return bool(self._rules)
+
     def cut_of(self, name):
         """The Cut of a stream as the log has it."""
         return self._cuts.get(name, Cut())
@@ -422,6 +445,27 @@ class Retention:
                     self._redacted[name] = left
                 else:
                     self._redacted.pop(name, None)
+
+
+def check_entry(topic, key, value):
+    """Raise ValueError unless this is an entry as this file puts them."""
+    try:
+        if topic == RULES:
+            rule = _rule_of(value)
+            if key[:1] not in (b"s", b"p") or rule == Rule():
+                raise ValueError(f"found a rule {value[:60]!r} of {key[:60]!r}")
+            rule.check()
+        elif topic == CUTS:
+            Cut.decode(value)
+        else:
+            _NUMBER.unpack_from(key)
+    except (TypeError, struct.error) as error:
+        raise ValueError(f"it can't be read: {error}") from None
+
+
+def _rule_of(value):
+    """The Rule in an entry."""
+    return Rule(**json.loads(value))
 
 
 def _is_in(part, key, first, stop):

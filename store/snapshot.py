@@ -28,10 +28,18 @@ def put(store, stream, number, data):
     name = encoded(stream)
     check_stream(name)
     last = store.last_number(name)
-    if last is None or not 0 <= number <= last:
+    if last is None or not store.retention.forgotten(name) <= number <= last:
         has = "no event" if last is None else f"events up to {last}"
+        if last is not None and store.retention.forgotten(name):
+            has += f", and was deleted before event {store.retention.forgotten(name)}"
         raise ValueError(f"a snapshot of event {number}, where stream {name.decode()!r} has {has}")
     store.put(TOPIC, name, _NUMBER.pack(number) + bytes(data))
+
+
+def check_entry(topic, key, value):
+    """Raise ValueError unless this is an entry as this file puts them."""
+    if len(value) < _NUMBER.size:
+        raise ValueError(f"found a snapshot of {len(value)} bytes, expected {_NUMBER.size} or more")
 
 
 def get(store, stream):

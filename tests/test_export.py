@@ -1,6 +1,8 @@
 """store/export.py: a store as lines of JSON, and back."""
 
+import base64
 import json
+import zlib
 
 import pytest
 from disk import drop_index, flip, quick_index, records_of
@@ -11,7 +13,7 @@ from store import export as export_module
 from store import Change, NewEvent, Store, StreamDeleted, WrongVersion
 from store.check import check
 from store.errors import BadExport
-from store.export import Counted, entry_lines, export, import_
+from store.export import Counted, entry_lines, export, import_, import_some
 from store.repair import repair
 
 __all__ = ["quick_index"]
@@ -216,6 +218,86 @@ def test_streams_that_were_deleted_stay_so(tmp_path):
         assert other.append("gone", "n", b"").number == 5
         with pytest.raises(StreamDeleted):
             other.append("over", "n", b"")
+
+
+def test_what_streams_keep_comes_into_effect_at_once_and_the_same_may_be_imported_again(stores):
+    one, other = stores(), stores()
+    for i in range(12):
+        one.append("ab"[i % 2], "n", b"%d" % i)
+    one.retain("a", max_count=4)
+    one.truncate("b", 2)
+    one.redact("b", 3)
+    one.snapshot_put("b", 3, b"state")
+    lines = lines_of(one)
+    assert import_(other, lines).passed_over == 0
+    for number in 6, 7:
+        assert other.append("a", "n", b"").number == number
+    assert [event.number for event in other.read("a")] == [4, 5, 6, 7]
+    assert other.first_number("b") == 2 and other.snapshot_get("b").data == b"state"
+    assert other.read("b", 3)[0].data == b""
+    other.truncate("b", 5)
+    other.redact("b", 5)
+    assert import_(other, lines).passed_over == 8
+    assert [event.number for event in other.read("b")] == [5], "what was cut since stays cut"
+    assert [event.number for event in other.read("a")] == [4, 5, 6, 7]
+
+
+def test_numbers_that_a_rule_hides_stay_those_of_events_that_were_there(stores):
+    now = [10 ** 6]
+    one, other = stores(clock=lambda: now[0]), stores()
+    one.append_many("s", [("n", b"")] * 3)
+    one.retain("s", max_age=5)
+    now[0] += 10 ** 7
+    import_(other, lines_of(one))
+    assert everything(other) == [] and other.append("s", "n", b"").number == 3
+
+
+def test_groups_come_with_how_far_they_are_and_those_that_are_there_stay(stores):
+    one, other = stores(), stores()
+    one.append_many("s", [("n", b"%d" % i) for i in range(6)])
+    for name in "new", "there":
+        group = one.group_create(name, "s", 0, names=["n"])
+        group.read("m", 4)
+        group.ack(0, 1)
+        group.refuse(2, "why", park=True)
+        group.keep()
+    other.group_create("there", "s", 5)
+    lines = lines_of(one)
+    for _ in range(2):
+        import_(other, lines)
+        group = other.group("new")
+        assert [given.key for given in group.read("m", 9)] == [3, 4, 5]
+        assert [parked.key for parked in group.parked()] == [2]
+        group.leave("m")
+        assert [given.key for given in other.group("there").read("m", 9)] == [5]
+        other.group("there").leave("m")
+    other.close()
+    with Store(other.path, sync="no") as again:
+        assert [given.key for given in again.group("there").read("m", 9)] == [5]
+
+
+ENTRIES = [
+    ("retention", "s", "nonsense"), ("retention", "s", "[]"), ("retention", "xname", '{"max_count": 1}'),
+    ("retention", "s", "{}"), ("retention", "sname", '{"max_count": 0}'), ("retention", "sname", '{"max": 1}'),
+    ("cut", "s", "short"), ("redacted", "s", ""), ("snapshot", "s", "1"), ("group", "g", "nonsense"),
+    ("group", "g", '["stream", "a:b", 0, 1, 1, 1]'), ("group", "g", "[1, 2, 3, 4, 5, 6]"), ("group-state", "g", "[]"),
+    ("group-parked", "g", "[]"), ("group-parked", "g\0........", "1"),
+]
+
+
+@pytest.mark.parametrize("topic, key, value", ENTRIES)
+def test_an_entry_that_could_not_be_read_again_is_refused(stores, topic, key, value):
+    store = stores()
+    store.append("s", "n", b"one")
+    with pytest.raises(BadExport, match="line 1"):
+        import_some(store, [json.dumps({"topic": topic, "key": key, "value": value}).encode()])
+    assert store.topics() == []
+
+
+def test_a_state_of_nonsense_is_refused(stores):
+    state = base64.b64encode(zlib.compress(b'["0", [], [], [], 0, 0]')).decode()
+    with pytest.raises(BadExport, match="line 1"):
+        import_some(stores(), [json.dumps({"topic": "group-state", "key": "g", "value_base64": state}).encode()])
 
 
 def test_events_that_damage_took_are_said_to_be_lost(tmp_path):

@@ -105,12 +105,22 @@ def test_from_a_time_events_since_then_are_given(serving, client):
     assert keys(client.ask("group-read", "one", "m", 10)) == [1]
 
 
+def test_a_group_may_be_of_events_called_so(serving, client):
+    for name in "xyzx":
+        serving.store.append("a", name, b"")
+    assert client.ask("group-create", "g", "stream", "a", "0", "names", "2", "x", "z", "TRIES", "3") == b"OK"
+    assert keys(client.ask("group-read", "g", "m", 10)) == [0, 2, 3]
+    info = client.ask("group-info", "g")
+    assert dict(zip(info[::2], info[1::2]))[b"names"] == [b"x", b"z"]
+
+
 @pytest.mark.parametrize("arguments, why", [
     (("group-create", "g", "$all"), "ERR wrong number of arguments"),
     (("group-create", "g", "stream", "a"), "ERR syntax error, expected: group-create"),
     (("group-create", "g", "$all", "x"), "ERR FROM is 'x'"),
     (("group-create", "g", "$all", "0", "TRIES"), "ERR syntax error, expected: group-create"),
-    (("group-create", "g", "$all", "0", "TRY", "1"), "ERR found 'TRY', expected TRIES, WAIT or PAUSE"),
+    (("group-create", "g", "$all", "0", "TRY", "1"), "ERR found 'TRY', expected TRIES, WAIT, PAUSE or NAMES"),
+    (("group-create", "g", "$all", "0", "NAMES", "2", "x"), "ERR found 1 NAMES, expected 2"),
     (("group-create", "g", "$all", "0", "TRIES", "0"), "ERR found 0 tries"),
     (("group-create", "g", "$all", "0", "WAIT", "x"), "ERR WAIT is 'x'"),
     (("group-create", "", "$all", "0"), "ERR group name is empty"),

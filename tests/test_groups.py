@@ -90,6 +90,7 @@ def test_a_group_is_made_once(open_store):
     ("g", "s", {"tries": 0}, "found 0 tries"),
     ("g", "s", {"wait": 0}, "0 seconds to wait"),
     ("g", "s", {"pause": -1}, "a pause of -1"),
+    ("g", "s", {"names": ["a\n"]}, "event name has no CR, LF or NUL"),
 ])
 def test_what_a_group_may_not_be_is_refused(open_store, name, selector, options, why):
     with pytest.raises(ValueError, match=why):
@@ -134,6 +135,30 @@ def test_a_group_of_a_stream_goes_by_numbers_and_one_of_a_prefix_by_positions(op
     assert sorted(keys(prefix.read("m", 9))) == [1, 2, 4, 5]
     store.append("a3", "n", b"new")
     assert keys(prefix.read("m", 9)) == [6]
+
+
+@pytest.mark.parametrize("selector, expected", [
+    ("s", [0, 2, 3]), (Prefix("s"), [0, 4, 6, 9]), ("$all", [0, 3, 4, 6, 9])])
+def test_a_group_is_of_events_called_so_also_after_a_restart(open_store, selector, expected):
+    store = open_store()
+    for i in range(4):
+        store.append_many("s", [("xy"[i % 2] if i < 2 else "x", b"")])
+        store.append("t", "z" if i != 1 else "x", b"")
+    store.append("t", "y", b"")
+    store.append("sa", "x", b"")
+    one = store.group_create("g", selector, 0, names=["x", "w", "x"])
+    assert one.info().names == ("w", "x")
+    given = keys(one.read("m", 2))
+    one.ack(*given)
+    assert store.group_create("g", selector, 0, names=["x", "w"]) is one
+    with pytest.raises(GroupExists):
+        store.group_create("g", selector, 0)
+    store.close()
+    one = open_store().group("g")
+    rest = keys(one.read("m", 9))
+    assert sorted(given + rest) == expected
+    one.ack(*rest)
+    assert (one.info().names, one.info().lag, one.read("m")) == (("w", "x"), 0, [])
 
 
 @pytest.mark.parametrize("selector, expected", [("$all", [2, 3]), ("s", [1]), ("new", [0]), (Prefix("s"), [2])])

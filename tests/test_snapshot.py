@@ -47,12 +47,17 @@ def test_the_snapshot_that_was_put_last_is_there_after_a_restart(tmp_path):
     ("s", -1, "a snapshot of event -1, where stream 's' has events up to 0"),
     ("t", 0, "a snapshot of event 0, where stream 't' has no event"),
     ("a:b", 0, "a stream name has no ':'"),
+    ("gone", 1, "a snapshot of event 1, where stream 'gone' has events up to 2, and was deleted before event 2"),
 ])
 def test_a_snapshot_is_of_an_event_that_is_there(tmp_path, stream, number, why):
     with Store(tmp_path) as store:
         store.append("s", "n", b"one")
+        store.append_many("gone", [("n", b"one")] * 2)
+        store.delete("gone")
+        store.append("gone", "n", b"two")
         with pytest.raises(ValueError, match=why):
             store.snapshot_put(stream, number, b"")
+        store.snapshot_put("gone", 2, b"")
 
 
 def test_snapshots_on_the_wire(serving, client):
