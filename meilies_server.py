@@ -10,23 +10,22 @@
 
 import logging
 import os
-import resource
 import signal
 import socketserver
 import sys
 
-from server import __version__, options, upkeep
+from server import __version__, logs, options, upkeep
+from server.exposition import metrics_server
 from server.listening import listen
 from server.poller import Poller
+from server.settings import affordable
 from server.systemd import Notifier
+from server.text import shown_address
 from server.users import Users, UsersError
 from server.vigil import Heartbeat
 from store import Store, StoreError
 
 log = logging.getLogger("meilies.server")
-
-# Descriptors for all that is not a connection: segments, index, epoll, logs.
-SPARE_DESCRIPTORS = 64
 
 # Of the memory that was freed, twice so many bytes wait to be used again.
 REUSED = 16 << 20
@@ -77,46 +76,65 @@ def main(argv=None, environ=os.environ):
         return upkeep.run(argv[0], argv[1:], environ)
     keep_freed_memory()
     chosen = options.parse(argv, environ)
-    logging.basicConfig(stream=sys.stderr, level=chosen.log_level.upper(),
-                        format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for warning in chosen.warnings:
-        log.warning("%s", warning)
     try:
-        return serve(chosen, environ)
+        file = logs.begin(chosen.log_level, chosen.log_file)
+        for warning in chosen.warnings:
+            log.warning("%s", warning)
+        try:
+            return serve(chosen, environ, [file.reopen] if file else [])
+        finally:
+            logs.end(file)
     except (StoreError, UsersError, OSError) as error:
         print(f"meilies-server: {_explained(error)}", file=sys.stderr)
         return 1
 
 
-def serve(chosen, environ):
-    """Open the store and serve it until SIGTERM or SIGINT; return the exit code."""
-    chosen.max_connections = _affordable(chosen.max_connections)
+def serve(chosen, environ, at_hangup=()):
+    """Open the store and serve it until SIGTERM or SIGINT; return the exit code.
+
+    at_hangup   functions to be called at SIGHUP, besides those that are found here: see _Errands
+    """
+    wanted, chosen.max_connections = chosen.max_connections, affordable(chosen.max_connections, chosen)
+    if chosen.max_connections < wanted:
+        log.warning("the system doesn't allow more open files, so no more than %d connections are",
+                    chosen.max_connections)
     notifier = Notifier(environ)
     heartbeat = None if chosen.no_vigil else Heartbeat(environ)
     stop = _Stop()      # from here on a signal is remembered, however early it comes
-    hangup = _Hangup()
+    hangup = _Errands(signal.SIGHUP, *at_hangup)
+    debug = _Errands(signal.SIGUSR1, lambda: logs.toggle_debug(chosen.log_level))
     users = Users(chosen.users or None)
     with Store(chosen.db_path, chosen.sync, chosen.compression_factor, chosen.segment_size,
                hash_chain=chosen.hash_chain, replay_memory=chosen.replay_memory) as store:
         server = EventServer(listen(chosen, environ), store, chosen, notifier.tick, users)
+        metrics = None
         try:
+            if store.has_groups:
+                store.groups()      # so that their lag is known before somebody asks for one
+            metrics = metrics_server(server.poller, chosen)
             # A signal just before the poller waits would be handled only after the wait; this ends it.
             signal.set_wakeup_fd(server.poller.wake_descriptor, warn_on_full_buffer=False)
             stop.when_asked(server.shutdown)
             if users.required:
                 hangup.functions.append(users.reload_and_log)
             hangup.give_to(server.poller.workers)
+            debug.give_to(server.poller.workers)
             log.info("version %s, store %s, epoch %d, %d events in %d streams", __version__, store.uuid,
                      store.epoch, store.position, store.stream_count())
             print("".join(f"server is listening on {listener}\n" for listener in server.listeners), end="", flush=True)
             notifier.ready(f"listening on {', '.join(map(str, server.listeners))}")
             if heartbeat:
                 heartbeat.start()
+            if metrics:
+                metrics.start()
+                log.info("metrics at http://%s/metrics", shown_address((chosen.metrics_hostname, metrics.port)))
             server.serve_forever()
         finally:
             notifier.stopping()
             if heartbeat:
                 heartbeat.stop()
+            if metrics:
+                metrics.stop()
             server.server_close()
             store.close()
     log.info("stopped; all is on disk")
@@ -150,19 +168,19 @@ class _Stop:
             self._function()
 
 
-class _Hangup:
-    """SIGHUP: what was read from files is read again.
+class _Errands:
+    """What is done at a signal.  At SIGHUP, what was read from files is read again.
 
-    functions   what does that, each called in a worker; it logs its own errors
+    functions   each is called in a worker; it logs its own errors
     """
 
-    def __init__(self):
-        self.functions = []
+    def __init__(self, number, *functions):
+        self.functions = list(functions)
         self._workers = None
-        signal.signal(signal.SIGHUP, self._handle)
+        signal.signal(number, self._handle)
 
     def give_to(self, workers):
-        """From now on there is something to read again."""
+        """From now on there is somebody to do it."""
         self._workers = workers
 
     def _handle(self, number, frame):
@@ -170,19 +188,6 @@ class _Hangup:
         if self._workers is not None:
             for function in self.functions:
                 self._workers.put(function)
-
-
-def _affordable(wanted):
-    """As many connections as there are descriptors for, some spared."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + SPARE_DESCRIPTORS
-    if soft < needed and (hard == resource.RLIM_INFINITY or soft < hard):
-        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft < needed:
-        log.warning("%d open files are allowed, so no more than %d connections are", soft, soft - SPARE_DESCRIPTORS)
-        return max(1, soft - SPARE_DESCRIPTORS)
-    return wanted
 
 
 def _explained(error):

@@ -1,14 +1,24 @@
 """The commands about the server: INFO, TIME, CONFIG, COMMAND."""
 
+import logging
 import time
 
 import resp
 
 from . import __version__
-from .info import config, info
-from .table import COMMANDS, CommandError, command
+from .info import info
+from .settings import SettingError, change, matching
+from .table import COMMANDS, OK, CommandError, command
 from .text import printable
 from .users import ADMIN
+
+
+log = logging.getLogger("meilies.commands")
+
+_REFUSED_CONFIG = {
+    b"rewrite": "a change lasts until the server ends; what is to stay belongs into the file of --config",
+    b"resetstat": "what is counted goes on, for whoever computes rates of it",
+}
 
 
 @command("info", -1, "[SECTION ...]", "What the server is and does", "")
@@ -22,13 +32,29 @@ def time_command(server, connection, arguments):
     return resp.array([resp.bulk(b"%d" % seconds), resp.bulk(b"%d" % microseconds)])
 
 
-@command("config", -3, "GET PATTERN ...", "Settings whose names match", ADMIN)
+_CONFIG = "GET PATTERN ... | SET NAME VALUE [NAME VALUE ...]"
+
+
+@command("config", -2, _CONFIG, "Settings whose names match; change some", ADMIN)
 def config_command(server, connection, arguments):
-    if arguments[1].lower() != b"get":
-        raise CommandError(f"ERR unknown subcommand '{printable(arguments[1])}', expected GET")
-    found = config(server, [argument.decode("utf-8", "replace").lower() for argument in arguments[2:]])
-    return resp.mapping([(resp.bulk(key.encode()), resp.bulk(value.encode())) for key, value in found],
-                        connection.protocol)
+    word = arguments[1].lower()
+    given = [argument.decode("utf-8", "replace") for argument in arguments[2:]]
+    if word in _REFUSED_CONFIG:
+        raise CommandError(f"ERR CONFIG {word.decode().upper()} isn't supported: {_REFUSED_CONFIG[word]}")
+    if word == b"get" and given:
+        found = matching(server, [pattern.lower() for pattern in given])
+        return resp.mapping([(resp.bulk(key.encode()), resp.bulk(value.encode("utf-8", "surrogateescape")))
+                             for key, value in found], connection.protocol)
+    if word == b"set" and given and len(given) % 2 == 0:
+        try:
+            change(server, [(name.lower().replace("_", "-"), value) for name, value in zip(given[::2], given[1::2])])
+        except SettingError as error:
+            raise CommandError(f"ERR CONFIG SET failed - {printable(str(error))}") from None
+        log.info("client %d at %s set %s", connection.id, connection.peer, printable(" ".join(given)))
+        return OK
+    if word in (b"get", b"set"):
+        raise CommandError(f"ERR wrong number of arguments for 'config' command; usage: config {_CONFIG}")
+    raise CommandError(f"ERR unknown subcommand '{printable(arguments[1])}', expected GET or SET")
 
 
 @command("command", -1, "[COUNT | DOCS [NAME ...] | INFO [NAME ...]]", "The commands of this server", "")

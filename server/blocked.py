@@ -64,6 +64,9 @@ class Blocked:
         else:
             self._wake()
 
+    def __len__(self):
+        return len(self._reads)
+
     def __contains__(self, connection):
         return connection in self._reads
 

@@ -1,15 +1,19 @@
 """The commands about the connection itself, and about others: HELLO, CLIENT, QUIT and the like."""
 
+import logging
 import re
+import time
 
 import resp
 
 from . import __version__
 from .access import act_for, log_in
 from .info import client_line
-from .table import ANYONE, OK, CommandError, command
+from .table import ANYONE, OK, CommandError, command, parse_number
 from .text import printable
 from .users import ADMIN
+
+log = logging.getLogger("meilies.commands")
 
 
 @command("ping", -1, "[TEXT]", "Answers PONG, or TEXT", "")
@@ -110,6 +114,8 @@ def select(server, connection, arguments):
 def client(server, connection, arguments):
     word = arguments[1].lower()
     handler, count = _CLIENT.get(word, (None, 0))
+    if word in _REFUSED:
+        raise CommandError(f"ERR CLIENT {word.decode().upper()} isn't supported by this server")
     if handler is None:
         raise CommandError(f"ERR unknown subcommand '{printable(arguments[1])}'; expected one of "
                            f"{', '.join(sorted(word.decode().upper() for word in _CLIENT))}")
@@ -144,37 +150,100 @@ def _client_info(server, connection, arguments):
 
 
 def _client_list(server, connection, arguments):
+    """CLIENT LIST [TYPE type | ID n ...]"""
     everyone = sorted(server.connections.values(), key=lambda one: one.id)
     if not connection.user.may(ADMIN):
         everyone = [one for one in everyone if one.user is not None and one.user.name == connection.user.name]
+    if arguments:
+        everyone = [one for one in everyone if _listed(arguments)(one)]
     return resp.bulk(b"".join(map(client_line, everyone)))
 
 
-def _client_kill(server, connection, arguments):
-    """CLIENT KILL address, or CLIENT KILL ID n | ADDR address."""
-    if len(arguments) == 1:
-        arguments = [b"addr", *arguments]
-        old_form = True
-    else:
-        old_form = False
+def _listed(arguments):
+    """Says of a connection whether CLIENT LIST with these arguments has it."""
     what = arguments[0].lower()
-    if len(arguments) != 2 or what not in (b"id", b"addr"):
-        raise CommandError("ERR syntax error, expected: CLIENT KILL ID n, or CLIENT KILL ADDR host:port")
-    wanted = arguments[1].decode("utf-8", "replace")
-    victims = [one for one in list(server.connections.values())
-               if wanted == (str(one.id) if what == b"id" else one.peer)]
+    if what == b"type" and len(arguments) == 2:
+        return _of_type(arguments[1])
+    if what == b"id" and len(arguments) > 1:
+        ids = {parse_number(text, "ID") for text in arguments[1:]}
+        return lambda one: one.id in ids
+    raise CommandError("ERR syntax error, expected: CLIENT LIST [TYPE normal | pubsub] [ID n ...]")
+
+
+def _of_type(text):
+    kind = text.lower()
+    if kind not in (b"normal", b"pubsub", b"master", b"replica", b"slave"):
+        raise CommandError(f"ERR Unknown client type '{printable(text)}'")
+    return lambda one: kind == (b"pubsub" if one.subscriptions else b"normal")
+
+
+def _client_kill(server, connection, arguments):
+    """CLIENT KILL address, or CLIENT KILL and filters, each with its value: those that pass all of them."""
+    if len(arguments) == 1:
+        victims = _matching(server, [_FILTERS[b"addr"](arguments[0])])
+        if not victims:
+            raise CommandError("ERR No such client")
+        _kill(server, connection, victims)
+        return OK
+    filters, skipped = [], None
+    if len(arguments) % 2:
+        raise CommandError(f"ERR syntax error, expected: {_KILL_USAGE}")
+    for word, text in zip(arguments[::2], arguments[1::2]):
+        word = word.lower()
+        if word == b"skipme" and text.lower() in (b"yes", b"no"):
+            skipped = text.lower() == b"yes"
+        elif word in _FILTERS:
+            filters.append(_FILTERS[word](text))
+        else:
+            raise CommandError(f"ERR syntax error, expected: {_KILL_USAGE}")
+    if skipped is None:         # who names a client by its id or address means it
+        skipped = not {b"id", b"addr"} & {word.lower() for word in arguments[::2]}
+    victims = [one for one in _matching(server, filters) if not skipped or one is not connection]
+    _kill(server, connection, victims)
+    return resp.integer(len(victims))
+
+
+def _matching(server, filters):
+    return [one for one in list(server.connections.values()) if all(passes(one) for passes in filters)]
+
+
+def _kill(server, connection, victims):
     for victim in victims:
+        log.info("client %d at %s is ended by client %d at %s", victim.id, victim.peer, connection.id, connection.peer)
         if victim is connection:
             victim.refuse_input()       # after the reply
             for follower in victim.unfollow_all():
                 server.feeds.remove(follower)
         else:
             server.close(victim)
-    if not old_form:
-        return resp.integer(len(victims))
-    if not victims:
-        raise CommandError("ERR No such client")
-    return OK
+
+
+def _with_id(text):
+    id_ = parse_number(text, "ID")
+    return lambda one: one.id == id_
+
+
+def _at(text):
+    peer = text.decode("utf-8", "replace")
+    return lambda one: one.peer == peer
+
+
+def _of_user(text):
+    name = text.decode("utf-8", "replace")
+    return lambda one: one.user is not None and one.user.name == name
+
+
+def _older_than(text):
+    began = time.monotonic() - parse_number(text, "MAXAGE")
+    return lambda one: one.began <= began
+
+
+_KILL_USAGE = ("CLIENT KILL [ID n] [ADDR host:port] [USER name] [TYPE normal | pubsub] [MAXAGE seconds] "
+               "[SKIPME yes | no]")
+_FILTERS = {b"id": _with_id, b"addr": _at, b"user": _of_user, b"type": _of_type, b"maxage": _older_than}
+
+# What Redis has and this server has no use for.
+_REFUSED = frozenset(b"caching getredir no-evict no-touch pause reply tracking trackinginfo unblock unpause".split())
 
 
 _CLIENT = {     # subcommand -> (handler, how many arguments there are, CLIENT included)

@@ -46,24 +46,27 @@ class Batch:
     owed     {connection: how many publishes are its own, or [so many, an Append, so many, Singles, …]
              in the order in which they are answered}
     size     bytes of the requests
-    refused  the store has said no, and so was answered
+    published  publishes, of all connections
+    refused  the store has said no: the reply that all got; else b""
+    seconds  that it took to be as safe as the policy says, once it is
     """
 
-    __slots__ = ("units", "appends", "owed", "size", "refused", "_published")
+    __slots__ = ("units", "appends", "owed", "size", "published", "refused", "seconds")
 
     def __init__(self):
         self.units = []
         self.appends = []
         self.owed = {}
         self.size = 0
-        self.refused = False
-        self._published = 0
+        self.published = 0
+        self.refused = b""
+        self.seconds = 0.0
 
     def add(self, connection, runs, count, size):
         """Add `count` publishes of one connection, which came in `size` bytes."""
         self.units += runs
         self.size += size
-        self._published += count
+        self.published += count
         owed = self.owed.get(connection)
         if owed is None:
             self.owed[connection] = count
@@ -93,8 +96,17 @@ class Batch:
         if self.refused:
             return 0
         if not self.appends:
-            return self._published
-        return self._published + sum([one.stored for one in self.appends])
+            return self.published
+        return self.published + sum([one.stored for one in self.appends])
+
+    @property
+    def appended(self):
+        """How many appends it has."""
+        return sum([_count(one) for one in self.appends])
+
+    def errors(self):
+        """The replies to those of its appends that were refused, while others were not."""
+        return [error_reply(error) for one in self.appends for error in _errors_of(one)]
 
 
 # Seconds that a write and sync may take for the next one to be done without a thread.
@@ -158,8 +170,9 @@ class Committer:
         try:
             stored = self._store.write(batch.units, batch.appends)
             self._store.commit(stored)
-            self._took = time.monotonic() - began
+            self._took = batch.seconds = time.monotonic() - began
         except StoreError as error:
+            batch.seconds = time.monotonic() - began
             self._refuse(batch, error)
         except Exception as error:
             log.exception("a batch of events failed")
@@ -171,11 +184,10 @@ class Committer:
             self._feeds.committed(stored)
 
     def _refuse(self, batch, error):
-        batch.refused = True
         if type(error) is not self._failing:
             self._failing = type(error)
             log.error("publishes are refused: %s", error)
-        reply = error_reply(error)
+        reply = batch.refused = error_reply(error)
         for connection, owed in batch.owed.items():
             count = owed if type(owed) is int else sum(map(_count, owed))
             connection.outbox.put_and_flush(reply * count)
@@ -199,6 +211,13 @@ def _count(owed):
     if type(owed) is int:
         return owed
     return 1 if owed.whole else len(owed.events)
+
+
+def _errors_of(append):
+    """The errors of an Append or of Singles."""
+    if append.whole:
+        return [] if append.error is None else [append.error]
+    return [one for one in append.outcomes if type(one) is not tuple]
 
 
 def _replies(owed):

@@ -196,6 +196,16 @@ class Connection:
 
     # -- catching up ---------------------------------------------------------
 
+    @property
+    def catches_up(self):
+        """Whether one of its followers does."""
+        return bool(self._behind)
+
+    @property
+    def behind(self):
+        """The followers that catch up now, as keys of a dict of their own."""
+        return self._behind.copy()
+
     def catch_up(self, follower):
         """`follower` must read the log; a worker does it for as long as the socket takes bytes."""
         with self.lock:

@@ -1,19 +1,23 @@
-"""What the server says of itself: INFO, CONFIG GET, and a line of CLIENT LIST."""
+"""What the server says of itself: INFO, and a line of CLIENT LIST.  Redis's names, where it has one for the same."""
 
 import os
 import platform
-import resource
-import sys
 import time
-from fnmatch import fnmatchcase
 
 from . import __version__
+from .exposition import GROUPS
+from .figures import process, system_memory
+
+# As in Redis, these are for those who ask for them, or for all.
+_LONG = ("commandstats", "latencystats")
 
 
 def info(server, wanted):
-    """The text of INFO, with the sections in `wanted` (lower-case names), or all of them."""
-    everything = not wanted or {"all", "default", "everything"} & set(wanted)
-    chosen = [name for name in _SECTIONS if everything or name in wanted]
+    """The text of INFO, with the sections in `wanted` (lower-case names), or those that are of use to most."""
+    wanted = set(wanted)
+    everything = {"all", "everything"} & wanted
+    usual = not wanted or "default" in wanted
+    chosen = [name for name in _SECTIONS if everything or name in wanted or (usual and name not in _LONG)]
     parts = []
     for name in chosen:
         lines = [f"{key}:{value}" for key, value in _SECTIONS[name](server)]
@@ -27,57 +31,143 @@ def _server(server):
         ("meilies_version", __version__),
         ("redis_mode", "standalone"),
         ("os", f"{platform.system()} {platform.release()} {platform.machine()}"),
+        ("arch_bits", 64 if platform.architecture()[0] == "64bit" else 32),
         ("python_version", platform.python_version()),
+        ("python_implementation", platform.python_implementation()),
         ("process_id", os.getpid()),
         ("tcp_port", server.port),
+        ("server_time_usec", time.time_ns() // 1000),
         ("uptime_in_seconds", uptime),
         ("uptime_in_days", uptime // 86400),
     ]
 
 
 def _clients(server):
-    everyone = list(server.connections.values())
+    clients = server.figures.clients()
     return [
-        ("connected_clients", len(everyone)),
+        ("connected_clients", clients.connections),
         ("maxclients", server.limits.max_connections),
-        ("subscriptions", sum(len(one.subscriptions) for one in everyone)),
-        ("blocked_outputs", sum(one.outbox.blocked for one in everyone)),
+        ("blocked_clients", len(server.blocked)),
+        ("subscriptions", clients.subscriptions),
+        ("subscriptions_behind", clients.behind),
+        ("subscriptions_lag", clients.lag),
+        ("subscriptions_lag_max", clients.most),
+        ("blocked_outputs", clients.blocked),
+        ("pending_output_bytes", clients.pending),
         ("feeds", len(server.feeds)),
         ("feed_threads", server.feeds.threads()),
     ]
 
 
 def _memory(server):
-    # Linux counts the peak in KiB, macOS in bytes.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return [("used_memory_peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)]
+    found, machine = process(), system_memory()
+    return [
+        ("used_memory", found.memory),
+        ("used_memory_human", _human(found.memory)),
+        ("used_memory_rss", found.memory),
+        ("used_memory_rss_human", _human(found.memory)),
+        ("used_memory_peak", found.peak),
+        ("used_memory_peak_human", _human(found.peak)),
+        ("total_system_memory", machine),
+        ("total_system_memory_human", _human(machine)),
+        ("maxmemory", 0),
+        ("maxmemory_policy", "noeviction"),
+    ]
+
+
+def _human(count):
+    """Bytes as Redis shows them: 1.50M."""
+    for unit in ("B", "K", "M", "G"):
+        if count < 1024:
+            return f"{count}B" if unit == "B" else f"{count:.2f}{unit}"
+        count /= 1024
+    return f"{count:.2f}T"
 
 
 def _persistence(server):
     store = server.store
+    times = store.sync_times
     return [
         ("loading", 0),
+        ("aof_enabled", 1),
+        ("aof_last_write_status", "ok" if store.failed is None else "err"),
         ("sync", store.sync_policy),
         ("store", store.uuid),
         ("epoch", store.epoch),
         ("log_bytes", store.size),
+        ("log_segments", store.segment_count),
+        ("index_bytes", store.index_size),
         ("synced_position", store.synced),
+        ("syncs", times.count),
+        ("sync_usec", _micros(times.seconds)),
+        ("sync_usec_p50", _micros(times.within(0.5))),
+        ("sync_usec_p99", _micros(times.within(0.99))),
         ("failed", int(store.failed is not None)),
     ]
 
 
 def _stats(server):
+    rates, clients, metrics = server.figures.rates(), server.figures.clients(), server.metrics
     return [
         ("total_connections_received", server.accepted),
-        ("rejected_connections", server.refused),
         ("total_commands_processed", server.executed + server.published),
+        ("instantaneous_ops_per_sec", round(rates.commands)),
         ("events_published", server.published),
+        ("events_sent", clients.frames),
         ("total_net_input_bytes", server.received),
+        ("total_net_output_bytes", clients.sent),
+        ("instantaneous_input_kbps", f"{rates.received / 1024:.2f}"),
+        ("instantaneous_output_kbps", f"{rates.sent / 1024:.2f}"),
+        ("rejected_connections", server.refused),
+        ("total_error_replies", sum(count for _, count in metrics.codes())),
+        ("slow_commands", metrics.slow_log.count),
     ]
+
+
+def _replication(server):
+    return [("role", "master"), ("connected_slaves", 0)]
+
+
+def _cpu(server):
+    found = process()
+    return [("used_cpu_sys", f"{found.system:.6f}"), ("used_cpu_user", f"{found.user:.6f}"),
+            ("threads", found.threads)]
+
+
+def _commandstats(server):
+    return [(f"cmdstat_{row.name}", f"calls={row.calls},usec={_micros(row.times.seconds)},"
+             f"usec_per_call={row.times.seconds * 1e6 / row.calls:.2f},rejected_calls=0,failed_calls={row.failed}")
+            for row in server.metrics.rows()]
+
+
+def _latencystats(server):
+    return [(f"latency_percentiles_usec_{row.name}",
+             ",".join(f"p{share:g}={row.times.within(share / 100) * 1e6:.3f}" for share in (50, 99, 99.9)))
+            for row in server.metrics.rows()]
+
+
+def _errorstats(server):
+    return [(f"errorstat_{code}", f"count={count}") for code, count in server.metrics.codes()]
+
+
+def _cluster(server):
+    return [("cluster_enabled", 0)]
+
+
+def _keyspace(server):
+    streams = server.store.stream_count()
+    return [("db0", f"keys={streams},expires=0,avg_ttl=0")] if streams else []
 
 
 def _streams(server):
     return [("streams", server.store.stream_count()), ("events", server.store.position)]
+
+
+def _groups(server):
+    groups = server.figures.groups()
+    return [("groups", len(groups)), ("lag", sum(one.events for one in groups)),
+            ("parked", sum(one.parked for one in groups)),
+            *((f"group_{one.name}", f"lag={one.events},parked={one.parked}") for one in groups[:GROUPS])]
 
 
 _SECTIONS = {
@@ -86,44 +176,40 @@ _SECTIONS = {
     "memory": _memory,
     "persistence": _persistence,
     "stats": _stats,
+    "replication": _replication,
+    "cpu": _cpu,
+    "commandstats": _commandstats,
+    "latencystats": _latencystats,
+    "errorstats": _errorstats,
+    "cluster": _cluster,
+    "keyspace": _keyspace,
     "streams": _streams,
+    "groups": _groups,
 }
 
 
-def config(server, patterns):
-    """[(name, value), …] of the settings that match one of the `patterns` (lower case, * and ?)."""
-    store = server.store
-    settings = {
-        # What redis-benchmark and others ask a Redis for, in its words.
-        "save": "",
-        "appendonly": "yes",
-        "appendfsync": store.sync_policy,
-        "databases": "1",
-        "maxclients": str(server.limits.max_connections),
-        "dir": store.path,
-        "port": str(server.port),
-    }
-    settings.update((name.replace("_", "-"), str(value)) for name, value in sorted(vars(server.limits).items())
-                    if name.startswith("max_"))
-    return [(name, value) for name, value in settings.items()
-            if any(fnmatchcase(name, pattern) for pattern in patterns)]
+def _micros(seconds):
+    return round(seconds * 1e6)
 
 
 def client_line(connection):
     """One line of CLIENT LIST, in bytes."""
     now = time.monotonic()
+    subscriptions = len(connection.subscriptions)
     fields = [
         ("id", connection.id),
         ("addr", connection.peer),
         ("name", connection.name.decode()),
         ("age", int(now - connection.began)),
         ("idle", int(now - connection.active)),
+        ("flags", "P" if subscriptions else "N"),
         ("db", 0),
-        ("sub", len(connection.subscriptions)),
+        ("sub", subscriptions),
         ("qbuf", connection.unread),
         ("omem", connection.outbox.size),
         ("tot-net-out", connection.outbox.sent),
         ("cmd", connection.last_command or "publish"),
+        ("user", connection.user.name if connection.user is not None else ""),
         ("resp", connection.protocol),
         ("lib-name", connection.library.get("lib-name", b"").decode()),
         ("lib-ver", connection.library.get("lib-ver", b"").decode()),

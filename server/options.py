@@ -83,6 +83,16 @@ def number_or_none(low, high):
     return parse
 
 
+def number_or_never(low, high):
+    """A number, or -1."""
+    def parse(text):
+        try:
+            return -1 if text == "-1" else number(low, high)(text)
+        except ValueError as error:
+            raise ValueError(f"{error}, or -1") from None
+    return parse
+
+
 def size(low, high):
     """Bytes, as in 4096, 64K, 64KiB, 16M or 1G; units are powers of 1024, in any case."""
     def parse(text):
@@ -175,6 +185,7 @@ class Option:
 PLACE = "where it listens and writes"
 DISK = "how it writes"
 LIMITS = "limits, past which a client is refused or made to wait"
+WATCH = "how it is watched"
 REST = "the rest"
 
 OPTIONS = (
@@ -215,13 +226,22 @@ OPTIONS = (
            "not yet taken by one client; above it, nothing more is read from that client"),
     Option(LIMITS, "max-subscriptions", number(1, 10 ** 7), "20000", "N", "subscriptions of one client"),
 
+    Option(WATCH, "metrics-port", number_or_none(0, 65535), "none", "N",
+           "answer /metrics (for Prometheus) and /healthz over HTTP; 0 takes a free port"),
+    Option(WATCH, "metrics-hostname", hostname, "127.0.0.1", "HOST",
+           "address for that; there is no login, so who reaches it may read the figures, but no event"),
+    Option(WATCH, "slowlog-log-slower-than", number_or_never(0, 10 ** 12), "10000", "N",
+           "keep commands that take so many microseconds in the slow log; -1 keeps none"),
+    Option(WATCH, "slowlog-max-len", number(0, 10 ** 6), "128", "N", "commands that the slow log keeps"),
+    Option(WATCH, "log-level", choice("debug", "info", "warning", "error"), "info", "LEVEL",
+           "debug, info, warning or error"),
+    Option(WATCH, "log-file", path_or_none, "", "FILE", "log to FILE, opened again at SIGHUP, instead of to stderr"),
+
     Option(REST, "workers", number(1, 64), "4", "N", "threads for replays and long commands"),
     Option(REST, "replay-memory", size(0, 64 * GIB), "128M", "SIZE",
            "at most, for scattered streams that are replayed again and again; 0 reads them from the log each time"),
     Option(REST, "busy-poll", number(0, 10_000), "100", "N",
            "microseconds to go on asking for the next request before sleeping, where they come as soon as that"),
-    Option(REST, "log-level", choice("debug", "info", "warning", "error"), "info", "LEVEL",
-           "debug, info, warning or error; the log goes to stderr"),
     Option(REST, "no-vigil", flag, "no", "", "send no heartbeat, even if the VIGIL_ variables are set"),
     Option(REST, "no-sentry", flag, "no", "",
            "does nothing: taken because MeiliES has it; nothing is ever reported to Sentry"),

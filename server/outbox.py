@@ -29,7 +29,7 @@ class Outbox:
                 waits for it to be writable then calls `resume`
     """
 
-    __slots__ = ("lock", "blocked", "closed", "size", "sent", "_send", "_on_blocked", "_queue")
+    __slots__ = ("lock", "blocked", "closed", "size", "sent", "frames", "_send", "_on_blocked", "_queue")
 
     def __init__(self, send, on_blocked):
         self.lock = threading.Lock()
@@ -37,6 +37,7 @@ class Outbox:
         self.closed = False         # nothing is sent any more; the queue is dropped
         self.size = 0               # bytes in the queue
         self.sent = 0               # bytes that the socket took, ever
+        self.frames = 0             # that were offered and begun, ever
         self._send = send
         self._on_blocked = on_blocked
         self._queue = deque()
@@ -99,8 +100,10 @@ class Outbox:
             data = chunk.data
             taken = self._send_some(data)
             if taken == len(data):
+                self.frames += chunk.count
                 return chunk.count
             begun, end = chunk.cut(taken)
+            self.frames += begun
             if not self.closed:
                 if end > taken:
                     self._queue.append(bytes(memoryview(data)[taken:end]))

@@ -35,9 +35,12 @@ from .commands import COMMANDS, execute, unknown
 from .committer import Batch, Committer
 from .connection import Connection
 from .feed import Feeds
+from .figures import Figures
 from .logins import Logins
+from .metrics import Metrics
 from .monitoring import Monitors
 from .retaining import refused
+from .slowlog import SlowLog
 from .sparing import Sparing
 from .strangers import Strangers
 from .table import NOAUTH, CommandError, denial
@@ -124,6 +127,10 @@ class Poller:
         self.received = 0               # bytes
         self.monitors = Monitors()
         self.refused_logins = 0
+        self.sent = 0                   # to connections that are closed
+        self.frames = 0                 # events and notices, to the same
+        self.metrics = Metrics(SlowLog(limits.slowlog_log_slower_than, limits.slowlog_max_len))
+        self.figures = Figures(self)
         self.feeds = Feeds(store, self.call_soon)
         self.workers = Workers(limits.workers)
         self.blocked = Blocked(store, lambda connection: self.call_soon(lambda: self.worked(connection)))
@@ -136,9 +143,8 @@ class Poller:
         self._tick = tick
         self._committer = Committer(store, self.feeds, self._committed)
         # One buffer for all: `recv` would make one of this size for each request.
-        self._input = memoryview(bytearray(min(RECEIVE, limits.max_pending_input)))
-        self._short_input = self._input[:_RECEIVE_IN_CROWD]
-        self._at_once = min(RECEIVE_LONG, limits.max_pending_input)
+        self._input = self._short_input = self._at_once = None
+        self.make_room(limits.max_pending_input)
         self._batch = Batch()
         self._ready = []                # connections with something to execute
         self._soon = deque()            # functions for the next turn
@@ -189,6 +195,15 @@ class Poller:
         self._wake()
 
     @property
+    def stopping(self):
+        return self._stopping
+
+    @property
+    def is_own_thread(self):
+        """Whether the caller is in the thread that serves the clients."""
+        return threading.get_ident() == self._thread
+
+    @property
     def wake_descriptor(self):
         """A byte written to it ends the wait; it never blocks, and is closed when `run` returns."""
         return self._wake_write
@@ -203,6 +218,12 @@ class Poller:
                 raise
 
     # -- the loop ------------------------------------------------------------
+
+    def make_room(self, most):
+        """Receive no more than so many bytes of a client at once."""
+        self._input = memoryview(bytearray(min(RECEIVE, most)))
+        self._short_input = self._input[:_RECEIVE_IN_CROWD]
+        self._at_once = min(RECEIVE_LONG, most)
 
     def run(self):
         """Serve until `stop`; then answer what was received, and return."""
@@ -448,6 +469,8 @@ class Poller:
             connection.outbox.forget()
             sock.close()
         self._strangers.remove(connection)
+        self.sent += connection.outbox.sent
+        self.frames += connection.outbox.frames
         connection.pending.clear()
         self.monitors.remove(connection)
         for follower in connection.unfollow_all():
@@ -565,25 +588,29 @@ class Poller:
         if isinstance(request, ProtocolError):
             self._warn_of_nonsense.warning("client %d at %s is cut off: %s", connection.id, connection.peer,
                                            printable(str(request)))
-            put(resp.error(f"ERR {request}"))
+            self._refuse(connection, resp.error(f"ERR {request}"))
             connection.refuse_input()
         elif isinstance(request, CommandError):     # see `_judge`
-            put(resp.error(str(request)))
+            self._refuse(connection, resp.error(str(request)))
         elif isinstance(request, BadRequest):
-            put(resp.error(f"ERR {request}"))
+            self._refuse(connection, resp.error(f"ERR {request}"))
             if connection.user is None:
                 connection.refuse_input()
         else:
             self.executed += 1
             command = COMMANDS.get(request[0].lower())
             if command is None:
-                put(unknown(request) if connection.user is not None else resp.error(NOAUTH))
+                self._refuse(connection, unknown(request) if connection.user is not None else resp.error(NOAUTH))
             elif command.slow:
                 self._give_to_worker(connection, command, request)
             else:
                 reply = execute(command, self, connection, request)
                 if reply is not None:       # otherwise it comes later
                     put(reply)
+
+    def _refuse(self, connection, reply):
+        self.metrics.failed(reply)
+        connection.outbox.put(reply)
 
     def _give_to_worker(self, connection, command, arguments):
         connection.working = True
@@ -618,6 +645,7 @@ class Poller:
             self.call_soon(lambda: self._committed(batch))
             return
         self.published += batch.stored
+        self.metrics.committed(batch)
         for connection in batch.owed:
             connection.uncommitted -= 1
             if connection.pending or connection.input_ended or connection.mask != READ:

@@ -22,6 +22,7 @@ Who may use a command is looked at in `denial`, before the handler is called:
 
 import logging
 import re
+import time
 from typing import Callable, NamedTuple
 
 import resp
@@ -72,6 +73,13 @@ def command(name, arity, usage, summary, right, touches=None, words=None, slow=F
 def execute(command, server, connection, arguments):
     """Call a command and return its reply, whatever happens; None if it comes later."""
     connection.last_command = command.name
+    began = time.perf_counter()
+    reply = _executed(command, server, connection, arguments)
+    server.metrics.executed(connection, command, arguments, reply, time.perf_counter() - began)
+    return reply
+
+
+def _executed(command, server, connection, arguments):
     try:
         if len(arguments) < abs(command.arity) or (0 < command.arity < len(arguments)):
             raise CommandError(f"ERR wrong number of arguments for '{command.name}' command; "

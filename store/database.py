@@ -1030,6 +1030,15 @@ class Store:
         """Forget a group, how far it was and what it parked.  Raises NoGroup, StoreFull, StoreFailed, StoreClosed."""
         self._made_groups().delete(encoded(name))
 
+    @property
+    def has_groups(self):
+        """Whether there may be one; it reads no more than the index."""
+        return groups.TOPIC in self.topics()
+
+    def groups_at_hand(self):
+        """All ConsumerGroups if somebody asked for one since the store was opened, else []: it reads nothing."""
+        return self._groups.all() if self._groups is not None else []
+
     def groups(self):
         """All ConsumerGroups, sorted by name."""
         return self._made_groups().all()

@@ -28,6 +28,12 @@ class Times:
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.seconds += seconds
 
+    def copy(self):
+        """These, as they are now."""
+        found = Times()
+        found.counts, found.seconds = self.counts.copy(), self.seconds
+        return found
+
     @property
     def count(self):
         """How many times."""
@@ -38,7 +44,7 @@ class Times:
 
         Those that took longer than the last bound count as if they had taken that long.
         """
-        counts = list(self.counts)
+        counts = self.counts.copy()
         left = share * sum(counts)
         if not left:
             return 0.0

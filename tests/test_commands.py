@@ -672,6 +672,10 @@ def test_a_client_has_an_id_a_name_and_a_library(serving, client, client3):
     assert info.startswith("id=1 ") and info.endswith("\n") and info.count("\n") == 1
 
 
+KILL_USAGE = ("CLIENT KILL [ID n] [ADDR host:port] [USER name] [TYPE normal | pubsub] [MAXAGE seconds] "
+              "[SKIPME yes | no]")
+
+
 @pytest.mark.parametrize("arguments, text", [
     (["nope"], "ERR unknown subcommand 'nope'; expected one of GETNAME, ID, INFO, KILL, LIST, SETINFO, SETNAME"),
     (["id", "x"], "ERR wrong number of arguments for 'client|id' command"),
@@ -684,9 +688,17 @@ def test_a_client_has_an_id_a_name_and_a_library(serving, client, client3):
     (["setinfo", "lib-age", "5"], "ERR unrecognized option 'lib-age', expected LIB-NAME or LIB-VER"),
     (["setinfo", "lib-name", "a b"],
      "ERR Client names cannot contain spaces, newlines or special characters"),
-    (["kill", "user", "x"], "ERR syntax error, expected: CLIENT KILL ID n, or CLIENT KILL ADDR host:port"),
-    (["kill", "id", "1", "addr", "x"],
-     "ERR syntax error, expected: CLIENT KILL ID n, or CLIENT KILL ADDR host:port"),
+    (["kill", "id", "x"], "ERR ID is 'x', expected a number from 0 to 18446744073709551615"),
+    (["kill", "maxage", "-1"], "ERR MAXAGE is '-1', expected a number from 0 to 18446744073709551615"),
+    (["kill", "type", "odd"], "ERR Unknown client type 'odd'"),
+    (["kill", "id", "1", "addr"], f"ERR syntax error, expected: {KILL_USAGE}"),
+    (["kill", "skipme", "maybe"], f"ERR syntax error, expected: {KILL_USAGE}"),
+    (["kill", "age", "1"], f"ERR syntax error, expected: {KILL_USAGE}"),
+    (["list", "id"], "ERR syntax error, expected: CLIENT LIST [TYPE normal | pubsub] [ID n ...]"),
+    (["list", "age", "1"], "ERR syntax error, expected: CLIENT LIST [TYPE normal | pubsub] [ID n ...]"),
+    (["list", "type", "odd"], "ERR Unknown client type 'odd'"),
+    (["pause", "100"], "ERR CLIENT PAUSE isn't supported by this server"),
+    (["no-evict", "on"], "ERR CLIENT NO-EVICT isn't supported by this server"),
     (["kill", "1.2.3.4:5"], "ERR No such client"),
 ])
 def test_a_bad_client_command_is_refused_with_the_reason(client, arguments, text):
@@ -707,6 +719,32 @@ def test_a_client_is_killed_by_id_and_by_address(serving, client):
     third.recv_end()
     assert len(serving.poller.feeds) == 0
     assert client.ask("ping") == b"PONG"
+
+
+def test_clients_are_listed_by_type_and_by_id(serving, client):
+    other = serving.connect()
+    other.ask("subscribe", "s")
+
+    def listed(*arguments):
+        return [line.split(" ")[0] for line in client.ask("client", "list", *arguments).decode().splitlines()]
+
+    assert listed() == ["id=1", "id=2"]
+    assert (listed("type", "normal"), listed("TYPE", "pubsub"), listed("type", "replica")) == (["id=1"], ["id=2"], [])
+    assert (listed("id", 2, 7), listed("ID", 1, 2)) == (["id=2"], ["id=1", "id=2"])
+
+
+def test_clients_are_killed_if_they_pass_all_filters_and_aren_t_the_one_that_asks(serving, client):
+    follower, other = serving.connect(), serving.connect()
+    follower.ask("subscribe", "s")
+    other.ask("ping")
+    assert client.ask("client", "kill", "type", "pubsub", "user", "nobody") == 0
+    assert client.ask("client", "kill", "maxage", 3600) == 0
+    assert client.ask("client", "kill", "TYPE", "pubsub", "USER", "default", "SKIPME", "yes") == 1
+    follower.recv_end()
+    assert client.ask("client", "kill", "maxage", 0) == 1
+    other.recv_end()
+    assert client.ask("client", "kill", "maxage", 0, "skipme", "no") == 1
+    client.recv_end()
 
 
 def test_a_client_may_kill_itself_and_gets_the_reply(serving, client):
@@ -730,7 +768,7 @@ def test_config_tells_settings_by_pattern(serving, client, client3):
                              b"max-subscriptions"}
     assert client.ask("config", "get", "nothing-such") == []
     assert client3.ask("config", "get", "save", "appendonly") == {b"save": b"", b"appendonly": b"yes"}
-    assert client.error("config", "set", "save", "x") == "ERR unknown subcommand 'set', expected GET"
+    assert client.error("config", "help") == "ERR unknown subcommand 'help', expected GET or SET"
 
 
 def test_command_lists_counts_and_describes_what_there_is(client, client3):
@@ -912,7 +950,7 @@ def test_commands_modules_names_are_what_the_transcript_and_design_name():
     assert {b"publish", b"subscribe", b"unsubscribe", b"follow", b"unfollow", b"last-event-number",
             b"search-streams",
             b"stream-names", b"hello", b"ping", b"echo", b"quit", b"reset", b"select", b"client", b"info",
-            b"time", b"config", b"command",
+            b"time", b"config", b"command", b"slowlog", b"latency", b"memory",
             b"append",
             b"dcb-read", b"dcb-append",
             b"read", b"read-back", b"read-last", b"stream-info",

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import types
 
 import pytest
 from conftest import ROOT, SECONDS, clean_environ
@@ -151,22 +152,68 @@ def test_a_signal_ends_it_cleanly_with_all_on_disk(server, connect, number, sync
     idle.recv_end()
 
 
-def test_a_signal_before_it_listens_is_remembered():
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        stop = meilies_server._Stop()
-        asked = []
-        os.kill(os.getpid(), signal.SIGTERM)
-        eventually(lambda: stop._asked)
-        stop.when_asked(lambda: asked.append(1))
-        assert asked == [1]
-        seen = threading.Event()
-        stop.when_asked(seen.set)
-        os.kill(os.getpid(), signal.SIGINT)
-        assert seen.is_set() and asked == [1]       # it was asked already; once more changes nothing
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+
+
+@pytest.fixture
+def signals_kept():
+    """Give signals back to whom they belong."""
+    kept = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+def test_a_signal_before_it_listens_is_remembered(signals_kept):
+    stop = meilies_server._Stop()
+    asked = []
+    os.kill(os.getpid(), signal.SIGTERM)
+    eventually(lambda: stop._asked)
+    stop.when_asked(lambda: asked.append(1))
+    assert asked == [1]
+    seen = threading.Event()
+    stop.when_asked(seen.set)
+    os.kill(os.getpid(), signal.SIGINT)
+    assert seen.is_set() and asked == [1]       # it was asked already; once more changes nothing
+
+
+def test_what_a_signal_asks_for_is_left_to_a_worker_once_there_is_one(signals_kept):
+    called, put = [], []
+    errands = meilies_server._Errands(signal.SIGHUP, lambda: called.append(1))
+    errands.functions.append(lambda: called.append(2))
+    signal.raise_signal(signal.SIGHUP)
+    errands.give_to(types.SimpleNamespace(put=put.append))
+    signal.raise_signal(signal.SIGHUP)
+    assert (len(put), called) == (2, [])
+    for function in put:
+        function()
+    assert called == [1, 2]
+
+
+def test_the_log_goes_on_in_a_new_file_after_a_hangup(server, connect, tmp_path):
+    log = tmp_path / "meilies.log"
+    running = server("--log-file", str(log))
+    assert "events in 0 streams" in log.read_text()
+    assert log.stat().st_mode & 0o777 == 0o600
+    log.rename(tmp_path / "meilies.log.1")
+    running.process.send_signal(signal.SIGHUP)
+    eventually(lambda: log.exists() and "opened again" in log.read_text())
+    running.process.send_signal(signal.SIGUSR1)
+    eventually(lambda: "the log has the level debug from now on" in log.read_text())
+    running.process.send_signal(signal.SIGUSR1)
+    eventually(lambda: "the log has the level info from now on" in log.read_text())
+    connect(running.port).recv_nothing()
+    assert running.stop() == 0
+    assert log.read_text().splitlines()[-1].endswith("stopped; all is on disk")
+    assert "opened again" not in (tmp_path / "meilies.log.1").read_text()
+    assert running.log.read_text() == ""
+
+
+def test_a_log_file_that_cannot_be_is_named_and_nothing_started(server, tmp_path, capsys):
+    argv = ["--db-path", str(tmp_path / "db"), "--log-file", str(tmp_path / "no" / "log")]
+    assert meilies_server.main(argv, {}) == 1
+    assert capsys.readouterr().err == f"meilies-server: not started: {tmp_path}/no/log: No such file or directory\n"
+    assert not (tmp_path / "db").exists()
 
 
 def test_systemd_is_told_when_it_is_ready_and_when_it_stops(server, tmp_path):
@@ -227,39 +274,6 @@ def cpu(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-class Limits:
-    """A system that allows so many descriptors, and so many more on asking."""
-
-    RLIMIT_NOFILE = 7
-    RLIM_INFINITY = -1
-
-    def __init__(self, soft, hard):
-        self.allowed = soft, hard
-
-    def getrlimit(self, which):
-        return self.allowed
-
-    def setrlimit(self, which, limits):
-        self.allowed = limits
-
-
-@pytest.mark.parametrize("soft, hard, wanted, allowed, connections", [
-    (1024, 20_000, 900, (1024, 20_000), 900),           # enough as it is
-    (1024, 20_000, 10_000, (10_064, 20_000), 10_000),
-    (1024, -1, 10_000, (10_064, -1), 10_000),
-    (1024, 4096, 10_000, (4096, 4096), 4032),
-    (1024, 1024, 10_000, (1024, 1024), 960),
-    (32, 32, 10_000, (32, 32), 1),
-])
-def test_connections_are_as_many_as_there_are_descriptors_for(monkeypatch, caplog, soft, hard, wanted, allowed,
-                                                              connections):
-    limits = Limits(soft, hard)
-    monkeypatch.setattr(meilies_server, "resource", limits)
-    assert meilies_server._affordable(wanted) == connections
-    assert limits.allowed == allowed
-    assert len(caplog.records) == (connections < wanted)
-
-
 def test_an_error_is_explained_in_one_line():
     explained = meilies_server._explained
     assert explained(PermissionError(13, "Permission denied", "/db")) == "not started: /db: Permission denied"
@@ -291,9 +305,8 @@ def test_memory_that_is_freed_is_used_again_and_not_asked_for_anew():
     assert page_faults(keeps=True) < 3 * pages < page_faults(keeps=False)
 
 
-def test_main_returns_the_exit_code_and_serves_until_it_is_told_to_stop(tmp_path, capsys):
+def test_main_returns_the_exit_code_and_serves_until_it_is_told_to_stop(tmp_path, capsys, signals_kept):
     """In this process, as `python3 -m` or a program of one's own would."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     try:
         argv = ["--db-path", str(tmp_path / "db"), "--port", "0", "--no-vigil"]
@@ -302,8 +315,7 @@ def test_main_returns_the_exit_code_and_serves_until_it_is_told_to_stop(tmp_path
         (tmp_path / "file").touch()
         assert meilies_server.main(["--db-path", str(tmp_path / "file")], {}) == 1
     finally:
-        for number, handler in [*kept.items(), (signal.SIGALRM, signal.SIG_DFL)]:
-            signal.signal(number, handler)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
     out, err = capsys.readouterr()
     assert out.startswith("server is listening on 127.0.0.1:")
     assert err.startswith("meilies-server: not started: ") and err.count("\n") == 1

@@ -45,8 +45,9 @@ def test_without_anything_the_defaults_hold():
         "hash_chain": False, "max_request_size": 64 * 1024 ** 2, "max_event_size": 16 * 1024 ** 2,
             "max_metadata_size": 1024 ** 2, "max_arguments": 100_000,
         "max_connections": 10_000, "max_pending_input": 1024 ** 2, "max_pending_output": 1024 ** 2,
-        "max_subscriptions": 20_000, "workers": 4, "replay_memory": 128 * 1024 ** 2, "busy_poll": 100,
-        "log_level": "info", "no_vigil": False, "no_sentry": False, "users": ""}
+        "max_subscriptions": 20_000, "metrics_port": None, "metrics_hostname": "127.0.0.1",
+        "slowlog_log_slower_than": 10_000, "slowlog_max_len": 128, "log_level": "info", "log_file": "", "workers": 4,
+        "replay_memory": 128 * 1024 ** 2, "busy_poll": 100, "no_vigil": False, "no_sentry": False, "users": ""}
 
 
 # -- which place goes first ---------------------------------------------------
@@ -73,7 +74,8 @@ def test_a_value_that_is_overruled_is_not_looked_at():
 
 @pytest.mark.parametrize("option", options.OPTIONS, ids=lambda option: option.name)
 def test_every_option_is_read_from_every_place(option, config):
-    texts = {"db-path": "x", "backup-path": "y", "hostname": "localhost", "sync": "no", "log-level": "debug"}
+    texts = {"db-path": "x", "backup-path": "y", "hostname": "localhost", "metrics-hostname": "h",
+             "sync": "no", "log-level": "debug"}
     by_unit = {"": "yes", "N": "7", "SIZE": "64K", "PATH": "z", "FILE": "z"}
     text = texts.get(option.name) or by_unit[option.unit]
     argv = [f"--{option.name}", text] if option.unit else [f"--{option.name}"]

@@ -18,6 +18,13 @@ def test_each_time_is_in_the_bucket_that_ends_above_or_at_it():
     assert (found.count, found.seconds) == (6, pytest.approx(1e9 + 20.100021))
 
 
+def test_a_copy_stays_as_it_is():
+    found = times(1.0)
+    kept = found.copy()
+    found.add(1.0)
+    assert (kept.count, kept.seconds, found.count) == (1, 1.0, 2)
+
+
 def test_bounds_go_up():
     assert list(BOUNDS) == sorted(set(BOUNDS))
 
