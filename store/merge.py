@@ -98,7 +98,14 @@ def _joined(segment, synced, is_old, sieve):
             yield from gathered.take(byte)
             yield byte, one.runs(), _without_padding(segment, one), 0
             continue
-        pieces = _sifted_cut(one, sieve) if one.kind == record.CUT else sieve(one)
+        if one.kind == record.CUT:
+            cut = _sifted_cut(one, sieve)
+            if not gathered.has_room_for_all(cut):
+                yield from gathered.take(byte)
+            for piece in cut:
+                gathered.add(piece)
+            continue
+        pieces = sieve(one)
         if pieces is None and (tied or one.flags & record.ZIPPED or _size_of(one) >= LONG):
             yield from gathered.take(byte)
             yield byte, [one], segment.files.read(segment.fd, one.size, byte), 0
@@ -127,7 +134,10 @@ class Shed(NamedTuple):
 
 
 def _sifted_cut(one, sieve):
-    """What to put in the place of a cut: what it stands for, once more of it goes."""
+    """What to put in the place of a cut: what it stands for, once more of it goes.
+
+    Where in it the events were that are gone isn't known, so these pieces stay in one record.
+    """
     _, _, gone = one.cut_parts()
     pieces = [Shed(one.position, one.clock, some) for some in gone]
     for run in one.left():
@@ -164,6 +174,14 @@ class _Gathered:
             return size <= record.MAX_FRAMES
         return size <= record.MAX_PACK
 
+    def has_room_for_all(self, pieces):
+        """The same for those of a cut, which aren't parted."""
+        if self._first is None:
+            return True
+        table = sum(_table_of(piece.gone) for piece in pieces if type(piece) is Shed)
+        size = sum(_size_of(piece) for piece in pieces if type(piece) is not Shed)
+        return self._size + size <= record.MAX_PACK and self._table + table <= record.MAX_FRAMES
+
     def add(self, piece):
         if self._first is None:
             self._first = piece
@@ -181,10 +199,9 @@ class _Gathered:
         known = self._gone.get(gone.stream)
         if known is None:
             self._gone[gone.stream] = gone
-            self._table += _ENTRY + len(gone.stream)
         else:
             self._gone[gone.stream] = known._replace(count=known.count + gone.count, stubs=known.stubs + gone.stubs)
-        self._table += sum(_ENTRY + len(id_) for _, _, id_ in gone.stubs)
+        self._table += _table_of(gone)
 
     def take(self, read):
         """[(read, what to note, bytes, events that it lacks)] of what was gathered, or []; it begins anew."""
@@ -220,6 +237,11 @@ class _Gathered:
         draft = Draft(first.stream, first.number, first.position, frames, pack)
         draft.count, draft.size, draft.latest = len(frames), len(data), max(clocks)
         return [draft], data
+
+
+def _table_of(gone):
+    """About as many bytes as it takes in the table of a cut."""
+    return _ENTRY + len(gone.stream) + sum(_ENTRY + len(id_) for _, _, id_ in gone.stubs)
 
 
 def _size_of(run):

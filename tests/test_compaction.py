@@ -137,6 +137,24 @@ def on_disk_unpacked(folder):
     return b"".join(one.body for path in segments(folder) for _, one in records_of(path))
 
 
+@pytest.mark.parametrize("size", [10, 60, 500])
+def test_a_cut_that_is_rewritten_stands_where_it_stood(opened, folder, size):
+    store = opened(segment_size=1 << 20)
+    for step in range(4):
+        for i in range(70):
+            store.append("ab"[i % 2], "n", b"%d " % i + b"x" * size)
+        store.append_many("t", [("n", b"%d" % i, b"" if i % 3 else b"id-%d-%d" % (step, i)) for i in range(140)])
+    for first in 3, 150, 300, 301, 500:
+        store.truncate("t", first)
+        store.truncate("a", first // 20)
+        before = [(event.position, event.stream, event.number, event.data) for event in store.read_all(limit=10_000)]
+        assert store.compact().segments
+        assert store.check().problems == []
+        assert [(event.position, event.stream, event.number, event.data)
+                for event in store.read_all(limit=10_000)] == before
+        assert len(before) == 4 * 210 - first - first // 20
+
+
 def test_a_time_is_found_though_the_events_at_it_are_gone(opened):
     times = iter(range(1, 100))
     store = opened(clock=lambda: next(times))

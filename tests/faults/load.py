@@ -2,6 +2,7 @@
 
     Publisher ──publish, many at once──> server ──event …──> Subscriber
        acknowledged: how many were                             received: bytes
+    Appender, Contender, Tidier (appenders.py)
 
 `Load.check` compares what they were told with what is in the store afterwards.
 """
@@ -15,6 +16,7 @@ from conftest import UNMEASURED, Server
 import resp
 from store import Store
 
+from .appenders import TIDIED, Appender, Contender, Tidier, check_chain, check_tidied
 from .ledger import LIMIT, data_of
 from .still import quiet
 
@@ -131,6 +133,11 @@ class Load:
         self._kept = {}
         self._seen = []
         self._turn = 0
+        self._appenders = [Appender("ids-0", draw.random()), Appender("ids-1", draw.random()),
+                           Contender("dcb-0", draw.random()), Contender("dcb-1", draw.random()),
+                           Tidier("tidier", draw.random())]
+        self._kept.update((one.name, one) for one in self._appenders)
+        self._at_work = []
         self.events = 0
 
     def start(self):
@@ -146,11 +153,15 @@ class Load:
         self.subscribers = [Subscriber(port, selector) for selector in ("$all:0", "shared:0", "$all:0")]
         self.publishers = [Publisher(port, f"p{self._turn}-{i}", self._draw.randrange(1 << 30))
                            for i in range(publishers)]
+        for one in self._appenders:
+            one.begin(port)
+            self._at_work.append(one)
 
     def leave(self):
         """Return when everybody has gone, which the server's end makes them do."""
-        for one in [*self.publishers, *self.subscribers]:
+        for one in [*self.publishers, *self.subscribers, *self._at_work]:
             one.join()
+        self._at_work = []
         self._kept.update((one.name, one) for one in self.publishers)
         self._seen += [(one.selector, one.events()) for one in self.subscribers]
         self.publishers = self.subscribers = []
@@ -158,8 +169,11 @@ class Load:
     def check(self):
         """Fail unless all that was acknowledged is there once and in order, and subscribers saw a prefix of it."""
         with quiet(), Store(self._folder / "db") as store:
-            events = [(event.stream, event.number, event.data) for event in store.read_all(limit=LIMIT)]
+            events = [(event.stream, event.number, event.data) for event in store.read_all(limit=LIMIT)
+                      if event.stream != TIDIED]
             shared = [(event.stream, event.number, event.data) for event in store.read("shared", limit=LIMIT)]
+            check_chain(store)
+            check_tidied(store)
         self.events = len(events)
         numbers = {}
         found = {}
@@ -177,4 +191,5 @@ class Load:
                 f"{publisher.acknowledged} events of {name} were acknowledged, {found.get(name, 0)} are there"
         for selector, seen in self._seen:
             there = shared if selector == "shared:0" else events
+            seen = [event for event in seen if event[0] != TIDIED]
             assert seen == there[:len(seen)], f"a subscriber to {selector} saw {len(seen)} events that aren't the first"
