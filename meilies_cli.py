@@ -10,15 +10,19 @@ The commands are in cli/, a module for each kind of them.
 
 from __future__ import annotations
 
+import argparse
+import functools
 import logging
+import os
 import sys
 
-from cli import copies, following, groups, keeping, migrating, publishing, reading, watching
+from cli import copies, following, groups, keeping, migrating, publishing, reading, top, watching
 from cli.connecting import add_connection, add_connection_again
 from cli.parsing import Commands, Parser
 from cli.problems import PROGRAM, Complaints, Failed, WrongUsage, complain
-from cli.showing import silence_stdout
+from cli.showing import readable_line, silence_stdout
 from meilies_client import ClientError, LoginNeeded
+from terminal import painting
 
 DESCRIPTION = "Publish events to a MeiliES server, follow them, copy them, watch it."
 
@@ -39,11 +43,19 @@ def commands() -> tuple[Parser, Commands]:
     """The parser of the command line, and the commands that it knows."""
     main = Parser(prog=f"{PROGRAM}.py", description=DESCRIPTION, usage="python3 meilies_cli.py [OPTION]... COMMAND ...")
     add_connection(main)
-    known = Commands(main, add_connection_again)
-    for module in (publishing, reading, following, groups, keeping, copies, migrating, watching):
+    main.add_argument("--color", choices=painting.CHOICES, default=painting.AUTO,
+                      help="auto: on a terminal, unless NO_COLOR is set (auto)")
+    known = Commands(main, _add_common)
+    for module in (publishing, reading, following, groups, keeping, copies, migrating, watching, top):
         module.add(known)
     main.epilog = f"{known.listing()}\n{EPILOG}"
     return main, known
+
+
+def _add_common(command: Parser) -> None:
+    """The options that may stand behind a command as well, where they go before those before it."""
+    add_connection_again(command)
+    command.add_argument("--color", choices=painting.CHOICES, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def _run(arguments: list[str] | None) -> int:
@@ -52,6 +64,9 @@ def _run(arguments: list[str] | None) -> int:
         options.parser.refuse(unknown)
     if sys.stdout is None:
         raise Failed("standard output is closed")
+    painter = painting.Painter(options.color, sys.stdout, os.environ)
+    if painter.paints and getattr(options, "show", None) is readable_line:
+        options.show = functools.partial(readable_line, painter=painter)
     try:
         options.run(options)
     except WrongUsage as error:

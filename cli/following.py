@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 
-from meilies_client import CaughtUp, Client, Event, NothingCame, Prefix, Selector, Subscription
+from meilies_client import (
+    ALL,
+    CaughtUp,
+    Client,
+    Event,
+    EventsLost,
+    NothingCame,
+    Prefix,
+    Selector,
+    Subscription,
+)
 from terminal.escaping import printable
 
 from .connecting import connect
-from .parsing import Commands, selector_argument
-from .problems import Failed, WrongUsage
+from .parsing import Commands, number_argument, selector_argument, stream_argument
+from .problems import Failed, WrongUsage, complain
 from .showing import reader_is_gone, write
 
 # How often, in seconds, a quiet `subscribe` looks whether its reader is still there.
@@ -51,6 +62,36 @@ def _follow(client: Client, options: argparse.Namespace, selector: Selector) -> 
             names=options.names, tries=options.tries, accept_other_store=options.accept_other_store)
     except ValueError as error:
         raise WrongUsage(str(error)) from error
+
+
+def run_tail(options: argparse.Namespace) -> None:
+    """The last events, oldest first, and those that come if somebody wants to wait."""
+    selector = Prefix(options.stream) if options.prefix else options.stream
+    with connect(options) as client:
+        last = client.last_event_number(ALL if options.prefix else options.stream)
+        _write_last(client, selector, last, options)
+        if options.follow:
+            with client.follow(selector, 0 if last is None else last + 1, names=options.names, tries=options.tries,
+                               accept_other_store=options.accept_other_store) as subscription:
+                for found in _batches(subscription):
+                    write(b"".join(options.show(one) for one in found if isinstance(one, Event)))
+
+
+def _write_last(client: Client, selector: str | Prefix, last: int | None, options: argparse.Namespace) -> None:
+    """The last `options.count` events up to the key `last`; those behind which others are lost, if any are."""
+    if last is None or not options.count:
+        return
+    events = []
+    try:
+        for event in itertools.islice(client.read_back(selector, last, names=options.names,
+                                                       page=min(options.count, 1000)), options.count):
+            events.append(options.show(event))
+    except EventsLost as error:
+        if not options.follow:      # which goes on behind them
+            raise
+        complain(error)
+    finally:
+        write(b"".join(reversed(events)))
 
 
 def run_inspect(options: argparse.Namespace) -> None:
@@ -118,6 +159,17 @@ def add(commands: Commands) -> None:
     subscribe.add_argument("--notices", action="store_true",
                            help="say on standard error how far it is: checkpoints, and caught-up")
     subscribe.add_shown()
+
+    tail = commands("tail", run_tail, "print the last events, oldest first, and with -f those that come",
+                    "tail", "tail orders -n 3", "tail order- --prefix -f --name paid")
+    tail.add_argument("stream", metavar="STREAM", nargs="?", type=stream_argument, default=ALL, help="all if missing")
+    tail.add_argument("-n", "--count", metavar="N", type=number_argument, default=10, help="how many (10)")
+    tail.add_argument("-f", "--follow", action="store_true", help="go on with what is new, until Ctrl-C")
+    tail.add_argument("--prefix", action="store_true", help="of every stream whose name begins with STREAM")
+    tail.add_argument("--name", dest="names", metavar="NAME", action="append", default=[],
+                      help="only events that are called so; may be given again")
+    tail.add_following()
+    tail.add_shown()
 
     inspect = commands(
         "inspect", run_inspect,

@@ -15,14 +15,16 @@ from typing import Any
 
 from meilies_client import Event
 from terminal.escaping import printable
+from terminal.painting import PLAIN, Painter
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
-def readable_line(event: Event) -> bytes:
+def readable_line(event: Event, painter: Painter = PLAIN) -> bytes:
     """STREAM:NUMBER NAME DATA, whatever they hold, in one line."""
     data = event.data.decode("utf-8", "backslashreplace")
-    line = printable(f"{event.stream}:{event.number} {event.name} {data}")
+    line = " ".join([painter("cyan", printable(f"{event.stream}:{event.number}")),
+                     painter("bold", printable(event.name)), printable(data)])
     return line.encode(sys.stdout.encoding, "backslashreplace") + b"\n"
 
 

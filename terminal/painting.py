@@ -26,3 +26,6 @@ class Painter:
     def __call__(self, colour, text):
         """`text`, which is printable, in a colour: bold, dim, red, green, yellow, cyan or reverse."""
         return f"\033[{_CODES[colour]}m{text}\033[m" if self.paints and text else text
+
+
+PLAIN = Painter(NEVER, None, {})

@@ -25,7 +25,7 @@ ALLOWED = {
     "meilies_server": {"server", "store", "resp"},
     "meilies_client": {"resp"},
     "cli": {"meilies_client", "terminal"},
-    "meilies_cli": {"cli", "meilies_client"},
+    "meilies_cli": {"cli", "meilies_client", "terminal"},
     "meilies_eventsourcing": {"meilies_client", "store"},
 }
 
@@ -84,6 +84,7 @@ ORDER = {
         "escaping",
         "painting",
         "progress",
+        "fullscreen",
     ),
     "cli": (
         "__init__",
@@ -100,6 +101,7 @@ ORDER = {
         "copies",
         "migrating",
         "watching",
+        "top",
     ),
     "server": (
         "__init__",
