@@ -634,8 +634,8 @@ def redacted(run):
     (id_, _, tags), = run.details()
     frame = FRAME % (stream, run.number, name, 0, b"")
     body = frame + _U32.pack(len(frame))
-    one = Record(EVENTS, run.flags & ZIPPED | DETAILS, len(body), 1, run.number, run.position, run.clock, run.synced,
-                 body, len(frame))
+    one = Record(EVENTS, run.flags & ZIPPED | DETAILS, len(body), 1, run.number, run.position, run.clocks[0],
+                 run.synced, body, len(frame))
     one._stream = run.stream
     one._clocks = run.clocks
     one._details = [(id_, REDACTED, tags)]

@@ -197,3 +197,35 @@ def test_the_names_that_are_remembered_are_few_and_short(monkeypatch):
         assert known[name] == name
     assert set(known) == {b"a", b"b", b"c"}
     assert known[b"d"] == b"d" and set(known) == {b"d"}
+
+
+# -- several at once ----------------------------------------------------------------------
+
+def all_at_once(serving, requests):
+    """The values that answer [what each connection sends], which are sent before any answer is read."""
+    clients = [serving.connect() for _ in requests]
+    for client, some in zip(clients, requests):
+        client.send(b"".join(some))
+    return [[client.value() for _ in some] for client, some in zip(clients, requests)]
+
+
+def test_the_same_ids_from_several_connections_at_once_are_stored_once(serving):
+    ids = list(range(60))
+    orders = [ids, ids[::-1], ids[30:] + ids[:30], ids * 2]
+    answers = all_at_once(serving, [[append("s", f"data {i}", id=f"id-{i}") for i in order] for order in orders])
+    places = dict(zip(orders[0], answers[0]))
+    for order, some in zip(orders, answers):
+        assert some == [places[i] for i in order]
+    assert serving.store.position == len(ids)
+    assert sorted(place for [place] in places.values()) == [[i, i] for i in ids]
+
+
+def test_of_those_who_expect_the_same_at_once_one_is_let_through_each_time(serving):
+    requests = [[append("s", f"{who}", expected="none" if i == 0 else i - 1) for i in range(20)] for who in range(4)]
+    answers = all_at_once(serving, requests)
+    for i in range(20):
+        through = [who for who in range(4) if isinstance(answers[who][i], list)]
+        refused = [answers[who][i].code for who in range(4) if who not in through]
+        assert len(through) <= 1 and set(refused) <= {"WRONGVERSION"}
+    stored = [one for some in answers for one in some if isinstance(one, list)]
+    assert sorted(stored) == [[[i, i]] for i in range(serving.store.position)] != []

@@ -174,6 +174,19 @@ def test_a_time_is_found_though_the_events_at_it_are_gone(opened):
     assert all(store.position_at(time) <= 8 for time in range(75)) and store.read_all() == []
 
 
+def test_the_time_of_a_redacted_event_counts_where_others_beside_it_are_cut(opened):
+    store = opened(segment_size=1 << 20)
+    for i in range(70):
+        store._clock = store._log._clock = lambda i=i: 10 * i
+        store.append("ab"[i % 2], "n", b"%d" % i)
+    store._log.seal()
+    store._log.tidy()       # which joins them
+    store.redact("b", 34)
+    store.truncate("a", 3)
+    store.compact()
+    assert [store.position_at(time) for time in (55, 645, 685, 690, 691)] == [6, 65, 69, 69, 70]
+
+
 def test_redacted_data_goes_from_the_disk_and_its_entry_with_it(opened, folder):
     store = opened()
     fill(store)

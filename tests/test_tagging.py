@@ -72,6 +72,17 @@ def test_an_append_is_refused_if_an_event_matches(client, serving):
     assert serving.store.position == 2
 
 
+def test_of_those_who_append_at_once_on_one_condition_one_is_let_through(serving):
+    peers = [serving.connect() for _ in range(4)]
+    for seat in range(10):
+        for peer in peers:
+            peer.command("dcb-append", 1, "s", "taken", "", "", "", 1, f"seat-{seat}",
+                         "UNLESS", "-", "ITEM", 0, 1, f"seat-{seat}")
+        answers = [peer.value() for peer in peers]
+        assert [one for one in answers if isinstance(one, list)] == [[[seat, seat]]]
+        assert [one.code for one in answers if isinstance(one, ErrorReply)] == ["CONDITION"] * 3
+
+
 def test_an_id_is_known_here_too(client):
     for _ in range(2):
         assert client.dcb_append([event("a", "x", id_=b"1")], unless=[((), ["x"])]) == [(0, 0)]

@@ -20,20 +20,23 @@ def run(seed, until, folder):
     for _ in range(KILLS):
         if time.monotonic() > until:
             break
-        server = load.start()
-        try:
-            if draw.randrange(4):
-                server.wait_until_listening()
-                load.join()
-                time.sleep(draw.random() * 0.4)
-            else:
-                load.publishers = load.subscribers = []
-                time.sleep(draw.random() * 0.3)     # while it starts
-            server.process.send_signal(signal.SIGKILL)
-            server.process.wait()
-            load.leave()
-            kills += 1
-        finally:
-            server.end()
+        at_work = draw.randrange(4) > 0
+        kill(load, at_work, draw.random() * (0.4 if at_work else 0.3))
+        kills += 1
     load.check()
     return {"kills of servers": kills, "events": load.events}
+
+
+def kill(load, at_work, after):
+    """Start a server and kill it so many seconds later: with everybody at work, or while it starts."""
+    server = load.start()
+    try:
+        if at_work:
+            server.wait_until_listening()
+            load.join()
+        time.sleep(after)
+        server.process.send_signal(signal.SIGKILL)
+        server.process.wait()
+        load.leave()
+    finally:
+        server.end()

@@ -138,6 +138,7 @@ class Load:
                            Tidier("tidier", draw.random())]
         self._kept.update((one.name, one) for one in self._appenders)
         self._at_work = []
+        self.publishers = self.subscribers = []
         self.events = 0
 
     def start(self):
