@@ -16,11 +16,13 @@ import sys
 
 from server import __version__, logs, options, upkeep
 from server.exposition import metrics_server
+from server.handshakes import Handshakes, at_once
 from server.listening import listen
 from server.poller import Poller
 from server.settings import affordable
 from server.systemd import Notifier
 from server.text import shown_address
+from server.tls import Certificates
 from server.users import Users, UsersError
 from server.vigil import Heartbeat
 from store import Store, StoreError
@@ -38,20 +40,27 @@ class EventServer(socketserver.ThreadingTCPServer):
     `shutdown` may be called in any thread and from a signal handler.
     """
 
-    def __init__(self, listeners, store, limits, tick, users=None):
+    def __init__(self, listeners, store, limits, tick, users=None, certificates=None):
         self.listeners = listeners
         super().__init__(None, RequestHandlerClass=None, bind_and_activate=False)
         self.socket.close()     # the one that it would have bound
-        self.poller = Poller([listener.socket for listener in listeners], store, limits, tick, users)
+        self.poller = Poller([one.socket for one in listeners if not one.tls], store, limits, tick, users)
         self.poller.port = next((listener.port for listener in listeners if listener.port), 0)
+        encrypted = [one.socket for one in listeners if one.tls]
+        self.handshakes = Handshakes(encrypted, certificates, self.poller.adopt,
+                                     at_once(limits.max_connections)) if encrypted else None
 
     def serve_forever(self, poll_interval=None):
+        if self.handshakes is not None:
+            self.handshakes.start()
         self.poller.run()
 
     def shutdown(self):
         self.poller.stop()
 
     def server_close(self):
+        if self.handshakes is not None:
+            self.handshakes.stop()
         for listener in self.listeners:
             listener.close()
         super().server_close()
@@ -94,6 +103,7 @@ def serve(chosen, environ, at_hangup=()):
 
     at_hangup   functions to be called at SIGHUP, besides those that are found here: see _Errands
     """
+    certificates = _certificates(chosen)
     wanted, chosen.max_connections = chosen.max_connections, affordable(chosen.max_connections, chosen)
     if chosen.max_connections < wanted:
         log.warning("the system doesn't allow more open files, so no more than %d connections are",
@@ -106,7 +116,8 @@ def serve(chosen, environ, at_hangup=()):
     users = Users(chosen.users or None)
     with Store(chosen.db_path, chosen.sync, chosen.compression_factor, chosen.segment_size,
                hash_chain=chosen.hash_chain, replay_memory=chosen.replay_memory) as store:
-        server = EventServer(listen(chosen, environ), store, chosen, notifier.tick, users)
+        server = EventServer(listen(chosen, environ, certificates is not None), store, chosen, notifier.tick, users,
+                             certificates)
         metrics = None
         try:
             if store.has_groups:
@@ -117,6 +128,8 @@ def serve(chosen, environ, at_hangup=()):
             stop.when_asked(server.shutdown)
             if users.required:
                 hangup.functions.append(users.reload_and_log)
+            if certificates:
+                hangup.functions.append(certificates.read_again)
             hangup.give_to(server.poller.workers)
             debug.give_to(server.poller.workers)
             log.info("version %s, store %s, epoch %d, %d events in %d streams", __version__, store.uuid,
@@ -188,6 +201,14 @@ class _Errands:
         if self._workers is not None:
             for function in self.functions:
                 self._workers.put(function)
+
+
+def _certificates(chosen):
+    """What the server shows to those who speak TLS; None if nobody can."""
+    if not chosen.tls_certificate:
+        return None
+    return Certificates(chosen.tls_certificate, chosen.tls_key or None, chosen.tls_client_ca or None,
+                        chosen.tls_clients == "required")
 
 
 def _explained(error):

@@ -39,12 +39,13 @@ class Connection:
     send        sends bytes without blocking: see Outbox
     limits      max_request_size, max_event_size, max_arguments, max_subscriptions,
                 max_pending_input, max_pending_output: the server's options
+    unsent      see Outbox
     on_blocked  its socket must be watched until it is writable
     on_behind   a follower has to catch up: a worker is to call `catch_up_some`
     user        the User that it acts for, or None: its client has to say who it is
     """
 
-    def __init__(self, id, peer, send, limits, on_blocked, on_behind, user=EVERYTHING):
+    def __init__(self, id, peer, send, limits, on_blocked, on_behind, user=EVERYTHING, unsent=None):
         self.id = id
         self.peer = peer
         self.name = b""
@@ -53,7 +54,7 @@ class Connection:
         self.began = time.monotonic()
         self.active = self.began        # when it last sent something, as its driver says
         self.last_command = ""
-        self.outbox = Outbox(send, lambda: on_blocked(self))
+        self.outbox = Outbox(send, lambda: on_blocked(self), unsent)
         self.limits = limits
         # The poller's own:
         self.pending = deque()          # what Requests.take gave and isn't executed yet
@@ -62,6 +63,7 @@ class Connection:
         self.input_ended = False        # no more will come; it closes when all is answered
         self.closed = False
         self.socket = None              # its driver's
+        self.encrypted = False          # that is a TLSSocket
         self.mask = 0                   # what its socket is watched for; guarded by the outbox's lock
         self.lock = threading.Lock()
         self.subscriptions = {}         # selector -> Follower

@@ -1,6 +1,7 @@
 """Where the server listens.
 
     --hostname, --port        TCP     one address
+    --hostname, --tls-port    TLS     the same, encrypted; see tls.py
     --unix-socket             Unix    a file that its owner alone can connect to
     LISTEN_FDS                any     sockets that systemd opened, and then no others
 
@@ -18,6 +19,9 @@ from .text import shown_address
 
 # Connections that the system keeps until they are accepted; it cuts this to what it allows.
 _BACKLOG = 4096
+# A peer whose machine is gone says nothing.  After so many seconds of silence the system asks it, then
+# each so many seconds, so many times.
+_PROBES = (("TCP_KEEPIDLE", 300), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 3))
 # The first descriptor that systemd passes on.
 _FIRST_FD = 3
 # What FileDescriptorName= calls a socket whose clients speak TLS.
@@ -34,6 +38,7 @@ class Listener:
     def __init__(self, sock, tls=False, path=None):
         self.socket = sock
         self.tls = tls
+        _notice_dead_peers(sock)
         self._path = path
         self._file = path and _file_of(path)
 
@@ -57,17 +62,22 @@ class Listener:
         self._path = None
 
 
-def listen(chosen, environ):
+def listen(chosen, environ, speaks_tls=True):
     """The Listeners that the options ask for, or those that systemd holds for this process.
 
-    Raises    OSError   an address that can't be had; it is named
+    speaks_tls   whether there is a certificate, without which a socket for TLS is no use
+    Raises       OSError   an address that can't be had; it is named
     """
     listeners = passed_on(environ)
+    if any(one.tls for one in listeners) and not speaks_tls:
+        raise OSError(errno.EINVAL, "TLS takes a certificate, expected --tls-certificate", "socket 'tls' of systemd")
     if listeners:
         return listeners
     try:
         if chosen.port is not None:
             listeners.append(on_tcp(chosen.hostname, chosen.port))
+        if chosen.tls_port is not None:
+            listeners.append(on_tcp(chosen.hostname, chosen.tls_port, tls=True))
         if chosen.unix_socket:
             listeners.append(at_path(chosen.unix_socket))
     except BaseException:
@@ -75,7 +85,7 @@ def listen(chosen, environ):
             listener.close()
         raise
     if not listeners:
-        raise OSError(errno.EINVAL, "there is nothing to listen on: expected a --port or a --unix-socket")
+        raise OSError(errno.EINVAL, "there is nothing to listen on: expected a --port, --tls-port or --unix-socket")
     return listeners
 
 
@@ -128,6 +138,14 @@ def _make_room(path):
         except OSError as error:
             raise OSError(error.errno, error.strerror, path) from None
     raise OSError(errno.EADDRINUSE, "another server listens there", path)
+
+
+def _notice_dead_peers(listener):
+    """The sockets that it accepts inherit this."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _PROBES:
+        if listener.family != socket.AF_UNIX and hasattr(socket, option):
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def _file_of(path):

@@ -195,6 +195,16 @@ OPTIONS = (
     Option(PLACE, "hostname", hostname, "127.0.0.1", "HOST", "address to listen on", ("-h",)),
     Option(PLACE, "port", number_or_none(0, 65535), "6480", "N",
            "port to listen on; 0 takes a free one, none is for those who use another way"),
+    Option(PLACE, "tls-port", number_or_none(0, 65535), "none", "N",
+           "port to listen on for clients that speak TLS; 0 takes a free one"),
+    Option(PLACE, "tls-certificate", path_or_none, "", "FILE",
+           "what the server shows them: PEM, its own certificate first; read again at SIGHUP"),
+    Option(PLACE, "tls-key", path_or_none, "", "FILE",
+           "the certificate's private key, without a passphrase; if not given, it is in that file as well"),
+    Option(PLACE, "tls-client-ca", path_or_none, "", "FILE",
+           "certificates of the authorities that vouch for clients; without it clients show none"),
+    Option(PLACE, "tls-clients", choice("required", "optional"), "required", "WHEN",
+           "with --tls-client-ca, whether a client without a certificate is let in (optional) or not"),
     Option(PLACE, "unix-socket", socket_path_or_none, "", "PATH",
            "listen at a Unix socket as well, which the server's own user alone can connect to"),
     Option(PLACE, "users", path_or_none, "", "FILE",
@@ -352,6 +362,8 @@ def _options(argv, environ):
     options = Options(warnings=_unknown_variables(environ))
     for name, (text, place) in found.items():
         setattr(options, BY_NAME[name].attribute, _value(BY_NAME[name], text, place))
+    if options.tls_port is not None and not options.tls_certificate:
+        raise OptionError(f"{found['tls-port'][1]}: TLS takes a certificate, expected --tls-certificate as well")
     if not options.allow_anyone and not options.users:
         _refuse_strangers(*found["hostname"])
     return options

@@ -25,20 +25,23 @@ class Outbox:
 
     send        sends bytes and returns how many were taken, or raises
                 BlockingIOError (none now) or OSError (none ever again)
+    unsent      how many of the bytes that `send` took, in its own form, wait there
+                for the socket, for whoever has such a thing (see TLSSocket)
     on_blocked  called, under `lock`, when the socket refuses bytes: whoever
                 waits for it to be writable then calls `resume`
     """
 
-    __slots__ = ("lock", "blocked", "closed", "size", "sent", "frames", "_send", "_on_blocked", "_queue")
+    __slots__ = ("lock", "blocked", "closed", "size", "sent", "frames", "_send", "_unsent", "_on_blocked", "_queue")
 
-    def __init__(self, send, on_blocked):
+    def __init__(self, send, on_blocked, unsent=None):
         self.lock = threading.Lock()
         self.blocked = False        # the socket refused; nothing is sent until `resume`
         self.closed = False         # nothing is sent any more; the queue is dropped
-        self.size = 0               # bytes in the queue
+        self.size = 0               # bytes in the queue, and unsent
         self.sent = 0               # bytes that the socket took, ever
         self.frames = 0             # that were offered and begun, ever
         self._send = send
+        self._unsent = unsent
         self._on_blocked = on_blocked
         self._queue = deque()
 
@@ -135,7 +138,7 @@ class Outbox:
         """Queue what the socket didn't take of `data`, before which nothing is queued."""
         if not self.closed:
             self._queue.append(memoryview(data)[taken:])
-            self.size = len(data) - taken
+            self.size += len(data) - taken
             self._block()
 
     def _send_some(self, data):
@@ -152,4 +155,11 @@ class Outbox:
         except OSError:
             self.forget()
         self.sent += taken
+        if self._unsent is not None:
+            self._wait_for(self._unsent())
         return taken
+
+    def _wait_for(self, unsent):
+        if unsent and not self.closed:
+            self.size += unsent
+            self._block()

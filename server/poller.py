@@ -45,6 +45,7 @@ from .sparing import Sparing
 from .strangers import Strangers
 from .table import NOAUTH, CommandError, denial
 from .text import printable, shown_address
+from .tls import TLSSocket
 from .users import Users
 from .waiting import Waiting, processors
 from .workers import Workers
@@ -68,9 +69,6 @@ TURN = 4 << 20
 _READING = 0.05
 # Commands other than publish that one connection executes before it is others' turn.
 _COMMANDS = 64
-# A peer whose machine is gone says nothing.  After so many seconds of silence the system asks it, then
-# each so many seconds, so many times.
-_PROBES = (("TCP_KEEPIDLE", 300), ("TCP_KEEPINTVL", 60), ("TCP_KEEPCNT", 3))
 # Connections accepted in one turn.
 _ACCEPT = 256
 # Seconds without accepting after the system said that it has no more descriptors.
@@ -166,7 +164,6 @@ class Poller:
         self._epoll.register(self._wake_read, READ)
         for fd, sock in self._listeners.items():
             sock.setblocking(False)
-            notice_dead_peers(sock)
             self._epoll.register(fd, READ)
 
     # -- from any thread -----------------------------------------------------
@@ -350,6 +347,7 @@ class Poller:
         sock.close()
 
     def _serve(self, sock, peer, user):
+        encrypted = isinstance(sock, TLSSocket)
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -358,13 +356,17 @@ class Poller:
         else:
             user = user or self.users.anonymous
         connection = Connection(self.accepted, peer, sock.send, self.limits,
-                                on_blocked=self._watch_output, on_behind=self._call_worker)
+                                on_blocked=self._watch_output, on_behind=self._call_worker,
+                                unsent=sock.unsent if encrypted else None)
         connection.socket = sock
+        connection.encrypted = encrypted
         fd = sock.fileno()
         self.connections[fd] = connection
         connection.mask = READ
         self._epoll.register(fd, connection.mask)
         self.become(connection, user)
+        if encrypted and not connection.closed:     # what came behind the handshake has left the socket
+            self._take_decrypted(connection, sock.decrypted)
 
     def become(self, connection, user):
         """Have a connection act for a User, or None: its client has to say who it is, and soon."""
@@ -387,9 +389,11 @@ class Poller:
     def _receive(self, connection, mask, view):
         """Take what a socket has, as much as `view` holds; return how many bytes that was."""
         if mask & READ and connection.wants_input:
-            room = connection.room()
             if connection.user is None:
                 view = self._short_input
+            if connection.encrypted:
+                return self._take_decrypted(connection, lambda: connection.socket.receive(view))
+            room = connection.room()
             try:
                 size = connection.socket.recv_into(view if room is None else room[:self._at_once])
             except BlockingIOError:
@@ -424,6 +428,27 @@ class Poller:
         elif mask & LEFT:
             self.blocked.end(connection)
         return 0
+
+    def _take_decrypted(self, connection, receive):
+        """As `_receive`: take what the TLSSocket's `receive()` returns."""
+        try:
+            with connection.outbox.lock:        # as it is to send
+                data = receive()
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            log.debug("client %d at %s: %s", connection.id, connection.peer, error)
+            self.close(connection)
+            return 0
+        if data:
+            connection.active = self._now
+            connection.receive(data)
+        if connection.socket.ended:
+            connection.end_input()
+            self._settle(connection)
+        if connection.pending:
+            self._ready.append(connection)
+        return len(data)
 
     def _settle(self, connection):
         """Watch its socket for what it waits for, or close it if it waits for nothing."""
@@ -705,11 +730,3 @@ class Poller:
         wake_write, self._wake_write = self._wake_write, -1
         os.close(wake_write)
         os.close(self._wake_read)
-
-
-def notice_dead_peers(listener):
-    """Have the system ask silent peers whether they are still there.  The sockets that it accepts inherit this."""
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in _PROBES:
-        if listener.family != socket.AF_UNIX and hasattr(socket, option):
-            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

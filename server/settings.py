@@ -11,6 +11,7 @@ import resource
 from fnmatch import fnmatchcase
 
 from . import web
+from .handshakes import at_once
 from .options import BY_NAME, NO, YES
 
 # Descriptors for all that is not a connection: segments, index, epoll, logs.
@@ -67,6 +68,8 @@ def affordable(wanted, limits):
     """As many connections as there are descriptors for, of so many; it asks the system for more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     spare = SPARE_DESCRIPTORS + (0 if limits.metrics_port is None else 2 * web.CONNECTIONS)
+    if limits.tls_certificate:
+        spare += at_once(wanted if hard == resource.RLIM_INFINITY else min(wanted, hard))
     if soft == resource.RLIM_INFINITY:
         return wanted
     needed = wanted + spare

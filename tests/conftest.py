@@ -170,11 +170,13 @@ class Server:
 
 
 class Peer:
-    """A client's end of a connection, which knows bytes and no more."""
+    """A client's end of a connection, which knows bytes and no more; over TLS, if it gets an ssl.SSLContext."""
 
-    def __init__(self, host, port):
+    def __init__(self, host, port, tls=None):
         self.sock = socket.create_connection((host, port), timeout=SECONDS)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.sock = tls.wrap_socket(self.sock, server_hostname="localhost")
 
     def send(self, data):
         self.sock.sendall(data)

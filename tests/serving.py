@@ -60,8 +60,8 @@ def publish(stream, data, name="x"):
 class Client(Peer):
     """A Peer that reads values as well as bytes; not both at the same time."""
 
-    def __init__(self, host, port):
-        super().__init__(host, port)
+    def __init__(self, host, port, tls=None):
+        super().__init__(host, port, tls)
         self._parser = resp.Parser()
 
     def ask(self, *arguments):
@@ -112,16 +112,19 @@ def eventually(condition, what="it"):
 class Serving:
     """A store and its server, with its loop in a thread; a context manager.
 
-    files    stands in for the disk
-    users    the Users who may log in, if they have to
-    limits   options by name, with _ for -
+    files         stands in for the disk
+    users         the Users who may log in, if they have to
+    certificates  what it shows at `tls_port`, which it has if there are any
+    limits        options by name, with _ for -
     """
 
-    def __init__(self, path, sync="no", files=None, tick=lambda now: None, users=None, **limits):
+    def __init__(self, path, sync="no", files=None, tick=lambda now: None, users=None, certificates=None, **limits):
         self.limits = options.parse(["--db-path", str(path), "--port", "0"], {})
         vars(self.limits).update(limits)
         self.store = Store(path, sync, files=files)
-        self.server = EventServer([on_tcp("127.0.0.1", 0)], self.store, self.limits, tick, users)
+        listeners = [on_tcp("127.0.0.1", 0), *([on_tcp("127.0.0.1", 0, tls=True)] if certificates else [])]
+        self.server = EventServer(listeners, self.store, self.limits, tick, users, certificates)
+        self.tls_port = listeners[-1].port if certificates else None
         self.poller = self.server.poller
         self.port = self.poller.port
         self._clients = []
@@ -136,9 +139,9 @@ class Serving:
             client.close()
         self.stop()
 
-    def connect(self):
-        """A Client, closed at the end if not before."""
-        self._clients.append(Client("127.0.0.1", self.port))
+    def connect(self, tls=None):
+        """A Client, which speaks TLS if it gets an ssl.SSLContext; closed at the end if not before."""
+        self._clients.append(Client("127.0.0.1", self.tls_port if tls else self.port, tls))
         return self._clients[-1]
 
     def connection_of(self, client):

@@ -40,6 +40,7 @@ def test_without_anything_the_defaults_hold():
     assert vars(found) == {
         "warnings": [],
         "db_path": "/var/lib/meilies", "backup_path": "", "hostname": "127.0.0.1", "port": 6480,
+        "tls_port": None, "tls_certificate": "", "tls_key": "", "tls_client_ca": "", "tls_clients": "required",
         "unix_socket": "", "allow_anyone": False,
         "sync": "always", "compression_factor": 0, "segment_size": 256 * 1024 ** 2,
         "hash_chain": False, "max_request_size": 64 * 1024 ** 2, "max_event_size": 16 * 1024 ** 2,
@@ -75,17 +76,22 @@ def test_a_value_that_is_overruled_is_not_looked_at():
 @pytest.mark.parametrize("option", options.OPTIONS, ids=lambda option: option.name)
 def test_every_option_is_read_from_every_place(option, config):
     texts = {"db-path": "x", "backup-path": "y", "hostname": "localhost", "metrics-hostname": "h",
-             "sync": "no", "log-level": "debug"}
+             "sync": "no", "log-level": "debug", "tls-clients": "optional"}
+    also = ["--tls-certificate", "c"] if option.name == "tls-port" else []      # it is no use without one
     by_unit = {"": "yes", "N": "7", "SIZE": "64K", "PATH": "z", "FILE": "z"}
     text = texts.get(option.name) or by_unit[option.unit]
     argv = [f"--{option.name}", text] if option.unit else [f"--{option.name}"]
     value = option.parse(text)
     assert value != option.parse(option.default)
-    on_command_line = options.parse(argv, {})
-    in_environment = options.parse([], {option.variable: text})
-    in_file = options.parse(["--config", config(f"[server]\n{option.name} = {text}\n")], {})
+    on_command_line = options.parse(argv + also, {})
+    in_environment = options.parse(also, {option.variable: text})
+    in_file = options.parse(["--config", config(f"[server]\n{option.name} = {text}\n"), *also], {})
     for found in on_command_line, in_environment, in_file:
         assert getattr(found, option.attribute) == value
+
+
+def test_a_port_for_tls_without_a_certificate_is_refused(refused):
+    assert refused("--tls-port", "1") == "--tls-port: TLS takes a certificate, expected --tls-certificate as well"
 
 
 def test_h_is_the_host_as_in_meilies():
