@@ -16,7 +16,7 @@ import logging
 import os
 import sys
 
-from cli import copies, following, groups, keeping, migrating, publishing, reading, top, watching
+from cli import completing, copies, following, groups, keeping, migrating, publishing, reading, top, watching
 from cli.connecting import add_connection, add_connection_again
 from cli.parsing import Commands, Parser
 from cli.problems import PROGRAM, Complaints, Failed, WrongUsage, complain
@@ -48,6 +48,7 @@ def commands() -> tuple[Parser, Commands]:
     known = Commands(main, _add_common)
     for module in (publishing, reading, following, groups, keeping, copies, migrating, watching, top):
         module.add(known)
+    completing.add(known, main)
     main.epilog = f"{known.listing()}\n{EPILOG}"
     return main, known
 

@@ -14,7 +14,7 @@ import signal
 import socketserver
 import sys
 
-from server import __version__, logs, options, upkeep
+from server import __version__, completing, logs, options, upkeep
 from server.exposition import metrics_server
 from server.handshakes import Handshakes, at_once
 from server.listening import listen
@@ -83,6 +83,8 @@ def main(argv=None, environ=os.environ):
     argv = sys.argv[1:] if argv is None else argv
     if argv and argv[0] in options.UPKEEP:
         return upkeep.run(argv[0], argv[1:], environ)
+    if argv and argv[0] == options.COMPLETION:
+        return completing.run(argv[1:])
     keep_freed_memory()
     chosen = options.parse(argv, environ)
     try:

@@ -95,7 +95,8 @@ class Commands:
                                               prog=parser.prog, help=argparse.SUPPRESS)
         self._add_common = add_common
         self._headings: dict[str, list[tuple[str, str]]] = {}
-        self.examples: dict[str, tuple[str, ...]] = {}      # of each command
+        self.examples: dict[str, tuple[str, ...]] = {}          # of each command
+        self.parsers: dict[str, tuple[str, Parser]] = {}        # with the line about it
 
     def heading(self, text: str) -> None:
         """Those that follow stand under this in the help."""
@@ -119,7 +120,9 @@ class Commands:
         one: Parser = self._parsers.add_parser(
             name, description="\n".join(textwrap.wrap(text[0].upper() + text[1:] + ".", 78)), epilog=epilog)
         one.set_defaults(run=run, parser=one)
-        self._add_common(one) if server else None
+        if server:
+            self._add_common(one)
+        self.parsers[name] = text, one
         return one
 
     def listing(self) -> str:

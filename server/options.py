@@ -117,6 +117,7 @@ def choice(*words):
         if text.lower() not in words:
             raise ValueError(f"{', '.join(words[:-1])} or {words[-1]}")
         return text.lower()
+    parse.words = words         # for completion
     return parse
 
 
@@ -282,6 +283,7 @@ More commands, for a store that no server has open; each has a --help:
   python3 meilies_server.py repair --db-path my-db --dry-run
   python3 meilies_server.py export --db-path my-db --file my-db.jsonl
   python3 meilies_server.py import --db-path new-db --file my-db.jsonl
+  python3 meilies_server.py completion bash
 
 examples:
   python3 meilies_server.py --db-path my-db
@@ -315,6 +317,10 @@ UPKEEP_STATUS = {
     "import": "exit status: 0 done, 2 not all of it",
 }
 
+COMPLETION = "completion"
+# What may stand first on the command line, in place of an option.
+COMMANDS = (*UPKEEP, COMPLETION)
+
 
 # -- four places, one set of values -------------------------------------------
 
@@ -332,20 +338,25 @@ def parse(argv, environ):
 
 
 def parse_upkeep(command, argv, environ):
-    """The Options of a command of UPKEEP: db_path, dry_run, and the file to write or read, None for a pipe.
+    """The Options of a command of UPKEEP: db_path, dry_run, json, and the file to write or read, None for a pipe.
 
     Raises    SystemExit   2 after one line on stderr for what can't be used;
                            0 after --help
     """
     try:
         arguments = _known_arguments(_upkeep_parser(command), argv)
-        dry_run = bool(arguments.pop("dry-run", False))
+        dry_run, as_json = (bool(arguments.pop(name, False)) for name in ("dry-run", "json"))
         file = arguments.pop("file", "-")
         return Options(db_path=_value(BY_NAME["db-path"], *_found(arguments, environ)["db-path"]), dry_run=dry_run,
-                       file=None if file == "-" else file)
+                       file=None if file == "-" else file, json=as_json)
     except OptionError as error:
         print(f"{PROGRAM} {command}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def parsers():
+    """{command: (what it does, its ArgumentParser)}, with "" for the server itself; for completion."""
+    return {"": (DESCRIPTION, _parser()), **{name: (text, _upkeep_parser(name)) for name, text in UPKEEP.items()}}
 
 
 def is_loopback(host):
@@ -429,6 +440,9 @@ def _known_arguments(parser, argv):
     given, strangers = parser.parse_known_args(argv)
     if strangers:
         name = strangers[0].split("=", 1)[0]
+        if not name.startswith("-"):
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            raise OptionError(f"{name}: no such command" + (f"; did you mean {near[0]}?" if near else ""))
         raise OptionError(f"{name}: no such option" + _did_you_mean(name.lstrip("-"), "--{0.name}"))
     return {name.replace("_", "-"): text for name, text in vars(given).items()}
 
@@ -457,6 +471,8 @@ def _upkeep_parser(command):
     parser.add_argument("--db-path", metavar="DIR", help=f"directory of the events [{BY_NAME['db-path'].default}]")
     if command == "repair":
         parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    if command in ("check", "repair"):
+        parser.add_argument("--json", action="store_true", help="say what was found as one JSON object")
     if command in ("export", "import"):
         parser.add_argument("--file", metavar="FILE", help="of the lines [standard output, or input]")
     parser.add_argument("--config", metavar="FILE", help="read the directory from FILE, as the server does")

@@ -9,6 +9,7 @@ None touches a store that a server has open.
 """
 
 import errno
+import json
 import logging
 import os
 import sys
@@ -46,14 +47,21 @@ def run(command, argv, environ):
 def _check(chosen, progress):
     findings = check(chosen.db_path, progress)
     progress.end()
-    _show(findings)
-    print(f"{printable(chosen.db_path)}: {_summary(findings)}")
+    if chosen.json:
+        print(json.dumps(_fields(findings)))
+    else:
+        _show(findings)
+        print(f"{printable(chosen.db_path)}: {_summary(findings)}")
     return 0 if findings.sound else 1
 
 
 def _repair(chosen, progress):
     outcome = repair(chosen.db_path, chosen.dry_run, progress=progress)
     progress.end()
+    damaged = 1 if chosen.dry_run and not outcome.findings.sound else 0
+    if chosen.json:
+        print(json.dumps({**_fields(outcome.findings), "steps": outcome.steps, "done": not chosen.dry_run}))
+        return damaged
     _show(outcome.findings)
     for step in outcome.steps:
         print(f"{'would be done' if chosen.dry_run else 'done'}: {step}")
@@ -62,7 +70,7 @@ def _repair(chosen, progress):
     elif not chosen.dry_run:
         print(f"{printable(chosen.db_path)}: repaired, {_counted(outcome.findings.events, 'event')} saved, "
               f"{outcome.findings.lost} lost; what was taken out is in cut/")
-    return 1 if chosen.dry_run and not outcome.findings.sound else 0
+    return damaged
 
 
 def _export(chosen, progress):
@@ -94,6 +102,12 @@ def _import(chosen, progress):
 
 
 _COMMANDS = {"check": _check, "repair": _repair, "export": _export, "import": _import}
+
+
+def _fields(findings):
+    """What was found, as --json has it."""
+    return {"sound": findings.sound, "events": findings.events, "streams": findings.streams, "lost": findings.lost,
+            "problems": list(map(str, findings.problems)), "notes": list(map(str, findings.notes))}
 
 
 def _show(findings):

@@ -30,16 +30,18 @@ class Terminal(io.StringIO):
 class Screen:
     """A program at a terminal of its own; a context manager that leaves no process behind.
 
+    program   what is run, with `argv`; Python if it isn't said
     shown   all that it wrote until now, as text
     """
 
-    def __init__(self, *argv, columns=80, rows=24, stdin=None, **environ):
+    def __init__(self, *argv, columns=80, rows=24, stdin=None, program=None, cwd=None, **environ):
         self._here, there = pty.openpty()
         self.shown = ""
         self._size(columns, rows)
+        begin = [program] if program else [sys.executable, *WATCHED]
         self.process = subprocess.Popen(
-            [sys.executable, *WATCHED, *map(str, argv)], stdin=there if stdin is None else stdin, stdout=there,
-            stderr=there, start_new_session=True, env=clean_environ(**{"TERM": "xterm", "COLUMNS": None, **environ}),
+            [*begin, *map(str, argv)], stdin=there if stdin is None else stdin, stdout=there, stderr=there, cwd=cwd,
+            env=clean_environ(**{"TERM": "xterm", "COLUMNS": None, **environ}), start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(1, termios.TIOCSCTTY, 0))
         os.close(there)
 

@@ -85,6 +85,7 @@ ORDER = {
         "painting",
         "progress",
         "fullscreen",
+        "completion",
     ),
     "cli": (
         "__init__",
@@ -102,6 +103,7 @@ ORDER = {
         "migrating",
         "watching",
         "top",
+        "completing",
     ),
     "server": (
         "__init__",
@@ -111,6 +113,7 @@ ORDER = {
         "text",
         "attempts",
         "users",
+        "completing",
         "upkeep",
         "listening",
         "web",

@@ -174,7 +174,8 @@ def test_a_flag_is_nothing_but_yes_or_no(refused):
 @pytest.mark.parametrize("argv, line", [
     (["--prot", "1"], "--prot: no such option; did you mean --port?"),
     (["--prot=1"], "--prot: no such option; did you mean --port?"),
-    (["extra"], "extra: no such option"),
+    (["extra"], "extra: no such command"),
+    (["exprot"], "exprot: no such command; did you mean export?"),
     (["--por", "1"], "--por: no such option; did you mean --port?"),
     (["--port"], "--port: expected one argument"),
     (["-h"], "--hostname: expected one argument"),
