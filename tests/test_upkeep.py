@@ -1,5 +1,6 @@
 """server/upkeep.py: check and repair at the command line."""
 
+import json
 import subprocess
 import sys
 
@@ -55,6 +56,19 @@ def test_damage_is_named_and_repaired(tmp_path, capsys):
         0, ["note: cut/: 1 file, kept when the log was cut or repaired",
             f"note: {path.name}: byte {byte}: 1 event lost to damage, position 6; repaired",
             f"{tmp_path}: there is nothing to repair"])
+
+
+def test_what_was_found_is_said_as_json_for_scripts(tmp_path, capsys):
+    damaged(tmp_path)
+    for argv, expected, code in (
+            (["check"], {"sound": False, "events": 11, "streams": 2, "lost": 1}, 1),
+            (["repair", "--dry-run"], {"sound": False, "done": False}, 1),
+            (["repair"], {"sound": False, "done": True}, 0),
+            (["check"], {"sound": True, "problems": []}, 0)):
+        ended, [line], error = ran(capsys, *argv, "--db-path", str(tmp_path), "--json")
+        found = json.loads(line)
+        assert (ended, error) == (code, "") and {name: found[name] for name in expected} == expected
+        assert all(isinstance(text, str) for name in ("problems", "notes", "steps") for text in found.get(name, ()))
 
 
 def test_a_damaged_header_loses_nothing_and_says_so(tmp_path, capsys):
