@@ -5,6 +5,9 @@ DB_PATH ?= my-db
 # Seconds for the whole suite.  It takes a fraction of this; past it something hangs.
 LIMIT ?= 900
 
+# Processes that run tests beside one another: as many as there are processors.
+WORKERS ?= auto
+
 # How long `make torture` goes on.
 MINUTES ?= 60
 
@@ -30,7 +33,7 @@ run: ## run the server on my-db (or DB_PATH=...), port 6480
 
 test: lint ## lint, run all tests, check that they cover enough
 	$(BIN)/coverage erase
-	timeout --signal=ABRT --kill-after=10 $(LIMIT) $(BIN)/coverage run -m pytest
+	timeout --signal=ABRT --kill-after=10 $(LIMIT) $(BIN)/coverage run -m pytest --numprocesses $(WORKERS) --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='$(CORE)' --fail-under=100
 	$(BIN)/coverage report --include='$(REST)' --fail-under=95

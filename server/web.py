@@ -244,10 +244,12 @@ class WebServer:
     def _admitted(self, conversation):
         """Begin a conversation, if there is room for it."""
         with self._lock:
-            oldest = self._waiting_longest() if len(self._conversations) >= self._connections else None
-            # Who is to make room is gone at once.  If they aren't, nobody else comes in.
-            if len(self._conversations) >= self._connections * (2 if oldest else 1):
-                return False
+            oldest = None
+            if len(self._conversations) >= self._connections:
+                # Who is to make room is gone at once.  Until they are, nobody else is told to, or comes in.
+                oldest = self._waiting_longest() if len(self._conversations) < 2 * self._connections else None
+                if oldest is None:
+                    return False
             self._conversations[conversation] = None
         if oldest:
             oldest.cut_off()
