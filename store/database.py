@@ -502,6 +502,10 @@ class Store:
             if log.failed:
                 self._retreat()
             raise
+        unsynced = log.unsynced
+        for stream, number in nexts.items():
+            if stream not in unsynced:
+                unsynced[stream] = number
         shown = [(stream, stream.next) for stream in nexts]
         batch = Batch(drafts, shown, log.next_position, parts, salt)
         if self.sync_policy == ALWAYS:
@@ -682,8 +686,7 @@ class Store:
         self._pending.clear()
         if self.sync_policy != ALWAYS:
             self._sign_loss()
-        for name, number in self._log.unsynced.items():
-            stream = self._streams[name]
+        for stream, number in self._log.unsynced.items():
             stream.visible = min(stream.visible, number)
         self.all.visible = min(self.all.visible, self._log.synced)
 

@@ -159,6 +159,9 @@ def _drafts_of_one(run, streams, new_stream, position, nexts):
     stream = streams.get(name) or new_stream(name)
     number = nexts[stream] = stream.next
     stream.next = number + len(datas)
+    if len(datas) == 1 and len(datas[0]) <= MAX_FRAMES:
+        frame = FRAME % (name, number, event_name, len(datas[0]), datas[0])
+        return [Draft(name, number, position, [frame])]
     frames = record.frames(name, event_name, number, datas)
     if len(frames) == 1:
         return [Draft(name, number, position, frames)]

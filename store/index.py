@@ -140,25 +140,25 @@ class Fresh:
                 self.marks.extend((one.position, byte, self.latest))
                 self._marked = byte
             if one.pack is None:
-                self._add_run(one, byte)
+                stream = one.stream
+                self.lasts[stream] = one.number + one.count - 1
+                if stream != self._stream or byte != self._end or byte - self._placed >= SPACING:
+                    self._add_run(stream, one.number, byte)
             else:
                 self._add_pack(*one.pack, byte)
             byte += one.size
             self._end = byte
         self.records += len(records)
 
-    def _add_run(self, one, byte):
-        stream = one.stream
-        self.lasts[stream] = one.number + one.count - 1
-        if stream != self._stream or byte != self._end or byte - self._placed >= SPACING:
-            self._stream = stream
-            self._placed = byte
-            place = one.number << 32 | byte
-            known = self.places.get(stream)
-            if known is None:
-                self.places[stream] = place
-            else:
-                self._add_place(stream, known, place)
+    def _add_run(self, stream, number, byte):
+        self._stream = stream
+        self._placed = byte
+        place = number << 32 | byte
+        known = self.places.get(stream)
+        if known is None:
+            self.places[stream] = place
+        else:
+            self._add_place(stream, known, place)
 
     def _add_pack(self, streams, numbers, byte):
         """A place for the first event of each stream."""

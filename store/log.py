@@ -85,7 +85,7 @@ class Log:
         self.next_position = self.controls = 0
         self.synced = self.controls_synced = 0
         self.failed = None
-        self.unsynced = {}          # {stream: the number of its first event that isn't on disk}
+        self.unsynced = {}          # {Stream: the number of its first event that isn't on disk}
         self.sealed = threading.Event()     # set when there is something to flush
         self._files = files
         self._cuts = Cuts(files, folder)
@@ -511,12 +511,7 @@ class Log:
             self._dirty.append(tail)
 
     def _note(self, drafts, byte):
-        """Bring index, positions and what is unsynced up to date after a write."""
-        unsynced = self.unsynced
-        for one in drafts:
-            for stream, number in ((one.stream, one.number),) if one.pack is None else zip(*one.pack):
-                if stream not in unsynced:
-                    unsynced[stream] = number
+        """Bring index and positions up to date after a write."""
         self.index.add(drafts, byte)
         last = drafts[-1]
         self.next_position = last.position + last.count

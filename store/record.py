@@ -119,7 +119,7 @@ FLAGS = MORE | ZIPPED | DETAILS | CLOCKS
 # A record is closed when its frames reach this; only a single event is larger.
 MAX_FRAMES = 64 * 1024
 # And that of a pack at this, since all of it is read for any of its events.
-MAX_PACK = 4 * 1024
+MAX_PACK = 8 * 1024
 
 
 def _plain(kind):
@@ -729,6 +729,8 @@ def encode(salt, number, position, clock, synced, frame_list, more=False, detail
     count = len(frame_list)
     if count == 1:
         frame = frame_list[0]
+        if pack is None and details is None and clocks is None and not level and type(frame) is bytes:
+            return _encode_short(salt, number, position, clock, synced, frame, more)
         if type(frame) is LongFrame:
             return _encode_long(salt, number, position, clock, synced, frame, more, details, level)
         frames_size = len(frame)
@@ -758,6 +760,15 @@ def encode(salt, number, position, clock, synced, frame_list, more=False, detail
     header = _HEADER.pack(MAGIC, kind, 0, flags, len(stored), count, frames_size, size,
                           number, position, clock, synced, _crc32(stored))
     return b"%b%b%b" % (header, _U32.pack(_crc32(header, salt)), stored)
+
+
+def _encode_short(salt, number, position, clock, synced, frame, more):
+    """`encode` of one frame and nothing else: what a publish by itself makes, at half the cost."""
+    size = len(frame)
+    body = frame + _U32.pack(size)
+    header = _HEADER.pack(MAGIC, EVENTS, 0, MORE if more else 0, size + 4, 1, size, size + 4,
+                          number, position, clock, synced, _crc32(body))
+    return header + _U32.pack(_crc32(header, salt)) + body
 
 
 def _encode_long(salt, number, position, clock, synced, frame, more, details, level):

@@ -56,7 +56,7 @@ MAX_SIZE = (1 << 32) - 1
 # The longer holds four full records with their headers and ends: with 256 KiB the
 # fourth was read twice, and replays of batches took twice as long.
 LONG_READ = 288 * 1024
-SHORT_READ = 6 * 1024
+SHORT_READ = 10 * 1024
 
 # What the name of a file ends with that is to replace a segment, or to be a copy of one, until it is whole.
 MERGING = ".merging"
