@@ -6,13 +6,15 @@
 To read one event from the log takes about 6 us, for all of its record is read and
 compared with a checksum; to gather the 6,000 events of a block takes as long as
 some hundred of these.  So a block is made once so many were read of it, and those
-that were used last are kept, in bounded memory.
+that were used last are kept, in bounded memory.  Small records in a row take a tenth
+of that each; they are counted for less.
 
 What is in a block doesn't change: it lies before the end of its segment, and a
 segment that is written anew is another one.
 """
 
 import threading
+import time
 from collections import OrderedDict
 
 from . import record
@@ -27,6 +29,9 @@ MEMORY = 128 << 20
 
 # About what a stream takes in a block, but for its frames.
 _STREAM = 350
+# Seconds for which a block stays that was used, whoever wants its room: who reads more in a circle than there is room
+# for would else make each block anew each time.
+_STAYS = 10.0
 # Blocks that aren't made, of which it is known how many events were read.
 _COUNTED = 4096
 
@@ -41,31 +46,46 @@ class Blocks:
     operations of dicts alone; two threads may make the same block.
     """
 
-    def __init__(self, index, limit=MEMORY):
+    def __init__(self, index, limit=MEMORY, clock=time.monotonic):
         self._index = index
         self._limit = limit
+        self._clock = clock
         self._lock = threading.Lock()
-        self._blocks = OrderedDict()    # (Segment, which) -> ({stream: Stretch}, bytes); used last, stands last
+        self._blocks = OrderedDict()    # (Segment, which) -> _Block; used last, stands last
         self._reads = {}                # (Segment, which) -> events that were read of it
         self._size = 0
 
     def get(self, segment, byte):
         """{stream: its first Stretch} of the block that the record at `byte` is in, or None: there is none."""
+        at = segment, byte // SIZE
+        if at not in self._blocks:
+            return None
         with self._lock:
-            found = self._blocks.get((segment, byte // SIZE))
+            found = self._blocks.get(at)
             if found is None:
                 return None
-            self._blocks.move_to_end((segment, byte // SIZE))
-            return found[0]
+            self._blocks.move_to_end(at)
+            found.used = self._clock()
+            return found.stretches
 
-    def count(self, segment, byte):
-        """An event of the record at `byte` is about to be read.  True if `make` is worth it by now."""
-        which = byte // SIZE
+    def count(self, segment, byte, events):
+        """So many events of the records from `byte` on were read, each by itself."""
+        at = segment, byte // SIZE
         with self._lock:
             if len(self._reads) >= _COUNTED:
                 self._reads.clear()
-            reads = self._reads[segment, which] = self._reads.get((segment, which), 0) + 1
-        return reads >= WORTH_IT and segment.end >= (which + 1) * SIZE and self._limit >= 2 * SIZE
+            self._reads[at] = self._reads.get(at, 0) + events
+
+    def is_wanted(self, segment, byte):
+        """Whether to make the block that the record at `byte` is in: it is whole, was read, and there is room."""
+        which = byte // SIZE
+        if self._reads.get((segment, which), 0) < WORTH_IT or segment.end < (which + 1) * SIZE:
+            return False
+        with self._lock:
+            if self._size + 2 * SIZE <= self._limit:
+                return True
+            oldest = next(iter(self._blocks.values()), None)
+            return oldest is not None and oldest.used < self._clock() - _STAYS
 
     def make(self, segment, byte):
         """Make the block that the record at `byte` is in; it is as from `get`.  Raises IndexDamaged, OSError."""
@@ -73,17 +93,16 @@ class Blocks:
         start, stop = which * SIZE, (which + 1) * SIZE
         begin = self._index.byte_up_to(segment.sequence, start) or HEADER_SIZE
         buffer = segment.files.read(segment.fd, min(stop + record.LONG_BODY, segment.end) - begin, begin)
-        found = record.stretches(buffer, 0, stop - begin, segment.salt)
-        size = sum(_STREAM + len(one.data) + len(one.ends) for one in found.values())
+        block = _Block(record.stretches(buffer, 0, stop - begin, begin, segment.salt), self._clock())
         with self._lock:
             self._reads.pop((segment, which), None)
             if (segment, which) not in self._blocks:
-                self._blocks[segment, which] = found, size
-                self._size += size
+                self._blocks[segment, which] = block
+                self._size += block.size
             while self._size > self._limit:
-                _, (_, size) = self._blocks.popitem(last=False)
-                self._size -= size
-        return found
+                _, oldest = self._blocks.popitem(last=False)
+                self._size -= oldest.size
+        return block.stretches
 
     def forget(self):
         """A segment was replaced."""
@@ -91,3 +110,18 @@ class Blocks:
             self._blocks.clear()
             self._reads.clear()
             self._size = 0
+
+
+class _Block:
+    """stretches   {stream: its first Stretch}
+
+    size   bytes that it takes, about
+    used   when it was
+    """
+
+    __slots__ = ("stretches", "size", "used")
+
+    def __init__(self, stretches, now):
+        self.stretches = stretches
+        self.size = sum(_STREAM + len(one.data) + len(one.ends) for one in stretches.values())
+        self.used = now

@@ -1150,12 +1150,14 @@ class Stretch(NamedTuple):
     first, stop   the numbers of the first one and after the last
     data          their frames
     ends          where each frame ends in `data`, as in the body of a record
+    behind        the byte after the record of the last one
     """
 
     first: int
     stop: int
     data: bytes
     ends: bytes
+    behind: int
 
     def since(self, number):
         """Its events from `number` on, which it has."""
@@ -1164,14 +1166,28 @@ class Stretch(NamedTuple):
         ends = _unpacked("I", self.ends)
         base = ends[number - self.first - 1]
         left = array("I", [end - base for end in ends[number - self.first:]])
-        return Stretch(number, self.stop, self.data[base:], _packed(left))
+        return Stretch(number, self.stop, self.data[base:], _packed(left), self.behind)
 
 
-def stretches(buffer, pos, stop, salt):
-    """{stream: its first Stretch} of the small records that begin in [pos, stop) of `buffer`, up to one that is bad."""
-    found = {}      # stream -> [number after, how its frames begin, frames]
+def stretches(buffer, pos, stop, base, salt):
+    """{stream: its first Stretch} of the small records that begin in [pos, stop) of `buffer`, up to one that is bad.
+
+    base   the byte of the segment where `buffer` begins
+    """
+    found = {}      # stream -> [number after, how its frames begin, frames, byte behind them]
     hashed = {}     # the same by what the stream has in a pack's column; of two alike one
+    known = None
     while pos < stop:
+        frame, number, end = _single(buffer, pos, salt)
+        if frame is not None:
+            pos = end
+            if known is None or not frame.startswith(known[1]):
+                known = _begun(found, stream_of(frame), number)
+            if known[0] == number:
+                known[0] = number + 1
+                known[2].append(frame)
+                known[3] = base + pos
+            continue
         try:
             one = decode(buffer, pos, salt)
         except BadRecord:
@@ -1188,20 +1204,38 @@ def stretches(buffer, pos, stop, salt):
                 if known[0] == number and frame.startswith(known[1]):
                     known[0] = number + 1
                     known[2].append(frame)
+                    known[3] = base + pos
         elif one.kind == EVENTS and one.frames_size < LONG_BODY:
             known = _begun(found, one.stream, one.number)
             if known[0] == one.number:
                 known[0] = one.stop
                 known[2] += one.split()
+                known[3] = base + pos
     return {stream: Stretch(after - len(frames), after, b"".join(frames),
-                            _packed(array("I", accumulate(map(len, frames)))))
-            for stream, (after, _, frames) in found.items()}
+                            _packed(array("I", accumulate(map(len, frames)))), behind)
+            for stream, (after, _, frames, behind) in found.items()}
+
+
+def _single(buffer, pos, salt):
+    """(frame, number, byte behind it) of the record at `pos`, if it is plain, small, whole and of one event; or Nones.
+
+    It is `decode` at a third of the cost, for the most frequent of records.
+    """
+    if buffer[pos:pos + 8] in _PLAIN_RUN and pos + HEADER_SIZE <= len(buffer):
+        stored, count, frames_size, number, _, body_crc, header_crc = _LEAN.unpack_from(buffer, pos)
+        start = pos + HEADER_SIZE
+        end = start + stored
+        if (count == 1 and frames_size < LONG_BODY and end <= len(buffer)
+                and _crc32(buffer[pos:pos + _HEADER.size], salt) == header_crc
+                and _crc32(buffer[start:end]) == body_crc):
+            return buffer[start:start + frames_size], number, end
+    return None, None, None
 
 
 def _begun(found, stream, number):
     known = found.get(stream)
     if known is None:
-        known = found[stream] = [number, wanted(stream).begins, []]
+        known = found[stream] = [number, wanted(stream).begins, [], 0]
     return known
 
 

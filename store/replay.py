@@ -19,6 +19,10 @@ from .segment import HEADER_SIZE, LONG_READ, SHORT_READ
 PLACES_AT_ONCE = 512
 CLOSE = 8 * 1024
 
+# Small records that are read in a row take as long as one that is read by itself, if they are so many; three times
+# as many are counted for that, so that who reads them once makes nothing.
+IN_A_ROW = 32
+
 # Replays whose place is remembered from one slice to the next.
 _MAX_PLACES = 4096
 
@@ -49,7 +53,7 @@ class Replays:
         The first and the last record may hold more than was asked for.
         Raises    IndexDamaged
         """
-        slice_ = _Slice(stream, stop, limit)
+        slice_ = _Slice(stream, stop, limit, self._blocks)
         follow = self._follow_stream if stream is not None else self._follow_all
         segment, byte = self._places.pop((stream, first), (None, 0))
         if segment is not None:
@@ -91,8 +95,6 @@ class Replays:
                 until, following = places[i + 1] if i + 1 < len(places) else (slice_.stop, None)
                 if following is None or following - place < CLOSE:
                     byte = slice_.gather(window, place, SHORT_READ if following is None else LONG_READ, until)
-                elif slice_.take_from(self._blocks, segment, place):
-                    byte = None
                 else:
                     byte = slice_.gather_one(segment, place)
                     # Up to the next place the stream's records follow one another; behind the last are others'.
@@ -123,7 +125,7 @@ class _Slice:
     first, key   of its first event, and of the next one; None before it has begun
     """
 
-    def __init__(self, stream, stop, limit):
+    def __init__(self, stream, stop, limit, blocks):
         self.stream = stream
         self.stop = stop
         self.first = None
@@ -132,6 +134,7 @@ class _Slice:
         self.tails = []
         self._wanted = None if stream is None else record.wanted(stream)
         self._room = limit
+        self._blocks = blocks
         self._has_made = False
 
     @property
@@ -141,33 +144,38 @@ class _Slice:
     def begin(self, key):
         self.first = self.key = key
 
-    def take_from(self, blocks, segment, byte):
-        """Take the events that follow from the block with the record at `byte`, if there is one with them.
+    def take(self, segment, byte):
+        """Take the events that follow from the block with the record at `byte`, if there is one with them; the byte
+        after them, or None.
 
         A slice makes one block at most, so that others have their turn.
         """
-        block = blocks.get(segment, byte)
+        block = self._blocks.get(segment, byte)
         if block is None:
-            if not blocks.count(segment, byte) or self._has_made:
-                return False
+            if self._has_made or not self._blocks.is_wanted(segment, byte):
+                return None
             self._has_made = True
-            block = blocks.make(segment, byte)
+            block = self._blocks.make(segment, byte)
         stretch = block.get(self.stream)
         if stretch is None or not stretch.first <= self.key < stretch.stop:
-            return False
-        _, self.key, data, ends = stretch.since(self.key)
+            return None
+        _, self.key, data, ends, behind = stretch.since(self.key)
         self.parts.append(data)
         self.tails.append((len(data), ends))
         self._room -= len(data)
-        return True
+        return behind
 
     def gather_one(self, segment, byte):
         """Take the events in the record at `byte`, if it is plain; the byte after what was taken."""
+        behind = self.take(segment, byte)
+        if behind is not None:
+            return behind
         buffer = segment.files.read(segment.fd, min(SHORT_READ, segment.end - byte), byte)
         key = self.key
         size, self.key = record.gather(buffer, 0, byte, segment.salt, segment.checked, self._wanted,
                                        key, key + 1, self.parts, self.tails)
         if self.key > key:
+            self._blocks.count(segment, byte, 1)
             self._room -= self.tails[-1][0] * (self.key - key)
         return byte + size
 
@@ -176,7 +184,13 @@ class _Slice:
         until = min(until, self.stop)
         segment = window.segment
         while self.key < until and self._room > 0:
+            if self.stream is not None:
+                behind = self.take(segment, byte)
+                if behind is not None:
+                    byte = behind
+                    continue
             begin = window.at(byte, span)
+            records = len(self.parts)
             at, key = record.gather(window.bytes, begin, window.base, segment.salt, segment.checked, self._wanted,
                                     self.key, until, self.parts, self.tails)
             if at == begin:
@@ -186,10 +200,17 @@ class _Slice:
                 continue
             if key > self.key:      # what has no event takes no room
                 self._room -= window.base + at - byte
+                if self.stream is not None:
+                    self._count(segment, byte, len(self.parts) - records, at - begin)
             byte = window.base + at
             self.key = key
             span = LONG_READ
         return byte
+
+    def _count(self, segment, byte, records, size):
+        """Have it known that so many records were read, one behind the other, which takes less time."""
+        if size < record.LONG_BODY * records:
+            self._blocks.count(segment, byte, records / IN_A_ROW)
 
 
 class _Window:

@@ -18,7 +18,9 @@ def small(monkeypatch):
     """Blocks of 2,000 bytes, made at the first look; and no places are close."""
     monkeypatch.setattr(blocks, "SIZE", 2000)
     monkeypatch.setattr(blocks, "WORTH_IT", 1)
+    monkeypatch.setattr(blocks, "_STAYS", -1)
     monkeypatch.setattr(replay, "CLOSE", 0)
+    monkeypatch.setattr(replay, "IN_A_ROW", 1)
 
 
 def interleave(store, rounds, streams=20, size=100):
@@ -38,12 +40,13 @@ def replay_of(store, name):
 
 @settings(max_examples=25)
 @given(WRITES, st.integers(0, 30), st.sampled_from([900, 20_000, 1 << 20]), st.sampled_from([0, 0, 6]),
-       st.sampled_from([0, 5000, 1 << 20]))
+       st.sampled_from([0, 5000, 1 << 20]), st.sampled_from([0, 8192]))
 def test_what_blocks_give_is_what_the_log_has_whatever_was_written(tmp_path_factory, writes, first, segment_size, level,
-                                                                  memory):
+                                                                  memory, close):
     folder = tmp_path_factory.mktemp("db")
     with pytest.MonkeyPatch.context() as patch:
         small.__wrapped__(patch)
+        patch.setattr(replay, "CLOSE", close)
         for _ in range(2):          # fresh, and from an index on disk
             with Store(folder, sync="no", segment_size=segment_size, compression=level, replay_memory=memory) as store:
                 fill(store, writes)
@@ -85,7 +88,7 @@ def test_blocks_take_no_more_memory_than_they_may(tmp_path, monkeypatch, small):
                 assert sorted(replay_of(store, b"s%d" % i)) == list(range(50))
             kept = store._log._replays._blocks
             assert 0 < kept._size <= 20_000
-            assert kept._size == sum(size for _, size in kept._blocks.values())
+            assert kept._size == sum(block.size for block in kept._blocks.values())
 
 
 def test_without_memory_there_are_none(tmp_path, small):
@@ -111,7 +114,7 @@ def test_two_threads_may_make_the_same_block(tmp_path, small):
         segment = store._log._segments[0]
         first = made.make(segment, 2500)
         assert made.make(segment, 2500) == first
-        assert made._size == sum(size for _, size in made._blocks.values())
+        assert made._size == sum(block.size for block in made._blocks.values())
 
 
 def test_streams_whose_names_have_the_same_hash_are_told_apart(tmp_path, monkeypatch, small):
@@ -147,6 +150,7 @@ def test_a_segment_that_is_written_anew_leaves_no_block_behind(tmp_path, small):
     with Store(tmp_path / "db", sync="no", segment_size=64 * 1024) as store:
         interleave(store, 10)
         before = replay_of(store, b"s3")
+        assert replay_of(store, b"s3") == before
         assert store._log._replays._blocks._blocks
         store.truncate("s5", 5)
         store.compact()

@@ -592,12 +592,20 @@ def test_the_first_stretch_of_each_stream_ends_where_numbers_jump_or_a_record_is
     parts = [encoded([b"1", b"22"], b"a", 1), pack, encoded([b"y" * 5000], b"b", 8), encoded([b"333"], b"b", 8),
              encoded([b"4"], b"b", 20), record.encode_mark(SALT, 9, 1)]
     whole = b"".join(parts)
-    found = record.stretches(whole + encoded([b"5"], b"c", 0), 0, len(whole) + 1, SALT)
+    found = record.stretches(whole + encoded([b"5"], b"c", 0), 0, len(whole) + 1, 1000, SALT)
     assert {stream: one[:2] for stream, one in found.items()} == {b"a": (1, 4), b"b": (7, 9), b"c": (0, 1)}
     of_a = [*record.frames(b"a", b"n", 1, [b"1", b"22"]), *record.frames(b"a", b"n", 3, [b"x"])]
     for number in (1, 2, 3):
         since = found[b"a"].since(number)
+        assert since.behind == 1000 + len(parts[0]) + len(pack)
         assert (since.first, since.stop, since.data) == (number, 4, b"".join(of_a[number - 1:]))
         assert record.Frames(*since[:2], [since.data], [(len(since.data), since.ends)]).ends == \
             list(accumulate(map(len, of_a[number - 1:])))
-    assert record.stretches(parts[0] + bytes(100), 0, 1000, SALT).keys() == {b"a"}
+    for i in range(len(parts[0])):      # one of two events, and a single one: as far as bytes are right
+        for bad in (parts[0], encoded([b"7"], b"d", 7)):
+            bad = bytearray(bad)
+            if i < len(bad):
+                bad[i] ^= 1
+                assert not record.stretches(bytes(bad), 0, 1, 0, SALT)
+                assert not record.stretches(bytes(bad[:i]), 0, 1, 0, SALT)
+    assert record.stretches(parts[0] + bytes(100), 0, 1000, 0, SALT).keys() == {b"a"}
