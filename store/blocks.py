@@ -23,7 +23,7 @@ from .segment import HEADER_SIZE
 # Bytes of the log, by which records begin in it.
 SIZE = 1 << 20
 # Events that were read of a block, each by itself, when it is made.
-WORTH_IT = 256
+WORTH_IT = 128
 # Bytes of all blocks.
 MEMORY = 128 << 20
 

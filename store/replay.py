@@ -19,9 +19,9 @@ from .segment import HEADER_SIZE, LONG_READ, SHORT_READ
 PLACES_AT_ONCE = 512
 CLOSE = 8 * 1024
 
-# Small records that are read in a row take as long as one that is read by itself, if they are so many; three times
-# as many are counted for that, so that who reads them once makes nothing.
-IN_A_ROW = 32
+# Ten small records that are read in a row take as long as one that is read by itself.  More are counted for that, so
+# that who reads a stream once makes no block.
+IN_A_ROW = 64
 
 # Replays whose place is remembered from one slice to the next.
 _MAX_PLACES = 4096

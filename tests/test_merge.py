@@ -178,7 +178,7 @@ def test_whatever_was_written_is_read_as_before(tmp_path_factory, monkeypatch, w
 
 
 def test_a_long_segment_is_written_piece_by_piece(open_store, disk, monkeypatch):
-    monkeypatch.setattr(merge, "_WRITE", 10_000)
+    monkeypatch.setattr(merge, "_WRITE", 5_000)
     store = open_store()
     fill(store, 400, streams=("s", "t"), size=300)
     before = found(store)
