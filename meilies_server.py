@@ -14,7 +14,7 @@ import signal
 import socketserver
 import sys
 
-from server import __version__, completing, logs, options, upkeep
+from server import __version__, accounts, completing, logs, options, upkeep
 from server.exposition import metrics_server
 from server.handshakes import Handshakes, at_once
 from server.listening import listen
@@ -81,6 +81,8 @@ def keep_freed_memory():
 def main(argv=None, environ=os.environ):
     """Run the server, or the command that comes first; return the exit code."""
     argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] == "user":
+        return accounts.run(argv[1:], environ)
     if argv and argv[0] in options.UPKEEP:
         return upkeep.run(argv[0], argv[1:], environ)
     if argv and argv[0] == options.COMPLETION:

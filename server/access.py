@@ -17,13 +17,10 @@ import resp
 from .attempts import TooManyAttempts
 from .following import end_unless_permitted
 from .grouping import end_read_unless_permitted
-from .sparing import Sparing
 from .table import ANYONE, NOAUTH, OK, CommandError, command, why_not
 from .users import APPEND, EVERYTHING, MAX_PASSWORD, NOPASS
 
 log = logging.getLogger("meilies.users")
-
-_refused = Sparing(log)
 
 WRONGPASS = "WRONGPASS invalid username-password pair or user is disabled."
 _NO_USERS = "ERR AUTH called without any password configured; this server asks for none"
@@ -72,14 +69,14 @@ def _reply(server, connection, name, outcome, welcome):
     """What a client is told whose password was looked at; outcome is as in Logins.put."""
     if isinstance(outcome, TooManyAttempts):
         server.refused_logins += 1
-        _refused.warning("a login from %s is put off: %s", connection.peer, outcome)
+        server.warn_of_logins.warning("a login from %s is put off: %s", connection.peer, outcome)
         return resp.error(f"ERR {outcome}")
     user = None if outcome is None else server.users.get(outcome.name)
     if user is None or not user.enabled or user.secret != outcome.secret:       # it may have changed meanwhile
         server.refused_logins += 1
         # Not what isn't a name: it may be a password that was typed in the wrong place.
         known = f"user {name}" if server.users.get(name) else "nobody that is known"
-        _refused.warning("a login from %s as %s is refused", connection.peer, known)
+        server.warn_of_logins.warning("a login from %s as %s is refused", connection.peer, known)
         return resp.error(WRONGPASS)
     log.debug("client %d at %s is %s", connection.id, connection.peer, name)
     act_for(server, connection, user)

@@ -277,6 +277,10 @@ Each option can also be a variable of the environment, {BY_NAME["db-path"].varia
 
 The command line goes before the environment, and that before the file.
 
+Its users, see python3 meilies_server.py user --help:
+
+  python3 meilies_server.py user add ann +@read '~orders-*' --users my-users
+
 More commands, for a store that no server has open; each has a --help:
 
   python3 meilies_server.py check --db-path my-db
@@ -319,7 +323,30 @@ UPKEEP_STATUS = {
 
 COMPLETION = "completion"
 # What may stand first on the command line, in place of an option.
-COMMANDS = (*UPKEEP, COMPLETION)
+COMMANDS = (*UPKEEP, "user", COMPLETION)
+
+
+USER = {
+    "add": "Adds a user, who may do what the rules say and nothing else.  The file is made if it is missing.",
+    "set": "Changes a user by rules, and with --password the password.",
+    "remove": "Forgets a user.",
+    "list": "Shows the users and their rules.",
+}
+
+USER_EPILOG = """\
+The password is asked for, or is the first line of standard input.
+
+RULE is one of
+  on, off             whether the user may log in; a user that is added is on
+  +@RIGHT, -@RIGHT    read, append, group (to take part in consumer groups), admin, or all
+  ~STREAM             a stream to read and append to, or with * at its end all that begin so: '~orders-*'
+  %R~STREAM           ... to read; %W~STREAM to append to
+  resetkeys           no stream any more; reset: nothing any more, and off
+  nopass              any password will do; resetpass: none will
+
+A server that runs takes the file over when it gets SIGHUP, or ACL LOAD.
+
+exit status: 0 done, 1 there is no such user, or one already, 2 it couldn't be done"""
 
 
 # -- four places, one set of values -------------------------------------------
@@ -356,7 +383,44 @@ def parse_upkeep(command, argv, environ):
 
 def parsers():
     """{command: (what it does, its ArgumentParser)}, with "" for the server itself; for completion."""
-    return {"": (DESCRIPTION, _parser()), **{name: (text, _upkeep_parser(name)) for name, text in UPKEEP.items()}}
+    return {"": (DESCRIPTION, _parser()), **{name: (text, _upkeep_parser(name)) for name, text in UPKEEP.items()},
+            "user": ("Adds, changes, removes and lists the users of a server.", _user_parser("set"))}
+
+
+def parse_user(argv, environ):
+    """The Options of `user`: action, users (the path), name, rules and password (whether a new one is wanted).
+
+    Raises    SystemExit   as parse_upkeep
+    """
+    try:
+        action = argv[0] if argv else "nothing"
+        if action not in USER and action != "--help":
+            raise OptionError(f"found {action!r}, expected {', '.join(USER)}")
+        given, words = _user_parser(action).parse_known_args(argv[1:] if action in USER else ["--help"])
+        arguments = vars(given)
+        password = bool(arguments.pop("password", False))
+        path = _value(BY_NAME["users"], *_found(arguments, environ)["users"])
+        _check_user_words(action, words)
+        if not path:
+            raise OptionError("--users is missing, expected the file of the users")
+        return Options(action=action, users=path, name=words[0] if words else None, rules=words[1:], password=password)
+    except OptionError as error:
+        print(f"{PROGRAM} user: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _check_user_words(action, words):
+    """Raise OptionError unless they are a name and rules, as far as `action` takes them."""
+    for word in words:
+        if word.startswith("-") and not word.startswith("-@"):
+            raise OptionError(f"{word.split('=', 1)[0]}: no such option")
+        if word[0:1] in ("<", ">"):
+            raise OptionError("found a password among the arguments, where everybody on the machine can see it; "
+                              "expected it on standard input, or leave it out to be asked")
+    least, most = {"list": (0, 0), "remove": (1, 1)}.get(action, (1, len(words)))
+    if not least <= len(words) <= max(least, most):
+        raise OptionError(f"expected {'a NAME' if least else 'no NAME'}{' and no rules' if most == 1 else ''}: "
+                          f"{action} {' '.join(words)}".rstrip())
 
 
 def is_loopback(host):
@@ -476,6 +540,21 @@ def _upkeep_parser(command):
     if command in ("export", "import"):
         parser.add_argument("--file", metavar="FILE", help="of the lines [standard output, or input]")
     parser.add_argument("--config", metavar="FILE", help="read the directory from FILE, as the server does")
+    parser.add_argument("--help", action="help", help="show this and exit")
+    return parser
+
+
+def _user_parser(action):
+    rules = " [RULE]..." if action in ("add", "set") else ""
+    usage = f"{action}{'' if action == 'list' else ' NAME'}{rules}" if action in USER else "|".join(USER) + " ..."
+    parser = _Parser(prog=f"{PROGRAM} user", usage=f"python3 meilies_server.py user {usage} --users FILE",
+                     description=USER.get(action, "The users of a server, in the file that it is started with."),
+                     epilog=USER_EPILOG, add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS,
+                     formatter_class=_formatter)
+    if action == "set":
+        parser.add_argument("--password", action="store_true", help="set a new password")
+    parser.add_argument("--users", metavar="FILE", help="the file; MEILIES_USERS in the environment")
+    parser.add_argument("--config", metavar="FILE", help="read its name from FILE, as the server does")
     parser.add_argument("--help", action="help", help="show this and exit")
     return parser
 

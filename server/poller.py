@@ -135,6 +135,7 @@ class Poller:
         self.logins = Logins(self.users, self.call_soon)
         self.users.watch(lambda: self.call_soon(lambda: users_changed(self)))
         self._strangers = Strangers()
+        self.warn_of_logins = Sparing(logging.getLogger("meilies.users"))
         self._warn_of_strangers = Sparing(log)
         self._warn_of_nonsense = Sparing(log)
         self._listeners = {sock.fileno(): sock for sock in listeners}

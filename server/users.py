@@ -8,8 +8,8 @@
          name   '-- or off: nobody logs in     '-- rights, of those in RIGHTS
 
 The words behind the name are the rules that ACL SETUSER takes, but for the password,
-which the file doesn't hold: the key is made of it by scrypt with the n, r and p before
-it and the random salt, both in base64.  `%` and two digits stand for a byte of a stream's
+which the file doesn't hold: the key is made of its SHA-512 by scrypt with the n, r and p
+before it and the random salt, both in base64.  `%` and two digits stand for a byte of a stream's
 name that isn't printable ASCII, and for `%` and space.
 
 A user may do what rights and streams both allow, and a new one nothing.  Users are
@@ -116,6 +116,7 @@ NOPASS = "nopass"
 
 def _derived(password, salt, cost):
     n, r, p = cost
+    password = hashlib.sha512(password).digest()    # to scrypt itself, one that ends with NULs is the same without
     return hashlib.scrypt(password, salt=salt, n=n, r=r, p=p, maxmem=256 * r * (n + p + 2), dklen=32)
 
 
@@ -365,8 +366,11 @@ class Users:
             return Secret.of(password, self._cost)
 
     def _read(self):
-        with open(self.path, encoding="utf-8") as file:
-            text = file.read(MAX_FILE + 1)
+        try:
+            with open(self.path, encoding="utf-8") as file:
+                text = file.read(MAX_FILE + 1)
+        except UnicodeDecodeError:
+            raise UsersError(f"{self.path}: it isn't UTF-8, expected '{HEADER}' and users; it isn't used") from None
         return parse_users(text, self.path)
 
 
@@ -441,10 +445,10 @@ def parse_rule(rule, secret_of):
     match = re.match("(~|%[rw]~|%rw~)(.+)", rule, re.I | re.S)
     if match:
         return _with_streams(match[1].lower(), match[2])
-    if rule[:1] in "#!":
+    if rule[:1] in ("#", "!"):
         raise UsersError("found the hash of a password, expected the password itself, as >password: "
                          "it is kept as salted scrypt, which can't be made of another hash")
-    if rule[:1] in "+-":
+    if rule[:1] in ("+", "-"):
         raise UsersError(f"found '{printable(rule[:80])}', expected a group of commands: +@{', +@'.join(RIGHTS)} "
                          f"or +@all, or these with -")
     raise UsersError(f"found '{printable(rule[:80])}', expected {_SYNTAX}")

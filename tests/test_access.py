@@ -2,6 +2,9 @@
 
 import logging
 import os
+import shutil
+import socket
+import subprocess
 import threading
 
 import pytest
@@ -735,3 +738,103 @@ def test_users_change_while_others_subscribe_and_publish(serving, log_in):
         numbers = [one[2] for one in seen if isinstance(one, list) and one[:2] == [b"event", b"orders-1"]]
         assert numbers == list(range(101))
         assert b"secret" not in repr(seen).encode()
+
+
+# -- what a client may send before it has said who it is ---------------------------
+
+@pytest.mark.parametrize("request_", [
+    resp.command("auth", *["x"] * 10),
+    resp.command("auth", "ann", "x" * (16 * 1024 + 1)),
+    resp.command("x", *["y" * 15_000] * 6),
+    b"*2\r\n$4\r\nauth\r\n$1000000\r\n",
+    b"*1000000\r\n",
+    b"*1\r\n" * 3 + b"$4\r\nauth\r\n",
+    b"+auth\r\n",
+    b"*0\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"POST / HTTP/1.1\r\nContent-Length: 27\r\n\r\n*3\r\n$4\r\nauth\r\n$3\r\nann\r\n$4\r\nword\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 32,
+])
+def test_a_stranger_who_sends_too_much_or_nonsense_is_cut_off(serving, request_):
+    client = serving.connect()
+    client.send(request_)
+    reply = client.value()
+    assert isinstance(reply, resp.ErrorReply) and reply.code in ("ERR", "NOAUTH")
+    client.recv_end()
+
+
+def test_a_stranger_may_send_what_logging_in_takes(serving):
+    client = serving.connect()
+    client.send(b"".join(resp.command("auth", "ann", "x" * size) for size in (100, 4096, 16 * 1024)))
+    assert [client.value().code for _ in range(3)] == ["WRONGPASS"] * 3
+
+
+def test_of_many_who_send_nonsense_one_line_is_logged(serving, caplog):
+    for _ in range(20):
+        client = serving.connect()
+        client.send(b"GET / HTTP/1.1\r\n\r\n")
+        assert "Protocol error at byte 0: found 'G'" in client.value().args[0]
+        client.recv_end()
+    assert len([record for record in caplog.records if "is cut off" in record.getMessage()]) == 1
+
+
+def test_a_stranger_who_says_nothing_is_cut_off_and_users_are_not(serving, log_in, caplog):
+    serving.poller._strangers._patience = 0.05
+    user, strangers = log_in("ann"), [serving.connect() for _ in range(3)]
+    strangers[1].send(b"*2\r\n$4\r\nau")
+    for stranger in strangers:
+        stranger.recv_end()
+    assert user.ask("ping") == b"PONG"
+    assert "it didn't say who it is" in caplog.text
+
+
+def test_asking_for_a_reset_gives_a_stranger_no_more_time(serving):
+    serving.poller._strangers._patience = 0.5
+    client = serving.connect()
+    with pytest.raises((AssertionError, OSError)):
+        while True:
+            client.command("reset")
+            client.recv_exactly(b"+RESET\r\n")
+
+
+def test_of_too_many_strangers_the_oldest_goes(serving, log_in):
+    serving.poller._strangers._most = 3
+    user = log_in("ann")
+    strangers = [serving.connect() for _ in range(5)]
+    for stranger in strangers[:2]:
+        stranger.recv_end()
+    for stranger in strangers[2:]:
+        assert stranger.error("ping") == NOAUTH
+    assert user.ask("ping") == b"PONG"
+
+
+def test_who_logged_in_as_nobody_s_business_is_gone_before_it_is_served(serving, users):
+    """A connection that is adopted for a user who was removed meanwhile."""
+    ann = users.get("ann")
+    users.remove(["ann"])
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.settimeout(SECONDS)
+        serving.poller.adopt(theirs, "inside", user=ann)
+        ours.sendall(resp.command("ping"))
+        assert ours.recv(100) == f"-{NOAUTH}\r\n".encode()
+
+
+# -- with Redis's own tools ------------------------------------------------------
+
+@pytest.mark.skipif(not shutil.which("redis-cli"), reason="redis-cli isn't there")
+def test_redis_cli_logs_in(serving, users):
+    users.change("default", ["on", ">word", "+@read", "~*"])
+
+    def run(*arguments):
+        done = subprocess.run(["redis-cli", "-p", str(serving.port), *arguments], capture_output=True, text=True,
+                              timeout=SECONDS, check=False)
+        return done.stdout.strip()
+
+    assert run("--no-auth-warning", "--user", "ann", "--pass", "word", "acl", "whoami") == "ann"
+    assert run("--no-auth-warning", "-a", "word", "acl", "whoami") == "default"
+    assert run("--no-auth-warning", "-3", "--user", "ann", "--pass", "word", "publish", "orders-1", "x", "d") == "OK"
+    assert "NOPERM" in run("--no-auth-warning", "--user", "ann", "--pass", "word", "publish", "cart", "x", "d")
+    assert "NOAUTH" in run("ping")
+    assert "user ann on +@read +@append ~orders-*" in run("--no-auth-warning", "--user", "ops", "--pass", "secret",
+                                                           "acl", "list")

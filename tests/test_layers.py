@@ -114,6 +114,7 @@ ORDER = {
         "attempts",
         "users",
         "completing",
+        "accounts",
         "upkeep",
         "listening",
         "web",
