@@ -23,7 +23,9 @@ _REFUSED_CONFIG = {
 
 @command("info", -1, "[SECTION ...]", "What the server is and does", "")
 def info_command(server, connection, arguments):
-    return resp.bulk(info(server, [argument.decode("utf-8", "replace").lower() for argument in arguments[1:]]))
+    user = connection.user
+    whole = user.may(ADMIN) or user.may_read_prefix(b"")
+    return resp.bulk(info(server, [argument.decode("utf-8", "replace").lower() for argument in arguments[1:]], whole))
 
 
 @command("time", 1, "", "The server's clock: seconds and microseconds since 1970", "")

@@ -12,15 +12,19 @@ from .figures import process, system_memory
 _LONG = ("commandstats", "latencystats")
 
 
-def info(server, wanted):
-    """The text of INFO, with the sections in `wanted` (lower-case names), or those that are of use to most."""
+def info(server, wanted, whole=True):
+    """The text of INFO, with the sections in `wanted` (lower-case names), or those that are of use to most.
+
+    whole   False: only what clients look for when they connect, and nothing of what others do
+    """
+    sections = _SECTIONS if whole else _FOR_EVERYBODY
     wanted = set(wanted)
     everything = {"all", "everything"} & wanted
     usual = not wanted or "default" in wanted
-    chosen = [name for name in _SECTIONS if everything or name in wanted or (usual and name not in _LONG)]
+    chosen = [name for name in sections if everything or name in wanted or (usual and name not in _LONG)]
     parts = []
     for name in chosen:
-        lines = [f"{key}:{value}" for key, value in _SECTIONS[name](server)]
+        lines = [f"{key}:{value}" for key, value in sections[name](server)]
         parts.append("\r\n".join([f"# {name.capitalize()}", *lines, ""]))
     return "\r\n".join(parts).encode()
 
@@ -186,6 +190,8 @@ _SECTIONS = {
     "streams": _streams,
     "groups": _groups,
 }
+
+_FOR_EVERYBODY = {"server": _server, "persistence": lambda server: [("loading", 0)]}
 
 
 def _micros(seconds):

@@ -627,7 +627,7 @@ class Poller:
             command = COMMANDS.get(request[0].lower())
             if command is None:
                 self._refuse(connection, unknown(request) if connection.user is not None else resp.error(NOAUTH))
-            elif command.slow:
+            elif command.slow and connection.user is not None:      # a stranger is refused here
                 self._give_to_worker(connection, command, request)
             else:
                 reply = execute(command, self, connection, request)

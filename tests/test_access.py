@@ -254,6 +254,10 @@ OF_ADMINS = """
     verify
     config get *
     client kill id 99
+    slowlog get
+    latency histogram
+    memory usage
+    config set log-level debug
     acl list
     acl users
     acl getuser ann
@@ -838,3 +842,13 @@ def test_redis_cli_logs_in(serving, users):
     assert "NOAUTH" in run("ping")
     assert "user ann on +@read +@append ~orders-*" in run("--no-auth-warning", "--user", "ops", "--pass", "secret",
                                                            "acl", "list")
+
+
+def test_who_may_not_read_everything_is_told_little_of_the_server(serving, users, log_in):
+    shown = log_in("ann").ask("info", "everything")
+    assert b"meilies_version:" in shown and b"loading:0" in shown
+    assert b"connected_clients" not in shown and b"events" not in shown and b"group" not in shown
+    assert b"connected_clients" not in log_in("ann").ask("info", "clients")
+    assert b"connected_clients" in log_in("ops").ask("info")
+    users.change("reader", ["%R~*"])
+    assert b"connected_clients" in log_in("reader").ask("info")
