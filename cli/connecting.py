@@ -27,12 +27,22 @@ def connect(options: argparse.Namespace) -> Client:
     return client_of(place_of(options, os.environ), options)
 
 
+def connect_twice(options: argparse.Namespace) -> tuple[Client, Client]:
+    """Two of them: one that waits, and one that asks meanwhile."""
+    arguments = _arguments(place_of(options, os.environ), options)
+    return Client(**arguments), Client(**arguments)
+
+
 def client_of(place: dict[str, Any], options: argparse.Namespace) -> Client:
     """A Client of a server whose place, user and perhaps password are known."""
+    return Client(**_arguments(place, options))
+
+
+def _arguments(place: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     arguments = {**place, **_transport(options, place.get("tls", False))}
     if arguments.get("user") and "password" not in arguments:
         arguments["password"] = _asked_password(arguments["user"])
-    return Client(**arguments, timeout=options.timeout, tries=0)
+    return {**arguments, "timeout": options.timeout, "tries": 0}
 
 
 def place_of(options: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Callable
 
+from meilies_client import Client, ClientError
 from terminal.escaping import printable
-from terminal.progress import Progress, shown_events
+from terminal.progress import INTERVAL, Progress, shown_bytes, shown_events
 
-from .connecting import connect
+from .connecting import connect, connect_twice
 from .parsing import Commands, number_argument
 from .problems import Failed, WrongUsage
+from .showing import info_of
 from .taking import stdin
 
 
 def run_backup(options: argparse.Namespace) -> None:
-    with connect(options) as client:
+    with _told_how_far("backup", shown_bytes, options) as client:
         done = client.back_up(options.name)
     if options.json:
         print(json.dumps(done))
@@ -68,7 +74,7 @@ def _position_of(head: bytes) -> int:
 
 def run_check(options: argparse.Namespace) -> None:
     """Exit status 1 for a damaged store."""
-    with connect(options) as client:
+    with _told_how_far("check", shown_bytes, options) as client:
         found = client.check()
     if options.json:
         print(json.dumps({"sound": not found["problems"], **found}))
@@ -91,13 +97,44 @@ def run_chain_head(options: argparse.Namespace) -> None:
 def run_verify(options: argparse.Namespace) -> None:
     if options.position is not None and options.head is None:
         raise WrongUsage("POSITION comes with its HEAD")
-    with connect(options) as client:
+    with _told_how_far("verify", shown_events, options) as client:
         found = client.verify(None if options.position is None else (options.position, options.head))
     if options.json:
         print(json.dumps(found))
         return
     print(f"{found['same']} events are what they were, {found['gone']} were cut or redacted; the head at "
           f"{found['position']} is {found['head']}")
+
+
+# -- how far the server is
+
+@contextmanager
+def _told_how_far(work: str, shown: Callable[[float], str], options: argparse.Namespace) -> Iterator[Client]:
+    """A Client to have some work done by; on a terminal another one asks meanwhile how far it is."""
+    waiting, asking = connect_twice(options)
+    with waiting, asking, Progress(work, shown) as progress:
+        if not progress.is_seen:
+            yield waiting
+            return
+        ended = threading.Event()
+        name = f"{work}_{waiting.call('CLIENT', 'ID')}"
+        teller = threading.Thread(target=_tell, args=(asking, name, progress, ended), name="progress", daemon=True)
+        teller.start()
+        try:
+            yield waiting
+        finally:
+            ended.set()
+            teller.join()
+
+
+def _tell(client: Client, name: str, progress: Progress, ended: threading.Event) -> None:
+    """Draw how far some work of the server's is until it has ended, or nobody can say."""
+    while not ended.wait(INTERVAL):
+        try:
+            found = re.fullmatch("done=([0-9]{1,20}),of=([0-9]{1,20})", info_of(client, "work").get("work", {})[name])
+            progress(*map(int, found.groups()))     # type: ignore[union-attr]
+        except (ClientError, KeyError, AttributeError):     # its end is near, or this server doesn't say
+            continue
 
 
 def add(commands: Commands) -> None:

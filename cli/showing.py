@@ -13,7 +13,7 @@ import sys
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from meilies_client import Event
+from meilies_client import Client, Event
 from terminal.escaping import printable
 from terminal.painting import PLAIN, Painter
 
@@ -65,6 +65,19 @@ def time_text(microseconds: int | None) -> str:
         return "unknown"
     moment = EPOCH + timedelta(microseconds=microseconds)
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def info_of(client: Client, *wanted: str) -> dict[str, dict[str, str]]:
+    """{section: {name: value}} of INFO, the sections in lower case."""
+    sections: dict[str, dict[str, str]] = {}
+    fields: dict[str, str] = {}
+    for line in client.call("INFO", *wanted).decode("utf-8", "backslashreplace").splitlines():
+        if line.startswith("# "):
+            fields = sections.setdefault(line[2:].lower(), {})
+        elif line:
+            name, _, value = line.partition(":")
+            fields[name] = value
+    return sections
 
 
 def write(data: bytes) -> None:

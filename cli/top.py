@@ -23,8 +23,7 @@ from terminal.progress import shown_bytes, shown_duration
 
 from .connecting import connect
 from .parsing import Commands, seconds_argument
-from .showing import write
-from .watching import info_of
+from .showing import info_of, write
 
 # Groups that are asked for each time, in the order of their names.
 MOST_GROUPS = 50

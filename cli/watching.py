@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 
-from meilies_client import Client
 from terminal.escaping import printable
 
 from .connecting import connect
 from .parsing import Commands
 from .problems import Failed
-from .showing import write
+from .showing import info_of, write
 
 
 def run_ping(options: argparse.Namespace) -> None:
@@ -33,19 +32,6 @@ def run_info(options: argparse.Namespace) -> None:
         print(printable(section))
         for name, value in fields.items():
             print(printable(f"  {name} {value}"))
-
-
-def info_of(client: Client, *wanted: str) -> dict[str, dict[str, str]]:
-    """{section: {name: value}} of INFO, the sections in lower case."""
-    sections: dict[str, dict[str, str]] = {}
-    fields: dict[str, str] = {}
-    for line in client.call("INFO", *wanted).decode("utf-8", "backslashreplace").splitlines():
-        if line.startswith("# "):
-            fields = sections.setdefault(line[2:].lower(), {})
-        elif line:
-            name, _, value = line.partition(":")
-            fields[name] = value
-    return sections
 
 
 def run_monitor(options: argparse.Namespace) -> None:

@@ -189,6 +189,7 @@ _SECTIONS = {
     "keyspace": _keyspace,
     "streams": _streams,
     "groups": _groups,
+    "work": lambda server: server.works.fields(),
 }
 
 _FOR_EVERYBODY = {"server": _server, "persistence": lambda server: [("loading", 0)]}

@@ -49,6 +49,7 @@ from .tls import TLSSocket
 from .users import Users
 from .waiting import Waiting, processors
 from .workers import Workers
+from .works import Works
 
 log = logging.getLogger("meilies.server")
 
@@ -124,6 +125,7 @@ class Poller:
         self.published = 0              # events
         self.received = 0               # bytes
         self.monitors = Monitors()
+        self.works = Works()
         self.refused_logins = 0
         self.sent = 0                   # to connections that are closed
         self.frames = 0                 # events and notices, to the same

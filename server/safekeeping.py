@@ -37,7 +37,8 @@ def backup(server, connection, arguments):
         raise CommandError("ERR the server was started without --backup-path; it writes copies nowhere else")
     folder = os.path.join(server.limits.backup_path, name.decode())
     try:
-        done = server.store.back_up(folder)
+        with server.works.under_way("backup", connection) as progress:
+            done = server.store.back_up(folder, progress)
     except OSError as error:
         raise CommandError(f"ERR {folder}: the copy isn't whole ({error.strerror or error}); "
                            f"the next backup to it goes on") from None
@@ -47,7 +48,8 @@ def backup(server, connection, arguments):
 
 @command("check", 1, "", "Read the whole log and name what is bad in it", ADMIN, slow=True)
 def check(server, connection, arguments):
-    found = server.store.check()
+    with server.works.under_way("check", connection) as progress:
+        found = server.store.check(progress)
     for problem in found.problems:
         log.error("check: %s", problem)
     texts = {"problems": found.problems, "notes": found.notes}
@@ -103,7 +105,8 @@ def verify(server, connection, arguments):
             raise CommandError("ERR syntax error, expected: verify [POSITION HEAD], HEAD with 64 hexadecimal digits")
         known = parse_number(arguments[1], "POSITION"), arguments[2].decode()
     try:
-        found = chain.verify(known)
+        with server.works.under_way("verify", connection) as progress:
+            found = chain.verify(known, progress)
     except ChainBroken as broken:
         log.error("verify: %s", broken)
         raise CommandError(f"BROKEN {broken}") from None

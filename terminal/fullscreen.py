@@ -58,7 +58,7 @@ class FullScreen:
 
     def draw(self, lines):
         """Show `lines`, each of which fits."""
-        self._write("\033[H" + "\033[K\r\n".join(lines) + "\033[K\033[J")
+        self._write("\033[H" + "\033[K\n".join(lines) + "\033[K\033[J")
 
     def key(self, seconds):
         """The key that is pressed within so many seconds; "" if none is, or the size changed.

@@ -59,6 +59,11 @@ class Progress:
     def __exit__(self, *exc_info):
         self.end()
 
+    @property
+    def is_seen(self):
+        """Whether anybody looks."""
+        return self._stream is not None
+
     def begin(self, of):
         """From now on there is `of` to do, 0 if nobody knows."""
         self.done, self.of = 0, of

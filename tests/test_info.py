@@ -7,7 +7,7 @@ from server import __version__
 from server.info import _human
 
 USUAL = ["Server", "Clients", "Memory", "Persistence", "Stats", "Replication", "Cpu", "Errorstats", "Cluster",
-         "Keyspace", "Streams", "Groups"]
+         "Keyspace", "Streams", "Groups", "Work"]
 
 
 @pytest.fixture

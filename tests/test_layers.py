@@ -131,6 +131,7 @@ ORDER = {
         "settings",
         "waiting",
         "workers",
+        "works",
         "outbox",
         "strangers",
         "connection",

@@ -157,8 +157,7 @@ def test_on_a_terminal_it_goes_on_until_q_and_gives_the_screen_back(serving):
         screen.until("1 events in 1 streams")
         screen.send("p")
         screen.until("paused")
-        screen.send("p+-q")
-        screen.send("q")
+        screen.send("p+-\033[Aq")
         assert screen.end() == 0
         assert screen.shown.endswith("\033[?25h\033[?1049l")
 
