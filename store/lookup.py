@@ -254,11 +254,16 @@ class Lookup:
         if len(self._fresh) <= _WAITING:
             return
         with self._fresh_lock:
-            while sum(1 for fresh in self._fresh[:-1] if fresh.count) >= _WAITING:
+            while self.is_full:
                 self.wanted.set()
                 if self._stuck is not None:
                     raise StoreFull(self.path, OSError(0, f"what is in memory can't be moved to it ({self._stuck})"))
                 self._room.wait()
+
+    @property
+    def is_full(self):
+        """Whether so much waits in memory that appends with keys have to."""
+        return sum(1 for fresh in self._fresh[:-1] if fresh.count) >= _WAITING
 
     @property
     def moved(self):
