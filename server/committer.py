@@ -11,6 +11,7 @@ in a thread of its own, so that the poller goes on with everything else.
 import logging
 import threading
 import time
+from bisect import bisect_left
 from itertools import chain
 
 import resp
@@ -24,6 +25,7 @@ from store import (
     StreamDeleted,
     WrongVersion,
 )
+from store.times import BOUNDS
 
 log = logging.getLogger("meilies.commit")
 
@@ -48,10 +50,10 @@ class Batch:
     size     bytes of the requests
     published  publishes, of all connections
     refused  the store has said no: the reply that all got; else b""
-    seconds  that it took to be as safe as the policy says, once it is
+    slow     seconds that it took, if they were so many that the slow log wants to know; else 0.0
     """
 
-    __slots__ = ("units", "appends", "owed", "size", "published", "refused", "seconds")
+    __slots__ = ("units", "appends", "owed", "size", "published", "refused", "slow")
 
     def __init__(self):
         self.units = []
@@ -60,7 +62,7 @@ class Batch:
         self.size = 0
         self.published = 0
         self.refused = b""
-        self.seconds = 0.0
+        self.slow = 0.0
 
     def add(self, connection, runs, count, size):
         """Add `count` publishes of one connection, which came in `size` bytes."""
@@ -117,10 +119,13 @@ class Committer:
     """Commits batches, one after the other, for one thread that submits them.
 
     on_done   called with each batch afterwards, in the thread that committed it
+    metrics   a Metrics, told how long each takes that the store doesn't refuse: from its write until it is as
+              safe as the policy says
     """
 
-    def __init__(self, store, feeds, on_done):
+    def __init__(self, store, feeds, on_done, metrics):
         self._store = store
+        self._metrics = metrics
         self._feeds = feeds
         self._on_done = on_done
         self._failing = None            # the last failure that was logged
@@ -170,14 +175,19 @@ class Committer:
         try:
             stored = self._store.write(batch.units, batch.appends)
             self._store.commit(stored)
-            self._took = batch.seconds = time.monotonic() - began
         except StoreError as error:
-            batch.seconds = time.monotonic() - began
             self._refuse(batch, error)
         except Exception as error:
             log.exception("a batch of events failed")
             self._refuse(batch, error)
         else:
+            self._took = seconds = time.monotonic() - began
+            metrics = self._metrics
+            times = metrics.append_commits if batch.appends else metrics.commits
+            times.counts[bisect_left(BOUNDS, seconds)] += 1     # Times.add, but for a call in each turn
+            times.seconds += seconds
+            if seconds >= metrics.slow_log.seconds:
+                batch.slow = seconds
             self._failing = None
             for connection, owed in batch.owed.items():
                 connection.outbox.put_and_flush(_oks(owed) if type(owed) is int else _replies(owed))

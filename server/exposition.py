@@ -177,7 +177,7 @@ def _groups(page, server):
 
 def _commands(page, server):
     metrics = server.metrics
-    rows = metrics.rows()
+    rows = metrics.rows(server.published)
     page.family("meilies_commands_total", "counter", "Commands that were executed.",
                 [({"command": row.name}, row.calls) for row in rows])
     page.family("meilies_commands_failed_total", "counter", "Of them, those whose reply was an error.",

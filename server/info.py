@@ -141,13 +141,13 @@ def _cpu(server):
 def _commandstats(server):
     return [(f"cmdstat_{row.name}", f"calls={row.calls},usec={_micros(row.times.seconds)},"
              f"usec_per_call={row.times.seconds * 1e6 / row.calls:.2f},rejected_calls=0,failed_calls={row.failed}")
-            for row in server.metrics.rows()]
+            for row in server.metrics.rows(server.published)]
 
 
 def _latencystats(server):
     return [(f"latency_percentiles_usec_{row.name}",
              ",".join(f"p{share:g}={row.times.within(share / 100) * 1e6:.3f}" for share in (50, 99, 99.9)))
-            for row in server.metrics.rows()]
+            for row in server.metrics.rows(server.published)]
 
 
 def _errorstats(server):

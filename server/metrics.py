@@ -1,10 +1,10 @@
 """What the server counts as it happens, always.
 
     a command that isn't published in a batch ──> executed    times of each, errors, the slow log
-    a batch of publishes and appends ──────────> committed    times of all, errors, the slow log
+    a batch of publishes and appends ──────────> committed    errors, the slow log; see Committer for the times
 
-It costs a publish nothing, its batch a place in a list of counts, and any other
-command some half a microsecond.  What can be read when somebody asks isn't counted:
+It costs a publish nothing, its batch one of the counts of times, and any other
+command a microsecond.  What can be read when somebody asks isn't counted:
 see figures.py.
 
 Lock: `_lock` guards `commands`, their times and `errors`.  What batches count is the poller's own.
@@ -56,8 +56,8 @@ class Metrics:
         # Of batches, from the write until they are as safe as the policy says: of publishes alone, and others.
         self.commits = Times()
         self.append_commits = Times()
-        self.publishes = self.failed_publishes = 0
-        self.appends = self.failed_appends = 0
+        self.failed_publishes = 0
+        self.appends = self.failed_appends = self.appended_events = 0
         self._lock = threading.Lock()
 
     def executed(self, connection, command, arguments, reply, seconds):
@@ -87,18 +87,16 @@ class Metrics:
         self.errors[code] = self.errors.get(code, 0) + count
 
     def committed(self, batch):
-        """A batch was committed, or refused."""
-        self.publishes += batch.published
-        if not batch.appends:
-            self.commits.add(batch.seconds)
-        else:
-            self.append_commits.add(batch.seconds)
+        """A batch was committed that has appends, was refused or was slow: others need nothing to be said of them."""
+        if batch.appends:
             self._appended(batch)
         if batch.refused:
             self.failed_publishes += batch.published
             self.failed(batch.refused, batch.published + batch.appended)
-        if batch.seconds >= self.slow_log.seconds:
-            self._was_slow(batch)
+        if batch.slow:
+            what = b"append" if batch.appends and not batch.published else b"publish"
+            self.slow_log.add([what, b"(a batch of %d, of %d clients)" % (batch.published + batch.appended,
+                                                                        len(batch.owed))], batch.slow)
 
     def _appended(self, batch):
         """Count its appends, and of a batch that wasn't refused those that were."""
@@ -107,22 +105,22 @@ class Metrics:
         if batch.refused:
             self.failed_appends += count
         else:
+            self.appended_events += batch.stored - batch.published
             for reply in batch.errors():
                 self.failed_appends += 1
                 self.failed(reply)
 
-    def _was_slow(self, batch):
-        what = b"append" if batch.appends and not batch.published else b"publish"
-        self.slow_log.add([what, b"(a batch of %d, of %d clients)" % (batch.published + batch.appended,
-                                                                    len(batch.owed))], batch.seconds)
+    def rows(self, events):
+        """[Row of each command that was ever executed], by name.
 
-    def rows(self):
-        """[Row of each command that was ever executed], by name."""
+        events   that were published and appended: who publishes is counted by them
+        """
         with self._lock:
             rows = {name: Row(name, one.times.count, one.failed, one.times.copy())
                     for name, one in self.commands.items()}
+        publishes = max(0, events - self.appended_events) + self.failed_publishes
         # What was wrong with them before they came into a batch was executed by itself.
-        for name, calls, failed, times in (("publish", self.publishes, self.failed_publishes, self.commits),
+        for name, calls, failed, times in (("publish", publishes, self.failed_publishes, self.commits),
                                            ("append", self.appends, self.failed_appends, self.append_commits)):
             alone = rows.get(name, Row(name, 0, 0, None))
             rows[name] = Row(name, calls + alone.calls, failed + alone.failed, times.copy())

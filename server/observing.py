@@ -44,7 +44,7 @@ def latency(server, connection, arguments):
 def _latency_histogram(server, connection, arguments):
     """{command: {calls, {microseconds: how many took no longer}}}, of those commands, or all."""
     wanted = {argument.lower().decode("utf-8", "replace") for argument in arguments}
-    rows = [row for row in server.metrics.rows() if not wanted or row.name in wanted]
+    rows = [row for row in server.metrics.rows(server.published) if not wanted or row.name in wanted]
     return resp.mapping([(resp.bulk(row.name.encode()), _histogram(row, connection.protocol)) for row in rows],
                         connection.protocol)
 

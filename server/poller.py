@@ -142,7 +142,7 @@ class Poller:
         self._warn_of_nonsense = Sparing(log)
         self._listeners = {sock.fileno(): sock for sock in listeners}
         self._tick = tick
-        self._committer = Committer(store, self.feeds, self._committed)
+        self._committer = Committer(store, self.feeds, self._committed, self.metrics)
         # One buffer for all: `recv` would make one of this size for each request.
         self._input = self._short_input = self._at_once = None
         self.make_room(limits.max_pending_input)
@@ -672,8 +672,11 @@ class Poller:
         if threading.get_ident() != self._thread:
             self.call_soon(lambda: self._committed(batch))
             return
-        self.published += batch.stored
-        self.metrics.committed(batch)
+        if batch.appends or batch.refused or batch.slow:
+            self.published += batch.stored
+            self.metrics.committed(batch)
+        else:
+            self.published += batch.published
         for connection in batch.owed:
             connection.uncommitted -= 1
             if connection.pending or connection.input_ended or connection.mask != READ:

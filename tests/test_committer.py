@@ -8,6 +8,8 @@ from conftest import SECONDS
 from serving import OK, eventually
 
 from server.committer import Batch, Committer
+from server.metrics import Metrics
+from server.slowlog import SlowLog
 from store import ALWAYS, NO, Append, StoreClosed, StoreFailed, StoreFull, WrongVersion
 
 
@@ -62,7 +64,8 @@ class Bench:
 
     def __init__(self, policy):
         self.store, self.feeds, self.done = FakeStore(policy), FakeFeeds(), []
-        self.committer = Committer(self.store, self.feeds, self.done.append)
+        self.metrics = Metrics(SlowLog(-1, 10))
+        self.committer = Committer(self.store, self.feeds, self.done.append, self.metrics)
 
     def submit(self, client, *datas):
         batch = Batch()
@@ -223,3 +226,19 @@ def test_stopping_waits_for_what_was_submitted(slow):
     stopping.join(SECONDS)
     assert not stopping.is_alive()
     assert client.got == OK and len(slow.done) == 1
+
+
+def test_each_batch_is_timed_by_its_kind_unless_the_store_refuses_it():
+    bench = Bench(NO)
+    client = Client()
+    bench.submit(client, b"0")
+    bench.submit(client, b"1")
+    bench.store.error = StoreClosed()
+    bench.submit(client, b"2")
+    assert (bench.metrics.commits.count, bench.metrics.append_commits.count) == (2, 0)
+    assert bench.metrics.commits.seconds > 0
+    assert [batch.slow for batch in bench.done] == [0.0] * 3
+    bench.metrics.slow_log.set_threshold(0)
+    bench.store.error = None
+    bench.submit(client, b"3")
+    assert bench.done[-1].slow > 0

@@ -33,13 +33,13 @@ def an_append(error=None):
     return found
 
 
-def batch(published=0, appends=(), seconds=0.001, refused=b""):
+def batch(published=0, appends=(), slow=0.0, refused=b""):
     made = Batch()
     if published:
         made.add(Owner(), [(b"s", b"x", [b"d"] * published)], published, 10)
     for one in appends:
         made.add_append(Owner(), one, 10)
-    made.seconds, made.refused = seconds, refused
+    made.slow, made.refused = slow, refused
     return made
 
 
@@ -47,7 +47,7 @@ def test_commands_are_counted_with_their_times_and_errors(metrics):
     metrics.executed(CLIENT, PING, [b"ping"], b"+PONG\r\n", 0.5)
     metrics.executed(CLIENT, PING, [b"ping"], b"-NOPERM no\r\n", 0.25)
     metrics.executed(CLIENT, PING, [b"ping"], None, 0.25)
-    [row] = metrics.rows()
+    [row] = metrics.rows(0)
     assert (row.name, row.calls, row.failed, row.times.seconds) == ("ping", 3, 1, 1.0)
     assert metrics.codes() == [("NOPERM", 1)]
     assert [one.microseconds for one in metrics.slow_log.entries()] == [250_000, 250_000, 500_000]
@@ -59,38 +59,40 @@ def test_an_error_without_a_word_of_its_own_is_err(metrics, reply):
     assert metrics.codes() == [("ERR", 1)]
 
 
-def test_batches_of_publishes_and_those_with_appends_are_timed_apart(metrics):
-    metrics.committed(batch(published=3, seconds=0.001))
-    metrics.committed(batch(published=2, appends=[an_append()], seconds=0.002))
-    rows = {row.name: (row.calls, row.failed, row.times.seconds) for row in metrics.rows()}
-    assert rows == {"publish": (5, 0, 0.001), "append": (1, 0, 0.002)}
+def test_publishes_are_those_events_that_were_not_appended_and_those_that_were_refused(metrics):
+    metrics.committed(batch(published=2, appends=[an_append()]))
+    metrics.commits.add(1.0)
+    metrics.append_commits.add(2.0)
+    rows = {row.name: (row.calls, row.failed, row.times.seconds) for row in metrics.rows(5)}
+    assert rows == {"publish": (4, 0, 1.0), "append": (1, 0, 2.0)}
     assert len(metrics.slow_log) == 0
+    metrics.committed(batch(published=3, refused=b"-STOREFULL no room\r\n"))
+    assert {row.name: row[1:3] for row in metrics.rows(5)} == {"publish": (7, 3), "append": (1, 0)}
 
 
 def test_of_appends_those_that_were_refused_are_failures(metrics):
     error = WrongVersion("s", 1, None)
     metrics.committed(batch(published=1, appends=[an_append(), an_append(error), an_append(error)]))
-    assert {row.name: (row.calls, row.failed) for row in metrics.rows()} == {"publish": (1, 0), "append": (3, 2)}
+    assert {row.name: (row.calls, row.failed) for row in metrics.rows(2)} == {"publish": (1, 0), "append": (3, 2)}
     assert metrics.codes() == [("WRONGVERSION", 2)]
 
 
 def test_a_batch_that_the_store_refused_is_a_failure_for_each(metrics):
     metrics.committed(batch(published=3, appends=[an_append()], refused=b"-STOREFULL no room\r\n"))
-    assert {row.name: (row.calls, row.failed) for row in metrics.rows()} == {"publish": (3, 3), "append": (1, 1)}
+    assert {row.name: (row.calls, row.failed) for row in metrics.rows(0)} == {"publish": (3, 3), "append": (1, 1)}
     assert metrics.codes() == [("STOREFULL", 4)]
 
 
 def test_a_batch_that_takes_long_is_in_the_slow_log_by_its_size(metrics):
-    metrics.committed(batch(published=3, seconds=0.02))
-    metrics.committed(batch(appends=[an_append(), an_append()], seconds=0.03))
+    metrics.committed(batch(published=3, slow=0.02))
+    metrics.committed(batch(appends=[an_append(), an_append()], slow=0.03))
     assert [one.arguments for one in metrics.slow_log.entries()] == [
         [b"append", b"(a batch of 2, of 2 clients)"], [b"publish", b"(a batch of 3, of 1 clients)"]]
 
 
 def test_what_was_wrong_before_it_came_into_a_batch_is_counted_with_the_others(metrics):
     metrics.executed(CLIENT, types.SimpleNamespace(name="publish"), [b"publish"], b"-ERR no\r\n", 0.0)
-    metrics.committed(batch(published=2))
-    [row] = metrics.rows()
+    [row] = metrics.rows(2)
     assert (row.name, row.calls, row.failed) == ("publish", 3, 1)
 
 
@@ -104,5 +106,5 @@ def test_no_command_is_lost_between_threads(metrics):
         thread.start()
     for thread in threads:
         thread.join()
-    [row] = metrics.rows()
+    [row] = metrics.rows(0)
     assert (row.calls, row.failed, metrics.codes()) == (8000, 8000, [("ERR", 8000)])
