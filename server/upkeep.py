@@ -17,6 +17,7 @@ import sys
 from store import NO, Store, StoreError
 from store.check import check
 from store.errors import CannotRepair
+from store.files import open_private
 from store.export import export, import_
 from store.repair import repair
 from terminal.progress import Progress, shown_bytes, shown_events
@@ -81,7 +82,7 @@ def _export(chosen, progress):
             export(store, sys.stdout.buffer.write, progress)
             sys.stdout.buffer.flush()
         else:
-            with open(chosen.file, "wb") as file:
+            with open(chosen.file, "wb", opener=open_private) as file:
                 done = export(store, file.write, progress)
                 file.flush()
                 os.fsync(file.fileno())

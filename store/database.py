@@ -99,6 +99,7 @@ class Store:
     replay_memory bytes that may be kept in memory of streams that are replayed again and again
     files, clock  the disk, and microseconds since 1970: for tests
     Raises    StoreLocked      somebody has it open
+              FolderRefused    the folder is a link, or another user's; nothing was changed
               CorruptSegment   what was on disk is damaged; nothing was changed
               LogTooShort      what was on disk is missing; nothing was changed
               UnknownFormat    a newer version wrote it; nothing was changed
@@ -122,6 +123,8 @@ class Store:
         self._keeps_keys = False    # one of them looks after the look-up, once an event has an id or tags
         self._groups = None         # made when the first is asked for, under `_groups_lock`
         self._groups_lock = threading.Lock()
+        if os.path.lexists(self.path) and self._files.keep_private(self.path):
+            logger.info("%s: others could look into the folder, and no longer can", self.path)
         self._files.make_folder(self.path)
         self._lock_fd, lost, hasty = self._own_folder()
         try:

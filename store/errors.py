@@ -1,7 +1,7 @@
 """What can go wrong in a store, as a tree.  Imports nothing.
 
     StoreError
-    |-- on opening     StoreLocked  UnknownFormat  LogTooShort
+    |-- on opening     StoreLocked  FolderRefused  UnknownFormat  LogTooShort
     |-- on reading     CorruptSegment  EventsLost  CannotRead  IndexUnusable
     |-- on appending   WrongVersion  IdConflict  ConditionFailed  StreamDeleted  StoreFull  StoreFailed
     |-- on compaction  CannotCompact
@@ -35,6 +35,14 @@ class StoreLocked(StoreError):
         super().__init__(f"{path} is in use{by}; a store has one owner at a time, nothing was touched")
         self.path = path
         self.owner = owner
+
+
+class FolderRefused(StoreError):
+    """A store's folder that others could have a hand in."""
+
+    def __init__(self, path, what, expected):
+        super().__init__(f"{path}: found {what}, expected {expected}; nothing was touched")
+        self.path = path
 
 
 class UnknownFormat(StoreError):

@@ -5,12 +5,17 @@ The functions take paths (str) and descriptors (int) and raise OSError.
 
 import fcntl
 import os
+import stat
 from collections import deque
 from itertools import islice
+
+from .errors import FolderRefused
 
 # What holds a company's history is its owner's alone.
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
+# Whoever isn't their owner.
+OTHERS = 0o077
 
 # Linux draws it at each start.
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
@@ -46,6 +51,22 @@ class Files:
                 if not os.path.isdir(path):
                     raise
             self.sync_folder(os.path.dirname(path))
+
+    def keep_private(self, path):
+        """Have nobody but this process's user look into the folder `path`; True if somebody could.
+
+        Raises    FolderRefused   it is a link, or another user's: nothing was changed
+        """
+        found = os.lstat(path)
+        if stat.S_ISLNK(found.st_mode):
+            raise FolderRefused(path, f"a symbolic link to {os.readlink(path)}", "the folder itself")
+        user = os.geteuid()
+        if found.st_uid != user:
+            raise FolderRefused(path, f"a folder of user {found.st_uid}", f"one of user {user}, who runs this")
+        if not stat.S_ISDIR(found.st_mode) or not found.st_mode & OTHERS:
+            return False
+        os.chmod(path, stat.S_IMODE(found.st_mode) & ~OTHERS)
+        return True
 
     def sync_above(self, path):
         """Return when the name of the folder `path` is on disk, and those of the folders above it.
@@ -194,6 +215,27 @@ class ReadOnly(Files):
     def lock(self, path):
         """Lock `path`, which must exist, or raise BlockingIOError."""
         return _locked(self.open(path))
+
+
+def make_private(path):
+    """Make the file `path` if it is missing; nobody but its owner may read it.
+
+    It is for SQLite, which opens the file next, and says what is wrong if this couldn't be.  One that is there
+    isn't opened: when it is closed, locks that SQLite may have on it would go.
+    """
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
+    except FileExistsError:
+        mode = os.lstat(path).st_mode
+        if stat.S_ISREG(mode) and mode & OTHERS:
+            os.chmod(path, FILE_MODE)
+    except OSError:
+        pass
+
+
+def open_private(path, flags):
+    """An opener for `open`: a file that it makes is its owner's alone."""
+    return os.open(path, flags, FILE_MODE)
 
 
 def owner_of(path):

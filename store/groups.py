@@ -33,6 +33,7 @@ from .append import encoded
 from .errors import EventsLost, GroupExists, NoGroup, StoreClosed, StoreError
 from .filter import Filter, Prefix
 from .group import Group, Parked, Rules, State
+from .inflate import inflate
 from .keeper import Keeper
 from .names import ALL, check_name, check_stream
 
@@ -653,6 +654,10 @@ def _parked_key(name, key):
     return name + b"\0" + _KEY.pack(key)
 
 
+# Bytes of a state: its keys are bounded by how far a group may run ahead of its checkpoint.
+_MOST_STATE = 256 << 20
+
+
 def _encode_state(state, cut, lost):
     done = [key - state.checkpoint for key in state.done]
     return zlib.compress(json.dumps([state.checkpoint, done, sorted(state.tries.items()), state.again,
@@ -661,5 +666,5 @@ def _encode_state(state, cut, lost):
 
 def _decode_state(value):
     """(State, cut, lost)"""
-    checkpoint, done, tries, again, cut, lost = json.loads(zlib.decompress(value))
+    checkpoint, done, tries, again, cut, lost = json.loads(inflate(value, _MOST_STATE))
     return State(checkpoint, tuple(checkpoint + key for key in done), dict(tries), tuple(map(tuple, again))), cut, lost

@@ -30,6 +30,9 @@ from bisect import bisect_left, bisect_right
 from itertools import islice
 from typing import NamedTuple
 
+from .files import make_private
+from .inflate import inflate
+
 log = logging.getLogger("meilies.index")
 
 # Version 1 had no controls, 2 no times that only go up and no word of where ids are: such an index is made anew.
@@ -299,6 +302,7 @@ class Index:
         if self._connection is not None:
             return
         # isolation_level=None: transactions begin and end where this file says.
+        make_private(self.path)
         self._connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         self._connection.execute("pragma journal_mode=wal")
         self._connection.execute("pragma synchronous=normal")
@@ -833,6 +837,9 @@ def _mark_in(marks, position):
     return (marks[3 * low - 3], marks[3 * low - 2]) if low else None
 
 
+# Bytes of the places of a segment: of 4 GiB that are nothing but the smallest records.
+_MOST_PLACES = 1 << 29
+
 # How a packed array goes on behind its first byte.
 _RAW, _ZIPPED = b"r", b"z"
 
@@ -848,7 +855,7 @@ def _pack(values):
 def _unpack(packed):
     """The array that `_pack` packed; its checksum was compared already."""
     values = array("Q")
-    values.frombytes(zlib.decompress(packed[1:]) if packed[:1] == _ZIPPED else packed[1:])
+    values.frombytes(inflate(packed[1:], _MOST_PLACES) if packed[:1] == _ZIPPED else packed[1:])
     if sys.byteorder == "big":
         values.byteswap()
     return values

@@ -38,6 +38,7 @@ from bisect import bisect_left, bisect_right
 from typing import NamedTuple
 
 from .errors import StoreFull
+from .files import make_private
 
 log = logging.getLogger("meilies.lookup")
 
@@ -186,6 +187,7 @@ class Lookup:
         if self._connection is not None:
             return
         # isolation_level=None: transactions begin and end where this file says.
+        make_private(self.path)
         self._connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         self._connection.execute("pragma page_size=8192")
         self._connection.execute("pragma journal_mode=wal")

@@ -7,7 +7,8 @@ import disk
 import pytest
 import serving
 
-from store.files import FILE_MODE, FOLDER_MODE, Files, _join_and_write
+from store.errors import FolderRefused
+from store.files import FILE_MODE, FOLDER_MODE, Files, _join_and_write, make_private
 
 files = Files()
 
@@ -216,3 +217,58 @@ def test_a_file_where_a_folder_is_to_be_made_is_an_error(tmp_path):
     (tmp_path / "db").touch()
     with pytest.raises(FileExistsError):
         files.make_folder(str(tmp_path / "db"))
+
+
+# -- whose files they are -------------------------------------------------------
+
+def mode(path):
+    return stat.S_IMODE(os.lstat(path).st_mode)
+
+
+def test_a_folder_that_others_could_look_into_is_closed_to_them(tmp_path):
+    path = tmp_path / "db"
+    path.mkdir()
+    path.chmod(0o755)
+    assert files.keep_private(str(path))
+    assert mode(path) == FOLDER_MODE
+    assert not files.keep_private(str(path))
+
+
+def test_a_folder_that_is_a_link_is_refused_and_left_as_it_is(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there").chmod(0o755)
+    os.symlink("there", tmp_path / "db")
+    with pytest.raises(FolderRefused) as caught:
+        files.keep_private(str(tmp_path / "db"))
+    assert str(caught.value) == (f"{tmp_path / 'db'}: found a symbolic link to there, expected the folder itself; "
+                                 "nothing was touched")
+    assert mode(tmp_path / "there") == 0o755
+
+
+def test_a_folder_of_another_user_is_refused_and_left_as_it_is(tmp_path, monkeypatch):
+    (tmp_path / "db").mkdir()
+    (tmp_path / "db").chmod(0o755)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(FolderRefused, match=f"found a folder of user {owner}, expected one of user {owner + 1}"):
+        files.keep_private(str(tmp_path / "db"))
+    assert mode(tmp_path / "db") == 0o755
+
+
+def test_what_is_no_folder_is_left_to_whoever_needs_one(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").chmod(0o644)
+    assert not files.keep_private(str(tmp_path / "file"))
+    assert mode(tmp_path / "file") == 0o644
+
+
+def test_a_file_is_made_private_whether_or_not_it_is_there(tmp_path):
+    new, old, link = (str(tmp_path / name) for name in ("new", "old", "link"))
+    (tmp_path / "old").write_text("kept")
+    (tmp_path / "old").chmod(0o644)
+    os.symlink("elsewhere", link)
+    for path in (new, old, old, link, str(tmp_path / "nowhere" / "file")):
+        make_private(path)
+    assert (mode(new), mode(old)) == (FILE_MODE, FILE_MODE)
+    assert (tmp_path / "old").read_text() == "kept"
+    assert not (tmp_path / "elsewhere").exists()

@@ -37,6 +37,7 @@ ORDER = {
     "store": (
         "errors",
         "files",
+        "inflate",
         "keeper",
         "names",
         "times",
