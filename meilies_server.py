@@ -15,6 +15,7 @@ import socketserver
 import sys
 
 from server import __version__, accounts, completing, logs, options, upkeep
+from server.console import console_of
 from server.exposition import metrics_server
 from server.handshakes import Handshakes, at_once
 from server.listening import listen
@@ -122,11 +123,12 @@ def serve(chosen, environ, at_hangup=()):
                hash_chain=chosen.hash_chain, replay_memory=chosen.replay_memory) as store:
         server = EventServer(listen(chosen, environ, certificates is not None), store, chosen, notifier.tick, users,
                              certificates)
-        metrics = None
+        metrics = console = None
         try:
             if store.has_groups:
                 store.groups()      # so that their lag is known before somebody asks for one
             metrics = metrics_server(server.poller, chosen)
+            console = console_of(server.poller, chosen, certificates and (lambda: certificates.context))
             # A signal just before the poller waits would be handled only after the wait; this ends it.
             signal.set_wakeup_fd(server.poller.wake_descriptor, warn_on_full_buffer=False)
             stop.when_asked(server.shutdown)
@@ -139,6 +141,9 @@ def serve(chosen, environ, at_hangup=()):
             log.info("version %s, store %s, epoch %d, %d events in %d streams", __version__, store.uuid,
                      store.epoch, store.position, store.stream_count())
             print("".join(f"server is listening on {listener}\n" for listener in server.listeners), end="", flush=True)
+            if console:
+                console.start()
+                print(f"console is at {console.url}", flush=True)
             notifier.ready(f"listening on {', '.join(map(str, server.listeners))}")
             if heartbeat:
                 heartbeat.start()
@@ -152,6 +157,8 @@ def serve(chosen, environ, at_hangup=()):
                 heartbeat.stop()
             if metrics:
                 metrics.stop()
+            if console:
+                console.stop()
             server.server_close()
             store.close()
     log.info("stopped; all is on disk")

@@ -45,7 +45,8 @@ def archive(module, sources):
 
 
 def files(path):
-    return path.rglob("*.py") if path.is_dir() else [path]
+    """The modules at a path, and the pages of the console."""
+    return [*path.rglob("*.py"), *path.glob("pages/*.*")] if path.is_dir() else [path]
 
 
 def add(entries, name, data):

@@ -211,6 +211,9 @@ OPTIONS = (
     Option(PLACE, "users", path_or_none, "", "FILE",
            "who may log in, and what they may do: see 'meilies_server.py user --help'; without it everybody may do "
            "everything"),
+    Option(PLACE, "http-port", number_or_none(0, 65535), "none", "N",
+           "show a web console there, see docs/console.md; 0 takes a free port"),
+    Option(PLACE, "http-hostname", hostname, "127.0.0.1", "HOST", "address of the console"),
     Option(PLACE, "allow-anyone", flag, "no", "",
            "listen on a HOST that other machines can reach; "
            "whoever reaches it can read and publish everything"),
@@ -441,6 +444,8 @@ def _options(argv, environ):
         raise OptionError(f"{found['tls-port'][1]}: TLS takes a certificate, expected --tls-certificate as well")
     if not options.allow_anyone and not options.users:
         _refuse_strangers(*found["hostname"])
+        if options.http_port is not None:
+            _refuse_strangers(*found["http-hostname"])
     return options
 
 

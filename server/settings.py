@@ -67,7 +67,8 @@ def change(server, pairs):
 def affordable(wanted, limits):
     """As many connections as there are descriptors for, of so many; it asks the system for more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    spare = SPARE_DESCRIPTORS + (0 if limits.metrics_port is None else 2 * web.CONNECTIONS)
+    servers = (limits.metrics_port is not None) + (limits.http_port is not None)
+    spare = SPARE_DESCRIPTORS + servers * 2 * web.CONNECTIONS
     if limits.tls_certificate:
         spare += at_once(wanted if hard == resource.RLIM_INFINITY else min(wanted, hard))
     if soft == resource.RLIM_INFINITY:

@@ -122,6 +122,13 @@ class Server:
         assert words and not says, f"found {line!r}; {self.complaint()}"
         return where
 
+    def console_url(self):
+        """What its next line on stdout says where its console is."""
+        line = self._line()
+        says, words, where = line.partition("console is at ")
+        assert words and not says, f"found {line!r}; {self.complaint()}"
+        return where
+
     def stop(self):
         """Ask it to stop, as systemd does, and return its exit code."""
         if self.process.poll() is None:

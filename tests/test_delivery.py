@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import urllib.request
 import zipfile
 
 import pytest
@@ -49,9 +50,9 @@ def start(tmp_path):
     """Start a server from any file, with options for Python before it; it ends with the test."""
     started = []
 
-    def begin(script, *python_options):
+    def begin(script, *python_options, options=()):
         started.append(Server(
-            ["--db-path", str(tmp_path / "db"), "--port", "0"], {}, tmp_path / "server.log",
+            ["--db-path", str(tmp_path / "db"), "--port", "0", *options], {}, tmp_path / "server.log",
             script=script, python=python_options))
         return started[-1].wait_until_listening()
 
@@ -97,6 +98,15 @@ def test_the_one_file_programs_run_isolated(programs, start):
     assert "0" in talk(server.port, "-I", programs / "meilies-cli.pyz")
 
 
+@pytest.mark.parametrize("form", ["copied", "one file"])
+def test_the_console_has_its_pages_with_it(form, programs, tmp_path, start):
+    copied = form == "copied"
+    script = copy(SERVER_FILES, tmp_path) / "meilies_server.py" if copied else programs / "meilies-server.pyz"
+    server = start(script, options=("--http-port", "0"))
+    with urllib.request.urlopen(server.console_url(), timeout=SECONDS) as page:
+        assert b"<title>MeiliES</title>" in page.read()
+
+
 def test_a_one_file_program_runs_by_its_name_alone(programs):
     shown = run(str(programs / "meilies-server.pyz"), "--version")
     assert shown.returncode == 0
@@ -118,7 +128,8 @@ def test_the_same_sources_build_the_same_bytes(programs, tmp_path):
     ("meilies-server.pyz", SERVER_FILES), ("meilies-cli.pyz", CLIENT_FILES)])
 def test_a_one_file_program_holds_its_own_sources_alone(name, files, programs):
     sources = {str(path.relative_to(ROOT)) for file in files
-               for path in ([ROOT / file] if file.endswith(".py") else (ROOT / file).rglob("*.py"))}
+               for path in ([ROOT / file] if file.endswith(".py") else (ROOT / file).rglob("*.*"))
+               if path.suffix != ".pyc"}
     with zipfile.ZipFile(programs / name) as archive:
         held = {entry for entry in archive.namelist() if not entry.endswith("/")}
     assert held == sources | {"__main__.py"}

@@ -161,6 +161,12 @@ ORDER = {
         "tagging",
         "commands",
         "poller",
+        "history",
+        "inside",
+        "sessions",
+        "shown",
+        "tail",
+        "console",
     ),
 }
 

@@ -41,7 +41,7 @@ def test_without_anything_the_defaults_hold():
         "warnings": [],
         "db_path": "/var/lib/meilies", "backup_path": "", "hostname": "127.0.0.1", "port": 6480,
         "tls_port": None, "tls_certificate": "", "tls_key": "", "tls_client_ca": "", "tls_clients": "required",
-        "unix_socket": "", "allow_anyone": False,
+        "unix_socket": "", "allow_anyone": False, "http_port": None, "http_hostname": "127.0.0.1",
         "sync": "always", "compression_factor": 0, "segment_size": 256 * 1024 ** 2,
         "hash_chain": False, "max_request_size": 64 * 1024 ** 2, "max_event_size": 16 * 1024 ** 2,
             "max_metadata_size": 1024 ** 2, "max_arguments": 100_000,
@@ -75,7 +75,7 @@ def test_a_value_that_is_overruled_is_not_looked_at():
 
 @pytest.mark.parametrize("option", options.OPTIONS, ids=lambda option: option.name)
 def test_every_option_is_read_from_every_place(option, config):
-    texts = {"db-path": "x", "backup-path": "y", "hostname": "localhost", "metrics-hostname": "h",
+    texts = {"db-path": "x", "backup-path": "y", "hostname": "localhost", "metrics-hostname": "h", "http-hostname": "h",
              "sync": "no", "log-level": "debug", "tls-clients": "optional"}
     also = ["--tls-certificate", "c"] if option.name == "tls-port" else []      # it is no use without one
     by_unit = {"": "yes", "N": "7", "SIZE": "64K", "PATH": "z", "FILE": "z"}
@@ -258,6 +258,13 @@ def test_what_others_can_reach_is_refused_without_allow_anyone(host, refused):
     assert line.startswith(f"--hostname: {host!r} can be reached from other machines")
     assert "--allow-anyone" in line
     assert options.parse(["--hostname", host, "--allow-anyone"], {}).hostname == host
+
+
+def test_a_console_that_others_can_reach_is_refused_without_users(refused):
+    console = ["--http-port", "8080", "--http-hostname", "0.0.0.0"]
+    assert refused(*console).startswith("--http-hostname: '0.0.0.0' can be reached from other machines")
+    assert options.parse([*console, "--users", "u"], {}).http_hostname == "0.0.0.0"
+    assert options.parse(["--http-hostname", "0.0.0.0"], {}).http_port is None
 
 
 def test_a_name_with_one_address_that_others_can_reach_is_refused(refused, monkeypatch):

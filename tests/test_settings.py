@@ -138,6 +138,10 @@ class Limits:
         self.allowed = limits
 
 
+def options_with(**chosen):
+    return types.SimpleNamespace(**{"metrics_port": None, "http_port": None, "tls_certificate": "", **chosen})
+
+
 @pytest.mark.parametrize("soft, hard, wanted, allowed, connections", [
     (1024, 20_000, 900, (1024, 20_000), 900),           # enough as it is
     (1024, 20_000, 10_000, (10_064, 20_000), 10_000),
@@ -150,16 +154,17 @@ class Limits:
 def test_connections_are_as_many_as_there_are_descriptors_for(monkeypatch, soft, hard, wanted, allowed, connections):
     limits = Limits(soft, hard)
     monkeypatch.setattr(settings, "resource", limits)
-    assert settings.affordable(wanted, types.SimpleNamespace(metrics_port=None, tls_certificate="")) == connections
+    assert settings.affordable(wanted, options_with()) == connections
     assert limits.allowed == allowed
 
 
 def test_a_port_for_metrics_takes_descriptors_too(monkeypatch):
     monkeypatch.setattr(settings, "resource", Limits(1024, 1024))
-    assert settings.affordable(10_000, types.SimpleNamespace(metrics_port=0, tls_certificate="")) == 960 - 64
+    assert settings.affordable(10_000, options_with(metrics_port=0)) == 960 - 64
+    assert settings.affordable(10_000, options_with(metrics_port=0, http_port=0)) == 960 - 128
 
 
 @pytest.mark.parametrize("hard, connections", [(20_000, 10_000), (4096, 4096 - 64 - 1000), (1024, 1024 - 64 - 256)])
 def test_handshakes_take_descriptors_too(monkeypatch, hard, connections):
     monkeypatch.setattr(settings, "resource", Limits(1024, hard))
-    assert settings.affordable(10_000, types.SimpleNamespace(metrics_port=None, tls_certificate="c")) == connections
+    assert settings.affordable(10_000, options_with(tls_certificate="c")) == connections

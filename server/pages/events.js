@@ -1,0 +1,258 @@
+// Events: their rows, lists of them, and the page of one.
+
+import {get, address} from "./api.js";
+import {h, name, say, shown} from "./dom.js";
+import {ago, bytes, count, hexLines, iso, tokens, when} from "./format.js";
+
+const PAGE = 50;
+// Tokens of JSON that get a colour; what is longer is text.
+const MOST_COLOURED = 20000;
+
+/** Where the history, or the live tail, of a selector is. */
+export function link(page, selector) {
+  const fields = Object.entries(selector).filter(([, value]) => value);
+  return `#/${page}?${new URLSearchParams(fields)}`;
+}
+
+export function linkToEvent(event) {
+  return `#/event?${new URLSearchParams({stream: event.stream, number: event.number})}`;
+}
+
+/** The key by which an event of a selector is read: its number, or its position. */
+export function keyOf(event, selector) {
+  return selector.kind === "stream" ? event.number : event.position;
+}
+
+/** What a selector selects, as elements. */
+export function titleOf(selector) {
+  if (selector.kind === "all") return ["All streams"];
+  return selector.kind === "stream" ? [name(selector.key)] : [name(selector.key), h("span", {class: "star"}, "*")];
+}
+
+export function headings(selector) {
+  return [selector.kind === "stream" ? "Number" : "Position", "Event",
+          selector.kind === "stream" ? null : "Stream", "Data", "Time"].filter(Boolean);
+}
+
+/** A table for `row`s; each of its rows is a link to an event. */
+export function table(label, selector) {
+  const body = h("tbody", {role: "rowgroup"});
+  const cells = headings(selector).map((title) => h("th", {role: "columnheader", scope: "col"}, title));
+  const element = h("table", {class: `events ${selector.kind}`, role: "table", "aria-label": label},
+    h("thead", {role: "rowgroup"}, h("tr", {role: "row"}, cells)), body);
+  return {element, body};
+}
+
+export function row(event, selector) {
+  const where = selector.kind === "stream" ? null :
+    cell("stream", h("a", {href: link("events", {kind: "stream", key: event.stream})}, name(event.stream)));
+  return h("tr", {role: "row"},
+    cell("key", h("a", {class: "row-link", href: linkToEvent(event), "aria-label": `Event ${event.number}`},
+      count(keyOf(event, selector)))),
+    cell("event", h("span", {class: "tag"}, name(event.name))),
+    where,
+    cell("data", preview(event.data)),
+    cell("time", h("time", {datetime: iso(event.time), title: ago(event.time)}, when(event.time))));
+}
+
+function cell(kind, ...children) {
+  return h("td", {role: "cell", class: kind}, ...children);
+}
+
+function preview(data) {
+  if (data.size === 0) return h("span", {class: "faint"}, "empty");
+  const text = data.text === undefined ? data.hex.match(/../g).join(" ") : data.text;
+  return [h("code", {class: data.text === undefined ? "hex" : "", dir: "ltr"}, shown(text), data.cut ? "…" : ""),
+          data.size > 1024 ? h("span", {class: "size"}, bytes(data.size)) : null];
+}
+
+// -- a list ----------------------------------------------------------------------
+
+/** The page of a selector's events, the newest first. */
+export async function eventsPage(view, query, signal) {
+  const selector = selectorOf(query);
+  const title = selector.kind === "all" ? "Events" : selector.key;
+  const [page, info] = await Promise.all([
+    get("events", {...selector, from: query.from, over: query.over, count: PAGE}, signal),
+    selector.kind === "stream" ? known(selector.key, signal) : null]);
+  const list = table(`Events of ${title}, the newest first`, selector);
+  list.body.append(...page.events.map((event) => row(event, selector)));
+  view.show(title,
+    head(selector, "events", view),
+    info ? facts(info) : null,
+    filters(selector, query, view),
+    page.events.length ? list.element : nothing(selector, query),
+    pager(page, selector, query));
+}
+
+/** kind, key, names of a query; all streams, if it has none. */
+export function selectorOf(query) {
+  return {kind: query.kind || "all", key: query.kind === "all" ? "" : query.key ?? "", names: query.names ?? ""};
+}
+
+async function known(stream, signal) {
+  const {streams} = await get("streams", {prefix: stream, count: 1}, signal);
+  return streams.length && streams[0].name === stream && streams[0].count ? streams[0] : null;
+}
+
+/** The title of a selector's pages, and what else can be done with it. */
+export function head(selector, page, view) {
+  const tab = (to, text) => h("a", {href: link(to, selector), "aria-current": to === page ? "page" : null}, text);
+  const publish = view.session.append && selector.kind === "stream" ?
+    h("a", {class: "button", href: `#/publish?${new URLSearchParams({stream: selector.key})}`}, "Publish") : null;
+  return h("header", {class: "head"},
+    h("div", {class: "head-title"},
+      h("p", {class: "crumb"}, selector.kind === "stream" ? h("a", {href: "#/streams"}, "Streams") :
+        selector.kind === "prefix" ? "Streams that begin with" : "Everything, in the order it was stored"),
+      h("h1", {tabindex: "-1"}, titleOf(selector))),
+    h("div", {class: "actions"},
+      h("nav", {class: "tabs", "aria-label": "History or live"}, tab("events", "History"), tab("live", "Live")), publish));
+}
+
+function facts(info) {
+  const fact = (title, value, more) => h("div", {}, h("dt", {}, title), h("dd", {title: more}, value));
+  return h("dl", {class: "facts"},
+    fact("Events", count(info.count)), fact("Numbers", `${count(info.first)} to ${count(info.last)}`),
+    fact("Size", bytes(info.bytes)), fact("First", ago(info.first_time), when(info.first_time)),
+    fact("Last", ago(info.last_time), when(info.last_time)));
+}
+
+function filters(selector, query, view) {
+  const key = selector.kind === "stream" ? "Number" : "Position";
+  const names = h("input", {name: "names", value: selector.names.replaceAll("\n", ", "), placeholder: "any",
+                            autocomplete: "off", spellcheck: "false", "data-search": true});
+  const from = h("input", {name: "from", inputmode: "numeric", pattern: "[0-9]*", value: /^\d+$/.test(query.from ?? "") ?
+    query.from : "", placeholder: "newest", autocomplete: "off"});
+  const time = h("input", {name: "time", type: "datetime-local", step: "1"});
+  const form = h("form", {class: "filters", role: "search", "aria-label": "Which events"},
+    field("Events called", names), field(`From ${key.toLowerCase()}`, from), field("Up to", time),
+    h("button", {}, "Show"),
+    query.names || query.from || query.over ? h("a", {class: "button quiet", href: link("events", {...selector, names: ""})},
+      "Newest of all") : null);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const wanted = {...selector, names: names.value.split(",").map((one) => one.trim()).filter(Boolean).join("\n")};
+    const at = time.value ? `@${new Date(time.value).getTime() * 1000}` : from.value.trim();
+    view.go(link("events", {...wanted, from: at}));
+  });
+  return form;
+}
+
+export function field(title, input, hint = null) {
+  return h("label", {class: "field"}, h("span", {class: "label"}, title), input,
+    hint ? h("span", {class: "hint"}, hint) : null);
+}
+
+function nothing(selector, query) {
+  const narrowed = query.from || query.over || query.names;
+  return h("div", {class: "empty card"},
+    h("h2", {}, narrowed ? "No events here" : "No events yet"),
+    h("p", {}, narrowed ? "None of this page's part of the log fits. There may be others further back." :
+      "What is published to it appears here, and at once in the live tail."));
+}
+
+function pager(page, selector, query) {
+  const {events} = page;
+  const top = events.length ? keyOf(events[0], selector) : null;
+  const older = page.following === null && query.over !== undefined && events.length ? below(events, selector) : page.following;
+  const atTop = query.from === undefined && query.over === undefined;
+  const newer = atTop || top === null ? null : link("events", {...selector, over: top});
+  const to = (text, href, rel) => href ? h("a", {class: "button", href, rel}, text) :
+    h("span", {class: "button disabled", "aria-disabled": "true"}, text);
+  return h("nav", {class: "pager", "aria-label": "Pages of events"},
+    to("← Newer", newer, "prev"),
+    to("Newest", atTop ? null : link("events", selector), null),
+    to("Older →", query.over === undefined ? older && link("events", {...selector, from: older}) :
+      below(events, selector) && link("events", {...selector, from: below(events, selector)}), "next"));
+}
+
+/** The key below the last event of a page. */
+function below(events, selector) {
+  if (!events.length) return null;
+  const last = BigInt(keyOf(events[events.length - 1], selector));
+  return last > 0n ? String(last - 1n) : null;
+}
+
+// -- one event -------------------------------------------------------------------
+
+export async function eventPage(view, query, signal) {
+  const {event, first, last} = await get("event", {stream: query.stream, number: query.number}, signal);
+  const number = BigInt(event.number);
+  const beside = (to, text, rel, there) => there ?
+    h("a", {class: "button", rel, href: linkToEvent({stream: event.stream, number: to})}, text) :
+    h("span", {class: "button disabled", "aria-disabled": "true"}, text);
+  const selector = {kind: "stream", key: event.stream};
+  view.show(`${event.stream} ${event.number}`,
+    h("header", {class: "head"},
+      h("div", {class: "head-title"},
+        h("p", {class: "crumb"}, h("a", {href: "#/streams"}, "Streams"), " / ",
+          h("a", {href: link("events", {...selector, from: event.number})}, name(event.stream))),
+        h("h1", {tabindex: "-1"}, `Event ${count(event.number)} `, h("span", {class: "tag large"}, name(event.name)))),
+      h("nav", {class: "actions", "aria-label": "Beside this event"},
+        beside(number + 1n, "← Newer", "prev", number < BigInt(last)),
+        beside(number - 1n, "Older →", "next", number > BigInt(first)))),
+    h("dl", {class: "facts"},
+      fact("Number", count(event.number)), fact("Position", h("a", {href: link("events", {kind: "all", from: event.position})},
+        count(event.position))),
+      fact("Time", h("time", {datetime: iso(event.time), title: iso(event.time)}, when(event.time)), ago(event.time)),
+      fact("Size", bytes(event.data.size)),
+      event.id ? fact("Id", h("code", {class: "breaks"}, shown(event.id))) : null),
+    panel("Data", event.data, `api-data`, address("data", {stream: event.stream, number: event.number})),
+    event.metadata.size ? panel("Metadata", event.metadata) : null);
+}
+
+function fact(title, value, more = null) {
+  return h("div", {}, h("dt", {}, title), h("dd", {}, value, more ? h("span", {class: "more"}, more) : null));
+}
+
+function panel(title, data, id, download = null) {
+  const parsed = data.text !== undefined && !data.cut ? tokens(data.text) : null;
+  const kind = data.size === 0 ? "empty" : parsed ? "JSON" : data.text !== undefined ? "text" : "bytes";
+  const box = h("div", {class: "panel-body"});
+  const pretty = () => box.replaceChildren(whole(data, parsed));
+  const raw = () => box.replaceChildren(h("pre", {dir: "ltr", tabindex: "0"}, shown(data.text)));
+  pretty();
+  return h("section", {class: "panel card", "aria-label": title},
+    h("header", {}, h("h2", {}, title), h("span", {class: "tag"}, kind),
+      h("span", {class: "spring"}),
+      parsed ? toggle("As stored", raw, pretty) : null,
+      data.text !== undefined && data.size && navigator.clipboard ? copy(data.text) : null,
+      download ? h("a", {class: "button quiet", href: download, download: true}, "Download") : null),
+    data.cut ? h("p", {class: "hint"}, `These are the first ${data.text === undefined ? bytes(data.hex.length / 2) :
+      "1 MiB"} of ${bytes(data.size)}. Download it to see all.`) : null,
+    box);
+}
+
+function whole(data, parsed) {
+  if (data.size === 0) return h("p", {class: "faint"}, "No bytes.");
+  if (data.text === undefined) return h("pre", {dir: "ltr", tabindex: "0"}, hexLines(data.hex));
+  if (!parsed) return h("pre", {dir: "ltr", tabindex: "0"}, shown(data.text));
+  const parts = parsed.length > MOST_COLOURED ? shown(parsed.map(([, text]) => text).join("")) :
+    parsed.map(([kind, text]) => kind === "space" || kind === "sign" ? text : h("span", {class: `json-${kind}`}, shown(text)));
+  return h("pre", {dir: "ltr", tabindex: "0"}, parts);
+}
+
+function toggle(text, on, off) {
+  const button = h("button", {type: "button", class: "quiet", "aria-pressed": "false"}, text);
+  button.addEventListener("click", () => {
+    const pressed = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(pressed));
+    (pressed ? on : off)();
+  });
+  return button;
+}
+
+function copy(text) {
+  const button = h("button", {type: "button", class: "quiet"}, "Copy");
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+      say("Copied");
+    } catch {
+      button.textContent = "Not allowed";
+    }
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  });
+  return button;
+}
