@@ -13,7 +13,7 @@ from .connecting import connect
 from .following import how_it_failed
 from .parsing import Commands, Parser, number_argument, seconds_argument, stream_argument
 from .problems import Failed, complain
-from .showing import time_text, write
+from .showing import json_fields, json_line, time_text, write
 
 
 def run_group_create(options: argparse.Namespace) -> None:
@@ -39,10 +39,14 @@ def run_groups(options: argparse.Namespace) -> None:
 
 
 def run_group_read(options: argparse.Namespace) -> None:
-    """KEY and the event, a line each."""
+    """KEY and the event, a line each; as JSON one object."""
     with connect(options) as client:
         given = client.group_read(options.group, options.member, options.count, block=options.block)
-    write(b"".join(b"%d %b" % (one.key, options.show(one.event)) for one in given))
+    for one in given:
+        if options.show is json_line:
+            print(json.dumps({"key": one.key, "tries": one.tries, **json_fields(one.event)}))
+        else:
+            write(b"%d %b" % (one.key, options.show(one.event)))
 
 
 def run_group_ack(options: argparse.Namespace) -> None:

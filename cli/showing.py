@@ -29,7 +29,11 @@ def readable_line(event: Event, painter: Painter = PLAIN) -> bytes:
 
 
 def json_line(event: Event) -> bytes:
-    """One JSON object; bytes that aren't UTF-8 text stand under NAME_base64."""
+    return json.dumps(json_fields(event)).encode() + b"\n"
+
+
+def json_fields(event: Event) -> dict[str, Any]:
+    """What stands in an event's JSON object; bytes that aren't UTF-8 text stand under NAME_base64."""
     fields: dict[str, Any] = {"stream": event.stream, "number": event.number, "name": event.name}
     fields.update(json_bytes("data", event.data))
     for name, value in (("id", event.id), ("metadata", event.metadata)):
@@ -41,7 +45,7 @@ def json_line(event: Event) -> bytes:
         fields["position"] = event.position
     if event.time is not None:
         fields["time"] = event.time
-    return json.dumps(fields).encode() + b"\n"
+    return fields
 
 
 def json_bytes(name: str, value: bytes) -> dict[str, str]:

@@ -41,6 +41,7 @@ def program():
     """The whole command line, for a shell."""
     known = {name: _with_choices(described(name, text.partition(".")[0], parser))
              for name, (text, parser) in options.parsers().items()}
+    known["user"] = known["user"]._replace(words=tuple(options.USER))
     return Program(NAMES, known.pop(""), [*known.values(), Command(options.COMPLETION, _SUMMARY, [], SHELLS)])
 
 

@@ -72,6 +72,7 @@ CASES = [
     ("meilies_server", ["--db-path", "some"], {"some folder"}),
     ("meilies_server", ["check", "--js"], {"--json"}),
     ("meilies_server", ["completion", "f"], {"fish"}),
+    ("meilies_server", ["user", "re"], {"remove"}),
 ]
 
 
