@@ -1,7 +1,8 @@
 """Build each program as one file: python3 make/pyz.py DIRECTORY
 
     meilies-server.pyz    meilies_server.py  resp.py  server/  store/  terminal/
-    meilies-cli.pyz       meilies_cli.py  meilies_client.py  resp.py  cli/  terminal/
+    meilies-cli.pyz       meilies_cli.py  cli/  terminal/  meilies_client.py  meilies_operations.py
+                          meilies_session.py  resp.py
 
 The same sources give the same bytes, whoever builds them, when and where:
 files are sorted, dated 1980, readable by all, and not compressed.
@@ -17,7 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 PROGRAMS = {
     "meilies-server.pyz": ("meilies_server", ("meilies_server.py", "resp.py", "server", "store", "terminal")),
-    "meilies-cli.pyz": ("meilies_cli", ("meilies_cli.py", "meilies_client.py", "resp.py", "cli", "terminal")),
+    "meilies-cli.pyz": ("meilies_cli", ("meilies_cli.py", "cli", "terminal", "meilies_client.py",
+                                        "meilies_operations.py", "meilies_session.py", "resp.py")),
 }
 
 MAIN = "import sys\n\nimport {0}\n\nsys.exit({0}.main())\n"

@@ -7,6 +7,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from both_clients import blocking_only, driver
 from fake_server import (
     CLOCK,
     HELLO,
@@ -22,7 +23,8 @@ from fake_server import (
     subscribed,
 )
 
-import meilies_client
+import meilies_operations
+import meilies_session
 from meilies_client import (
     BadReply,
     CannotConnect,
@@ -34,16 +36,17 @@ from meilies_client import (
     NothingCame,
     PublishInterrupted,
     Refused,
-    Reply,
     Selector,
     ServerInfo,
-    Session,
     StoreChanged,
     TimedOut,
     Unsupported,
-    fibonacci,
 )
+from meilies_operations import fibonacci
+from meilies_session import Reply, Session
 from resp import Parser, command
+
+__all__ = ["driver"]
 
 PUBLISH = command("publish", "orders", "created", b"one")
 
@@ -112,7 +115,7 @@ def test_an_empty_batch_needs_no_server():
 
 
 def test_no_more_than_two_windows_are_under_way(monkeypatch):
-    monkeypatch.setattr(meilies_client, "WINDOW_EVENTS", 2)
+    monkeypatch.setattr(meilies_operations, "WINDOW_EVENTS", 2)
     one = command("publish", "s", "n", b"")
 
     def script(peer):
@@ -130,8 +133,8 @@ def test_no_more_than_two_windows_are_under_way(monkeypatch):
 
 
 def test_a_window_ends_at_its_bytes_as_well(monkeypatch):
-    monkeypatch.setattr(meilies_client, "WINDOW_BYTES", 2 * len(command("publish", "s", "n", b"4444")))
-    windows = meilies_client._windows([command("publish", "s", "n", b"x" * size) for size in (4, 4, 300, 1)])
+    monkeypatch.setattr(meilies_operations, "WINDOW_BYTES", 2 * len(command("publish", "s", "n", b"4444")))
+    windows = meilies_operations._windows((4, 4, 300, 1), lambda size: command("publish", "s", "n", b"x" * size))
     assert [len(window) for window in windows] == [2, 1, 1]
 
 
@@ -174,7 +177,7 @@ def test_a_refusal_in_a_batch_says_which_and_how_many_were_stored():
 
 
 def test_after_a_refusal_no_further_window_is_sent(monkeypatch):
-    monkeypatch.setattr(meilies_client, "WINDOW_EVENTS", 1)
+    monkeypatch.setattr(meilies_operations, "WINDOW_EVENTS", 1)
 
     def script(peer):
         peer.expect(PUBLISH * 2)
@@ -236,7 +239,7 @@ def test_a_publish_answered_with_anything_else_closes_the_connection(reply):
 
 
 def test_what_the_events_raise_passes_through_and_closes_the_connection(monkeypatch):
-    monkeypatch.setattr(meilies_client, "WINDOW_EVENTS", 1)
+    monkeypatch.setattr(meilies_operations, "WINDOW_EVENTS", 1)
 
     def script(peer):
         peer.expect(PUBLISH)
@@ -251,6 +254,7 @@ def test_what_the_events_raise_passes_through_and_closes_the_connection(monkeypa
             one.publish_many("orders", events())
 
 
+@blocking_only
 def test_a_client_that_another_thread_closes_ends_its_request_with_an_error():
     asked = threading.Event()
 
@@ -340,7 +344,7 @@ def test_a_publish_waits_for_a_server_that_is_not_there_yet():
     thread = threading.Thread(target=start_late)
     thread.start()
     with pytest.MonkeyPatch.context() as patch, Client(port=port, tries=1000) as one:
-        patch.setattr(meilies_client, "fibonacci", lambda first: Pauses())
+        patch.setattr(meilies_operations, "fibonacci", lambda first: Pauses())
         one.publish("orders", "created", b"one")
     thread.join(5)
     assert started == [port]
@@ -462,11 +466,12 @@ def test_an_interrupt_in_the_middle_of_a_question_closes_the_connection(monkeypa
         peer.expect(command("PING"))
         peer.expect_close()
 
-    monkeypatch.setattr(meilies_client._Connection, "receive_replies", interrupt)
+    monkeypatch.setattr(meilies_operations.Connection, "receive_replies", interrupt)
     with FakeServer(script) as server, client(server) as one, pytest.raises(KeyboardInterrupt):
         one.ping()
 
 
+@blocking_only
 def test_a_second_thread_is_told_that_the_client_is_in_use():
     asked, answer = threading.Event(), threading.Event()
 
@@ -980,7 +985,7 @@ def test_an_interrupt_closes_the_subscription(monkeypatch):
 
     with FakeServer(stays(follows(recorded(0, "orders", 5)))) as server, client(server) as one:
         subscription = one.subscribe("orders:5")
-        monkeypatch.setattr(meilies_client.Following, "receive_data", interrupt)
+        monkeypatch.setattr(meilies_session.Following, "receive_data", interrupt)
         with pytest.raises(KeyboardInterrupt):
             next(subscription)
         with pytest.raises(ClientError, match="was interrupted"):
@@ -1077,7 +1082,7 @@ def test_on_meilies_a_replay_that_stops_short_ends_in_an_error():
 def test_on_meilies_a_replay_may_take_longer_than_the_timeout_if_it_goes_on(monkeypatch):
     now = [0.0]
     go_on = [threading.Event(), threading.Event()]
-    monkeypatch.setattr(meilies_client, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=time.sleep))
+    monkeypatch.setattr(meilies_operations, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=time.sleep))
 
     def script(peer):
         peer.answer(command("last-event-number", "s"), last_number("s", 2))

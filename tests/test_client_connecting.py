@@ -3,8 +3,9 @@
 import ssl
 
 import pytest
+from both_clients import driver
 from certificates import certificates
-from fake_server import HELLO, FakeServer, caught_up, hello, last_number, recorded, subscribed
+from fake_server import HELLO, FakeServer, caught_up, free_port, hello, last_number, recorded, subscribed
 
 from meilies_client import (
     BadReply,
@@ -22,7 +23,7 @@ from meilies_client import (
 )
 from resp import command
 
-__all__ = ["certificates"]
+__all__ = ["driver", "certificates"]
 
 ASK = command("last-event-number", "s")
 WRONG = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
@@ -139,7 +140,7 @@ def test_what_a_user_may_not_do_is_an_error_of_its_own(reply, error):
 def test_a_password_is_in_no_text_of_a_client_and_is_text():
     with Client(user="ann", password="secret") as one:
         assert "secret" not in f"{one!r} {one.address!r} {one.address}"
-    with FakeServer(lambda peer: peer.expect_close()) as server, client(server, password=b"secret") as one:
+    with Client(port=free_port(), password=b"secret") as one:
         with pytest.raises(TypeError, match="^password is bytes, expected str, or a callable that returns one$"):
             one.ping()
 
@@ -265,7 +266,8 @@ def test_what_is_no_url_of_a_server_is_told_without_its_password(url, why):
 
 def test_a_client_is_made_of_an_url_and_what_is_given_besides():
     one = Client.from_url("meilies://ann:secret@here:7000", port=7001, timeout=1.0)
-    assert (str(one.address), one.address.login, one.timeout) == ("here:7001", ("AUTH", "ann", "secret"), 1.0)
+    assert (str(one.address), one.address.user, one.address.password, one.timeout) == (
+        "here:7001", "ann", "secret", 1.0)
 
 
 # -- any command

@@ -10,8 +10,8 @@ import random
 import pytest
 from fake_server import UNKNOWN, caught_up, checkpoint, event, hello, last_number, names, recorded, subscribed
 
-from meilies_client import (BadReply, CaughtUp, Checkpoint, ClientError, Event, Following, Gap, Selector, Session,
-                            Unsupported)
+from meilies_session import (BadReply, CaughtUp, Checkpoint, ClientError, Event, Following, Gap, Selector, Session,
+                             Unsupported)
 from resp import Parser, command
 
 STREAMS = "a", "b", "c"

@@ -3,15 +3,15 @@
 import json
 
 import pytest
+from both_clients import driver
 from fake_server import FakeServer
 from serving import Serving
 from test_cli import run
-from test_client import client as client_of
 
 from meilies_client import BadReply, Client, Given, Parked, Prefix, Refuse, Refused
 from resp import command
 
-__all__ = ["run"]
+__all__ = ["driver", "run"]
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_consuming_that_ends_by_an_error_gives_back_what_was_held(client):
     (lambda one: one.group_info("g"), command("group-info", "g"), b"*2\r\n+name\r\n+g\r\n"),
 ])
 def test_what_answers_something_else_is_a_bad_reply(ask, request_, answer):
-    with FakeServer(lambda peer: peer.answer(request_, answer)) as server, client_of(server) as one, \
+    with FakeServer(lambda peer: peer.answer(request_, answer)) as server, Client(port=server.port) as one, \
             pytest.raises(BadReply):
         ask(one)
 

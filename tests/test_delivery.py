@@ -13,7 +13,8 @@ import pytest
 from conftest import ROOT, SECONDS, Server, clean_environ
 
 SERVER_FILES = ("meilies_server.py", "resp.py", "server", "store", "terminal")
-CLIENT_FILES = ("meilies_cli.py", "meilies_client.py", "resp.py", "cli", "terminal")
+CLIENT_FILES = ("meilies_cli.py", "meilies_client.py", "meilies_operations.py", "meilies_session.py", "resp.py", "cli",
+                "terminal")
 
 
 def copy(names, directory):

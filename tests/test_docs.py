@@ -96,8 +96,9 @@ class Desk:
         self.port = str(port)
         self.folder = folder / "desk"
         self.folder.mkdir()
-        for name in ("meilies_cli.py", "meilies_client.py", "meilies_eventsourcing.py", "meilies_server.py", "resp.py",
-                     "cli", "server", "store", "terminal"):
+        for name in ("meilies_async.py", "meilies_cli.py", "meilies_client.py", "meilies_eventsourcing.py",
+                     "meilies_operations.py", "meilies_server.py", "meilies_session.py", "resp.py", "cli",
+                     "server", "store", "terminal"):
             (self.folder / name).symlink_to(ROOT / name)
         programs, redirect = folder / "programs", folder / "redirect"
         programs.mkdir()

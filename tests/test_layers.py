@@ -1,7 +1,8 @@
 """Imports point one way, and nothing is imported at run time but the standard library.
 
     meilies_server -> server -> store, resp
-    meilies_cli -> cli -> meilies_client -> resp
+    meilies_cli -> cli -> meilies_client -> meilies_operations -> meilies_session -> resp
+    meilies_async -> meilies_operations
     server, cli -> terminal
     meilies_eventsourcing -> meilies_client, store; and the package that it is for
 """
@@ -23,7 +24,10 @@ ALLOWED = {
     "terminal": set(),
     "server": {"store", "resp", "terminal"},
     "meilies_server": {"server", "store", "resp"},
-    "meilies_client": {"resp"},
+    "meilies_session": {"resp"},
+    "meilies_operations": {"meilies_session", "resp"},
+    "meilies_client": {"meilies_operations", "meilies_session"},
+    "meilies_async": {"meilies_operations", "meilies_session"},
     "cli": {"meilies_client", "terminal"},
     "meilies_cli": {"cli", "meilies_client", "terminal"},
     "meilies_eventsourcing": {"meilies_client", "store"},

@@ -10,7 +10,6 @@ from disk import flip
 from fake_server import FakeMeilies
 
 import meilies_cli
-import meilies_client as client_module
 from meilies_client import Client, Refused, Unsupported
 from store import Store
 from store.segment import HEADER_SIZE
@@ -164,17 +163,17 @@ def test_lines_that_are_no_export_are_refused(running, lines, error, why):
 def test_a_wrong_export_is_refused(running, arguments):
     with Client(port=running.port) as client:
         with pytest.raises(Refused, match="ERR"):
-            client._read(client_module._answer, client._ask_known("export", *arguments))
+            client.call("export", *arguments)
 
 
 def test_pages_of_an_export_say_where_they_go_on(running):
     with Client(port=running.port) as client:
-        assert client._ask_known("export", 0, 10) == [None, []]
+        assert client.call("export", 0, 10) == [None, []]
         client.publish("orders", "created", b"one")
-        assert client._ask_known("export", 1, 10) == [None, []]
-        following, lines = client._ask_known("export", 0, 10)
+        assert client.call("export", 1, 10) == [None, []]
+        following, lines = client.call("export", 0, 10)
         assert following is None and len(lines) == 1
-        assert client._ask_known("export", "ENTRIES") == [None, []]
+        assert client.call("export", "ENTRIES") == [None, []]
 
 
 # -- the chain of digests -----------------------------------------------------------

@@ -18,7 +18,8 @@ from typing import NamedTuple
 from conftest import UNMEASURED, Server
 from serving import OK, eventually
 
-from meilies_client import Client, NothingCame, PublishInterrupted, TimedOut, publish_request
+from meilies_client import Client, NothingCame, PublishInterrupted, TimedOut
+from meilies_session import publish_request
 
 from .proxy import CUT, DOWN, ENDS, FINE, LOSE_CLIENT, LOSE_SERVER, RESET, SILENCE, UP, Fate, Proxy, Weather
 

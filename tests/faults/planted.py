@@ -16,7 +16,7 @@ from typing import NamedTuple
 NAME = "planted"
 ROOT = Path(__file__).resolve().parent.parent.parent
 COPIED = ("store", "server", "cli", "terminal", "tests", "resp.py", "meilies_server.py", "meilies_client.py",
-          "meilies_cli.py", "setup.cfg", "pyproject.toml")
+          "meilies_operations.py", "meilies_session.py", "meilies_cli.py", "setup.cfg", "pyproject.toml")
 # Seconds for one test, with the start of an interpreter on a machine that has other work.
 LIMIT = 120
 
