@@ -2,7 +2,8 @@
 
     ```console                      the commands behind `$ ` (and `> `, which go on with one) are
     $ python3 meilies_cli.py ping   run by bash, and print the lines behind them; `...` stands
-    pong in ... ms                  for anything, and a last line `^C` says that somebody stops it
+    pong in ... ms                  for anything, and a last line `^C` says that somebody stops it;
+                                    what ends with `&` runs until the end of the page
     ```
 
     ```python                       is run as a script, which ends well
@@ -12,6 +13,7 @@ on the port 6480 as far as they know.  One that can't be run says why in its fen
 `console not run: …`.
 """
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -104,6 +106,7 @@ class Desk:
         programs.mkdir()
         redirect.mkdir()
         (redirect / "sitecustomize.py").write_text(REDIRECT % port)
+        self._sessions = []     # of the steps that left a program running
         self._provide(programs / "python3", f'exec "{sys.executable}" "$@"')
         if shutil.which("redis-cli"):
             self._provide(programs / "redis-cli", f'exec "{shutil.which("redis-cli")}" --no-raw "$@"')
@@ -115,7 +118,7 @@ class Desk:
 
     def run(self, step):
         """What a step prints, the port called as the page does; the step is over then."""
-        stopped = step.shows.endswith("^C\n")
+        stopped, stays = step.shows.endswith("^C\n"), step.command.endswith("&")
         awaited = step.shows[:-len("^C\n")]
         log = self.folder.parent / "printed"
         with open(log, "wb") as output:
@@ -124,17 +127,32 @@ class Desk:
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
         try:
             if stopped:
-                until = time.monotonic() + SECONDS
-                while not fits(awaited, self._printed(log)) and process.poll() is None and time.monotonic() < until:
-                    time.sleep(0.01)
+                self._wait_until_shown(awaited, log, process)
                 found = self._printed(log) + "^C\n"
                 os.killpg(process.pid, signal.SIGINT)
             process.wait(SECONDS)
+            if stays:
+                self._sessions.append(process.pid)
+                self._wait_until_shown(step.shows, log)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         return found if stopped else self._printed(log)
+
+    def _wait_until_shown(self, awaited, log, process=None):
+        """Return when a page's words are there, when `process` has ended, or when time is up."""
+        until = time.monotonic() + SECONDS
+        while not fits(awaited, self._printed(log)) and time.monotonic() < until:
+            if process is not None and process.poll() is not None:
+                break
+            time.sleep(0.01)
+
+    def end(self):
+        """End what steps left running."""
+        for session in self._sessions:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(session, signal.SIGKILL)
 
     def _printed(self, log):
         return log.read_text().replace(self.port, PORT)
@@ -169,6 +187,14 @@ def test_what_is_not_run_says_why(page):
 def test_what_a_page_shows_is_what_happens(page, server, tmp_path):
     running = server("--backup-path", str(tmp_path / "desk" / "copies"), "--hash-chain")
     desk = Desk(tmp_path, running.port)
+    try:
+        follow(page, desk)
+    finally:
+        desk.end()
+
+
+def follow(page, desk):
+    """Run the blocks of a page, each of which must print what it shows."""
     for block in blocks_of(page):
         if block.note or any(name in block.text for name in MISSING):
             continue
