@@ -163,8 +163,8 @@ class Group:
         if key > self.next:
             self.next = key
             self.changed = True
-            if self._done:
-                self._done = {one for one in self._done if one >= key}
+        if self._done:
+            self._done = {one for one in self._done if one >= self.next}
 
     def _enter(self, item):
         self._items[item.key] = item
