@@ -20,9 +20,7 @@ lists of Fresh and what is in them.  Neither is held while waiting for the other
 """
 
 import logging
-import os
 import sqlite3
-import sys
 import threading
 import zlib
 from array import array
@@ -30,6 +28,7 @@ from bisect import bisect_left, bisect_right
 from itertools import islice
 from typing import NamedTuple
 
+from . import arrays, sqlite
 from .files import make_private
 from .inflate import inflate
 
@@ -312,24 +311,17 @@ class Index:
     def discard(self):
         """Delete what is on disk; what is in memory stays, and is flushed in time."""
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-            for suffix in ("", "-wal", "-shm", "-journal"):
-                try:
-                    os.unlink(self.path + suffix)
-                except FileNotFoundError:
-                    pass
+            self._disconnect()
+            sqlite.remove(self.path)
             self._connect()
 
     def close(self):
         with self._lock:
-            if self._connection is not None:
-                try:
-                    self._connection.close()
-                except sqlite3.Error as error:
-                    log.warning("%s: closing it failed (%s); it will be made anew", self.path, error)
-                self._connection = None
+            self._disconnect()
+
+    def _disconnect(self):
+        sqlite.close(self._connection, self.path, log)
+        self._connection = None
 
     # -- adding --------------------------------------------------------------
 
@@ -695,11 +687,11 @@ class Index:
         Raises    IndexDamaged
         """
         found = []
-        for low, last, segment, packed, crc in self._rows(
+        for low, last, segment, data, crc in self._rows(
                 "select first, last, segment, packed, crc from places where stream = ? and first >= ? and first < ? "
                 "order by first", (stream, first, min(stop, _MAX_SQLITE))):
             try:
-                places = _places_of(stream, low, last, segment, packed, crc)
+                places = _places_of(stream, low, last, segment, data, crc)
             except _NONSENSE as error:
                 raise IndexDamaged(f"{type(error).__name__}: {error}") from None
             found.append((low, last, segment, [((p >> 32) + low, p & _BYTE) for p in places]))
@@ -845,20 +837,13 @@ _RAW, _ZIPPED = b"r", b"z"
 
 
 def _pack(values):
-    if sys.byteorder == "big":
-        values = array("Q", values)
-        values.byteswap()
-    raw = values.tobytes()
+    raw = arrays.packed(values)
     return _ZIPPED + zlib.compress(raw, 1) if len(raw) > 32 else _RAW + raw
 
 
-def _unpack(packed):
+def _unpack(data):
     """The array that `_pack` packed; its checksum was compared already."""
-    values = array("Q")
-    values.frombytes(inflate(packed[1:], _MOST_PLACES) if packed[:1] == _ZIPPED else packed[1:])
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values
+    return arrays.unpacked("Q", inflate(data[1:], _MOST_PLACES) if data[:1] == _ZIPPED else data[1:])
 
 
 def _sum_of(through):

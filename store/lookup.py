@@ -30,13 +30,14 @@ change rows.  The first two are never held together, and `_writing` is taken bef
 import logging
 import os
 import sqlite3
-import sys
 import threading
 import zlib
 from array import array
 from bisect import bisect_left, bisect_right
 from typing import NamedTuple
 
+from . import sqlite
+from .arrays import packed, unpacked
 from .errors import StoreFull
 from .files import make_private
 
@@ -62,7 +63,9 @@ _WAITING = 4
 _LEAVES_AT_ONCE = 100
 
 _COLUMNS = "hash, position, next_hash, next_position, crc, packed"
-# The leaf that tells of a key; and those of several hashes, a query's own cost being most of what one leaf costs.
+# The leaf that tells of a key; and those of several hashes, a query's own cost being most of what one leaf costs, but
+# for so few.
+_FEW = 4
 _LEAF_OF = (f"select {_COLUMNS} from leaves where (hash, position) <= (?, ?) "
             f"order by hash desc, position desc limit 1")
 _LEAVES_OF = (f"with wanted(h) as (values %s) select wanted.h, {_COLUMNS} from wanted, leaves where (hash, position) = "
@@ -207,23 +210,15 @@ class Lookup:
         """Delete what is on disk; what is in memory stays, and is flushed in time."""
         with self._lock:
             self._disconnect()
-            for suffix in ("", "-wal", "-shm", "-journal"):
-                try:
-                    os.unlink(self.path + suffix)
-                except FileNotFoundError:
-                    pass
+            sqlite.remove(self.path)
 
     def close(self):
         with self._lock:
             self._disconnect()
 
     def _disconnect(self):
-        if self._connection is not None:
-            try:
-                self._connection.close()
-            except sqlite3.Error as error:
-                log.warning("%s: closing it failed (%s); it will be made anew", self.path, error)
-            self._connection = None
+        sqlite.close(self._connection, self.path, log)
+        self._connection = None
 
     # -- adding --------------------------------------------------------------
 
@@ -411,18 +406,24 @@ class Lookup:
             if self._connection is None:
                 return known
             try:
-                rows = self._connection.execute(_LEAVES_OF % ",".join(["(?)"] * len(hashes)), hashes).fetchall()
+                rows = self._rows_of(hashes)
                 if len(rows) < len(hashes):
                     raise LookupDamaged("it has lost its first leaf")
                 for hash_, *row in rows:
-                    _, (next_hash, _), packed = _checked(row, hash_, 0)
-                    its_hashes = _unpacked("q", packed[:len(packed) // 2])
+                    _, (next_hash, _), data = _checked(row, hash_, 0)
+                    its_hashes = unpacked("q", data[:len(data) // 2])
                     begin = bisect_left(its_hashes, hash_)
                     if next_hash == hash_ or its_hashes[begin:begin + 1].tolist() == [hash_]:
                         known.append(hash_)     # else it isn't there, which is what nearly every new id comes to
             except _NONSENSE as error:
                 raise LookupDamaged(f"{type(error).__name__}: {error}") from None
         return known
+
+    def _rows_of(self, hashes):
+        """[(hash, what its leaf's row holds …), …]"""
+        if len(hashes) < _FEW:
+            return [(hash_, *row) for hash_ in hashes for row in self._connection.execute(_LEAF_OF, (hash_, 0))]
+        return self._connection.execute(_LEAVES_OF % ",".join(["(?)"] * len(hashes)), hashes).fetchall()
 
     def has_since(self, hashes, added, position):
         """Whether there are entries of these hashes, at or after a position, that a look-up may not have seen.
@@ -456,9 +457,9 @@ class Lookup:
             row = self._usable().execute(_LEAF_OF, (hash_, position)).fetchone()
             if row is None:
                 raise LookupDamaged("it has lost its first leaf")
-            first, following, packed = _checked(row, hash_, position)
-            half = len(packed) // 2
-            return first, following, _unpacked("q", packed[:half]), _unpacked("Q", packed[half:])
+            first, following, data = _checked(row, hash_, position)
+            half = len(data) // 2
+            return first, following, unpacked("q", data[:half]), unpacked("Q", data[half:])
         except _NONSENSE as error:
             raise LookupDamaged(f"{type(error).__name__}: {error}") from None
 
@@ -524,17 +525,17 @@ class Cursor:
 
 
 def _checked(row, hash_, position):
-    """(its first entry, the next leaf's, packed) of a leaf that should tell of (hash, position).
+    """(its first entry, the next leaf's, its bytes) of a leaf that should tell of (hash, position).
 
     Raises    LookupDamaged, and of _NONSENSE
     """
-    *bounds, crc, packed = row
-    if crc != _checksum(packed, *bounds):
+    *bounds, crc, data = row
+    if crc != _checksum(data, *bounds):
         raise LookupDamaged("a leaf doesn't match its checksum")
     first, following = tuple(bounds[:2]), tuple(bounds[2:])
     if not first <= (hash_, position) < following:
         raise LookupDamaged("it has lost a leaf")
-    return first, following, packed
+    return first, following, data
 
 
 def _place(hashes, positions, hash_, position):
@@ -557,27 +558,12 @@ def _rows(first, following, hashes, positions):
 
 
 def _row(first, following, hashes, positions):
-    packed = _packed("q", hashes) + _packed("Q", positions)
-    return (*first, *following, _checksum(packed, *first, *following), packed)
+    data = packed(array("q", hashes)) + packed(array("Q", positions))
+    return (*first, *following, _checksum(data, *first, *following), data)
 
 
-def _packed(typecode, values):
-    values = array(typecode, values)
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values.tobytes()
-
-
-def _unpacked(typecode, data):
-    values = array(typecode)
-    values.frombytes(data)
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values
-
-
-def _checksum(packed, *bounds):
-    return zlib.crc32(b"%d,%d,%d,%d" % bounds, zlib.crc32(packed))
+def _checksum(data, *bounds):
+    return zlib.crc32(b"%d,%d,%d,%d" % bounds, zlib.crc32(data))
 
 
 def _checksum_of(reach):

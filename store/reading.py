@@ -11,7 +11,9 @@ the log was looked at, whatever was found there.  So each costs a bounded time, 
 a reader who wants more asks on from the key that the page names.
 """
 
+from functools import partial
 from heapq import merge
+from operator import attrgetter
 from typing import NamedTuple
 
 from . import record
@@ -245,21 +247,19 @@ def _pieces(store, selection, first, stop, back, step):
 
 
 def _of_stream(store, stream, first, stop, back, step):
-    while first < stop:
-        for one in store.runs(stream, first, stop, step, back):
-            begin, end = max(first, one.number), min(stop, one.stop)
-            if begin < end:
-                yield one, begin, end
-            if back:
-                stop = begin
-            else:
-                first = end
+    return _in_steps(partial(store.runs, stream), attrgetter("number"), first, stop, back, step)
 
 
 def _of_all(store, first, stop, back, step):
+    return _in_steps(store.all_records, attrgetter("position"), first, stop, back, step)
+
+
+def _in_steps(read, key_of, first, stop, back, step):
+    """What `read` gives of [first, stop), about `step` bytes at once; `key_of` gives the first key of each."""
     while first < stop:
-        for one in store.all_records(first, stop, step, back):
-            begin, end = max(first, one.position), min(stop, one.position + one.count)
+        for one in read(first, stop, step, back):
+            key = key_of(one)
+            begin, end = max(first, key), min(stop, key + one.count)
             if begin < end:
                 yield one, begin, end
             if back:

@@ -89,12 +89,13 @@ So bytes of an old file, or a payload made to look like a record, don't pass.
 """
 
 import struct
-import sys
 import zlib
 from array import array
 from bisect import bisect_right
 from itertools import accumulate, groupby
 from typing import NamedTuple
+
+from .arrays import packed, unpacked
 
 MAGIC = b"\xffEV\x01"
 EVENTS = 1
@@ -334,7 +335,7 @@ class Record:
             if self.count == 1:
                 self._ends = (self.frames_size,)
             else:
-                self._ends = _unpacked("I", self.body[self.frames_size:self.frames_size + 4 * self.count])
+                self._ends = unpacked("I", self.body[self.frames_size:self.frames_size + 4 * self.count])
         return self._ends
 
     @property
@@ -345,7 +346,7 @@ class Record:
         if self._pack is None:
             at = self.frames_size + 4 * self.count
             self._pack = ([stream_of(self.body, start) for start in (0, *self.ends[:-1])],
-                          _unpacked("Q", self.body[at:at + 8 * self.count]))
+                          unpacked("Q", self.body[at:at + 8 * self.count]))
         return self._pack
 
     def runs(self):
@@ -382,7 +383,7 @@ class Record:
         """The events [begin, stop), which are of one stream."""
         base = self.ends[begin - 1] if begin else 0
         ends = array("I", [end - base for end in self.ends[begin:stop]])
-        body = bytes(self.frames(begin, stop)) + _packed(ends)
+        body = bytes(self.frames(begin, stop)) + packed(ends)
         run = Record(EVENTS, self.flags, len(body), stop - begin, number, self.position + begin, self.clock,
                      self.synced, body, ends[-1])
         run._stream = stream
@@ -401,7 +402,7 @@ class Record:
                     self._clocks[place] = clock
             elif self.flags & CLOCKS:
                 at = self.frames_size + _COLUMNS[self.kind] * self.count
-                self._clocks = _unpacked("Q", self.body[at:at + _CLOCK * self.count])
+                self._clocks = unpacked("Q", self.body[at:at + _CLOCK * self.count])
             else:
                 self._clocks = [self.clock] * self.count
         return self._clocks
@@ -478,7 +479,7 @@ class Record:
             pack = Record(PACK, self.flags, self.size, left, 0, self.position, self.clock, self.synced, body,
                           self.frames_size)
         table = size + 4 * left
-        return pack, _unpacked("I", self.body[size:table]), self._gone(table, len(self.body) - _U32.size)
+        return pack, unpacked("I", self.body[size:table]), self._gone(table, len(self.body) - _U32.size)
 
     def _gone(self, pos, end):
         found = []
@@ -572,7 +573,7 @@ class Record:
             return self.details()[i]
         table = self.frames_size + _event_size(self.kind, self.flags) * self.count
         at = table + _DETAIL.size * i
-        shorts, longs = _unpacked("H", self.body[table:at]), _unpacked("I", self.body[table:at])
+        shorts, longs = unpacked("H", self.body[table:at]), unpacked("I", self.body[table:at])
         before = sum(shorts[::4]) + sum(shorts[1::4]) + sum(longs[1::2])      # bytes of ids, tags and metadata
         return self._detail_at(at, table + _DETAIL.size * self.count + before)[0]
 
@@ -738,16 +739,16 @@ def encode(salt, number, position, clock, synced, frame_list, more=False, detail
     else:
         ends = array("I", accumulate(map(len, frame_list)))
         frames_size = ends[-1]
-        body = b"".join(frame_list) + _packed(ends)
+        body = b"".join(frame_list) + packed(ends)
     kind = EVENTS
     if pack is not None:
         kind = PACK
         streams, numbers = pack
-        body += _packed(array("Q", numbers)) + _packed(array("I", map(_crc32, streams)))
+        body += packed(array("Q", numbers)) + packed(array("I", map(_crc32, streams)))
     flags = MORE if more else 0
     if clocks is not None:
         flags |= CLOCKS
-        body += _packed(array("Q", clocks))
+        body += packed(array("Q", clocks))
     if details is not None:
         flags |= DETAILS
         body += _details_of(details)
@@ -883,7 +884,7 @@ def encode_cut(salt, position, clock, synced, gone, left=(), level=0):
         for run in left:
             places.extend(range(run.position - position, run.position - position + run.count))
     table = b"".join([_gone_entry(one, position) for one in gone])
-    stored = b"".join([pack, _packed(places), table, _U32.pack(len(pack))])
+    stored = b"".join([pack, packed(places), table, _U32.pack(len(pack))])
     size = len(stored)
     if level or not left:
         zipped = zlib.compress(stored, level or 1)
@@ -1040,7 +1041,7 @@ class Frames:
                 if ends is None:
                     self._ends.append(base + size)
                 else:
-                    self._ends += [base + end for end in _unpacked("I", ends)]
+                    self._ends += [base + end for end in unpacked("I", ends)]
                 base += size
         return self._ends
 
@@ -1163,10 +1164,10 @@ class Stretch(NamedTuple):
         """Its events from `number` on, which it has."""
         if number == self.first:
             return self
-        ends = _unpacked("I", self.ends)
+        ends = unpacked("I", self.ends)
         base = ends[number - self.first - 1]
         left = array("I", [end - base for end in ends[number - self.first:]])
-        return Stretch(number, self.stop, self.data[base:], _packed(left), self.behind)
+        return Stretch(number, self.stop, self.data[base:], packed(left), self.behind)
 
 
 def stretches(buffer, pos, stop, base, salt):
@@ -1195,8 +1196,8 @@ def stretches(buffer, pos, stop, base, salt):
         pos += one.size
         if one.kind == PACK:
             at = one.frames_size + 4 * one.count
-            numbers = _unpacked("Q", one.body[at:at + 8 * one.count])
-            hashes = _unpacked("I", one.body[at + 8 * one.count:at + 12 * one.count])
+            numbers = unpacked("Q", one.body[at:at + 8 * one.count])
+            hashes = unpacked("I", one.body[at + 8 * one.count:at + 12 * one.count])
             for hash_, number, frame in zip(hashes, numbers, one.split()):
                 known = hashed.get(hash_)
                 if known is None:
@@ -1212,7 +1213,7 @@ def stretches(buffer, pos, stop, base, salt):
                 known[2] += one.split()
                 known[3] = base + pos
     return {stream: Stretch(after - len(frames), after, b"".join(frames),
-                            _packed(array("I", accumulate(map(len, frames)))), behind)
+                            packed(array("I", accumulate(map(len, frames)))), behind)
             for stream, (after, _, frames, behind) in found.items()}
 
 
@@ -1280,22 +1281,6 @@ def _inflate(body, size):
     if len(inflated) != size:
         raise BadRecord(f"its body doesn't inflate to {size} bytes")
     return inflated
-
-
-def _packed(values):
-    """The bytes of an array, little-endian."""
-    if sys.byteorder == "big":
-        values = array(values.typecode, values)
-        values.byteswap()
-    return values.tobytes()
-
-
-def _unpacked(typecode, data):
-    values = array(typecode)
-    values.frombytes(data)
-    if sys.byteorder == "big":
-        values.byteswap()
-    return values
 
 
 def guess(buffer, salt):

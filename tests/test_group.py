@@ -250,11 +250,11 @@ def test_what_was_done_and_is_passed_over_later_is_forgotten():
 
 
 def test_what_was_done_and_is_gone_is_not_counted_when_the_look_ends_with_an_event():
-    group = Group(Rules(), State(0, done=(1,)))
+    one = Group(Rules(), State(0, done=(1,)))
     for key in 0, 2:
-        group.offer(key, "s", key)
-    group.look(3)
-    assert group.pending(3) == 2
+        one.offer(key, "s", key)
+    one.look(3)
+    assert one.pending(3) == 2
 
 
 def test_timers_of_events_that_are_done_are_dropped(monkeypatch):

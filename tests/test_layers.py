@@ -45,6 +45,8 @@ ORDER = {
         "keeper",
         "names",
         "times",
+        "arrays",
+        "sqlite",
         "stream",
         "record",
         "expect",

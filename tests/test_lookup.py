@@ -4,7 +4,6 @@ import os
 import random
 import shutil
 import sqlite3
-import sys
 import tempfile
 import threading
 
@@ -430,10 +429,3 @@ def test_closing_a_file_that_does_not_let_itself_be_closed_says_so(new, caplog):
     new._connection = Stubborn()
     new.close()
     assert "closing it failed (unable to close); it will be made anew" in caplog.text
-
-
-def test_a_machine_of_the_other_byte_order_reads_the_same_file(monkeypatch):
-    packed = lookup._packed("q", [-2])
-    monkeypatch.setattr(sys, "byteorder", "big" if sys.byteorder == "little" else "little")
-    assert lookup._packed("q", [-2]) == packed[::-1]
-    assert lookup._unpacked("q", packed[::-1]).tolist() == [-2]
