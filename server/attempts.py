@@ -7,8 +7,10 @@
     a user                       100     ... from many addresses
 
 The wait doubles from one second up to a minute, and failures are forgotten when
-nothing was tried for a while.  Who logged in from an address before isn't kept out
-by what others do there, or do to that user elsewhere; only by his own failures there.
+nothing was tried for a while.  Of a user at an address only the free failures count for
+the address and for the user: one client with a wrong password that tries for ever keeps
+out itself.  Who logged in from an address before isn't kept out by what others do there,
+or do to that user elsewhere; only by his own failures there.
 
 Lock: `_lock` guards the tables; nothing is done under it but that.
 """
@@ -60,11 +62,17 @@ class Attempts:
     def failed(self, user, address):
         network = network_of(address)
         with self._lock:
-            now = self._clock()
-            for key, _ in self._counted(user, network):
-                failures, last = self._failures.pop(key, (0, now))
-                failures = 0 if now - last > FORGOTTEN else failures
-                _remember(self._failures, key, (failures + 1, now))
+            if self._count((user, network)) <= FREE_OF_BOTH:    # from then on he is kept out by himself
+                self._count((None, network))
+                self._count((user, None))
+
+    def _count(self, key):
+        """Count a failure; how many there are."""
+        now = self._clock()
+        failures, last = self._failures.pop(key, (0, now))
+        failures = 1 if now - last > FORGOTTEN else failures + 1
+        _remember(self._failures, key, (failures, now))
+        return failures
 
     def succeeded(self, user, address):
         pair = user, network_of(address)

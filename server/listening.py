@@ -15,6 +15,7 @@ import os
 import socket
 import stat
 
+from .options import is_loopback
 from .text import shown_address
 
 # Connections that the system keeps until they are accepted; it cuts this to what it allows.
@@ -72,6 +73,7 @@ def listen(chosen, environ, speaks_tls=True):
     if any(one.tls for one in listeners) and not speaks_tls:
         raise OSError(errno.EINVAL, "TLS takes a certificate, expected --tls-certificate", "socket 'tls' of systemd")
     if listeners:
+        _refuse_strangers(listeners, chosen)
         return listeners
     try:
         if chosen.port is not None:
@@ -87,6 +89,18 @@ def listen(chosen, environ, speaks_tls=True):
     if not listeners:
         raise OSError(errno.EINVAL, "there is nothing to listen on: expected a --port, --tls-port or --unix-socket")
     return listeners
+
+
+def _refuse_strangers(listeners, chosen):
+    """Raise OSError if others' machines reach a socket of systemd's, and clients aren't asked who they are.
+
+    For sockets of our own the options are looked at before.
+    """
+    for listener in listeners:
+        host = listener.socket.getsockname()[0] if listener.port is not None else None
+        if host is not None and not (chosen.users or chosen.allow_anyone or is_loopback(host)):
+            raise OSError(errno.EINVAL, "other machines can reach it, and clients aren't asked who they are: expected "
+                          "--users, or --allow-anyone as well", f"socket {listener} of systemd")
 
 
 def on_tcp(host, port, tls=False):

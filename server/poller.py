@@ -42,7 +42,7 @@ from .monitoring import Monitors
 from .retaining import refused
 from .slowlog import SlowLog
 from .sparing import Sparing
-from .strangers import Strangers
+from .strangers import MOST, Strangers
 from .table import NOAUTH, CommandError, denial
 from .text import printable, shown_address
 from .tls import TLSSocket
@@ -136,7 +136,7 @@ class Poller:
         self.blocked = Blocked(store, lambda connection: self.call_soon(lambda: self.worked(connection)))
         self.logins = Logins(self.users, self.call_soon)
         self.users.watch(lambda: self.call_soon(lambda: users_changed(self)))
-        self._strangers = Strangers()
+        self._strangers = Strangers(most=min(MOST, max(1, limits.max_connections // 2)))
         self.warn_of_logins = Sparing(logging.getLogger("meilies.users"))
         self._warn_of_strangers = Sparing(log)
         self._warn_of_nonsense = Sparing(log)
@@ -450,6 +450,8 @@ class Poller:
             connection.end_input()
             self._settle(connection)
         if connection.pending:
+            if self.monitors.watching:
+                self.monitors.tell(connection)
             self._ready.append(connection)
         return len(data)
 

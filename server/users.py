@@ -30,6 +30,7 @@ import logging
 import os
 import re
 import secrets
+import stat
 import threading
 import urllib.parse
 from typing import NamedTuple
@@ -290,7 +291,7 @@ class Users:
         secret = user.secret if user else None
         if secret is NOPASS:
             return True
-        right = (self._nobody if secret is None else secret).is_of(password[:MAX_PASSWORD])
+        right = (secret or self._nobody).is_of(password[:MAX_PASSWORD])
         return right and secret is not None and len(password) <= MAX_PASSWORD
 
     # -- changing ------------------------------------------------------------
@@ -368,9 +369,15 @@ class Users:
     def _read(self):
         try:
             with open(self.path, encoding="utf-8") as file:
+                mode = os.fstat(file.fileno()).st_mode
                 text = file.read(MAX_FILE + 1)
         except UnicodeDecodeError:
             raise UsersError(f"{self.path}: it isn't UTF-8, expected '{HEADER}' and users; it isn't used") from None
+        if mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise UsersError(f"{self.path}: others than its owner may write to it, and so give themselves rights; "
+                             f"expected mode 0600, it isn't used")
+        if mode & (stat.S_IRGRP | stat.S_IROTH):
+            log.warning("%s: others than its owner may read it, and try passwords; expected mode 0600", self.path)
         return parse_users(text, self.path)
 
 
@@ -487,6 +494,8 @@ def _with_streams(kind, text):
                          f"the end")
     if pattern == ALL:
         raise UsersError("found $all, expected ~* for every stream")
+    if re.search(rb"[\r\n\0:]", pattern):
+        raise UsersError(f"found '{printable(text[:80])}', expected a stream's name, which has no CR, LF, NUL or ':'")
 
     def change(user):
         if kind != "%w~":

@@ -77,6 +77,15 @@ def test_a_user_who_is_tried_from_many_addresses_waits(attempts):
     assert wait(attempts, "ann", "9.9.9.9:1") and not wait(attempts, "bob", "9.9.9.9:1")
 
 
+def test_one_client_that_tries_for_ever_keeps_out_nobody_else(attempts, clock):
+    """After a restart, when nobody has logged in yet."""
+    for _ in range(1000):
+        clock.now += wait(attempts, "ann", "1.2.3.4:1")
+        attempts.failed("ann", "1.2.3.4:1")
+    assert wait(attempts, "ann", "1.2.3.4:1")
+    assert not wait(attempts, "bob", "1.2.3.4:1") and not wait(attempts, "ann", "1.2.3.5:1")
+
+
 def test_who_logged_in_from_there_before_is_not_kept_out_by_others(attempts):
     attempts.succeeded("ann", "1.2.3.4:1")
     for i in range(FREE_OF_ADDRESS):
@@ -93,8 +102,8 @@ def test_a_success_forgives_that_user_there_and_not_the_address(attempts):
     attempts.succeeded("ann", "1.2.3.4:1")
     fail(attempts, "ann", "1.2.3.4:1", 1)
     assert not wait(attempts, "ann", "1.2.3.4:1")
-    for _ in range(FREE_OF_ADDRESS):        # with a password of his own in between
-        attempts.failed("bob", "1.2.3.4:1")
+    for i in range(FREE_OF_ADDRESS):        # with a password of his own in between
+        attempts.failed(f"u{i}", "1.2.3.4:1")
         attempts.succeeded("mallory", "1.2.3.4:1")
     assert wait(attempts, "carol", "1.2.3.4:1")
 

@@ -233,3 +233,17 @@ def test_a_hangup_does_not_end_it(server, connect):
     running = server()
     running.process.send_signal(signal.SIGHUP)
     connect(running.port).recv_nothing()
+
+
+@pytest.mark.parametrize("argv", [["--users", "users"], ["--allow-anyone"]])
+def test_a_socket_that_other_machines_reach_takes_users_or_an_explicit_word(monkeypatch, argv):
+    for host in ("0.0.0.0", "127.0.0.1"):
+        with socket.create_server((host, 0)) as sock:
+            listener = listening.Listener(sock)
+            monkeypatch.setattr(listening, "passed_on", lambda environ, listener=listener: [listener])
+            assert listening.listen(options.parse(argv, {}), {}) == [listener]
+            if host == "127.0.0.1":
+                assert listening.listen(options.parse([], {}), {}) == [listener]
+            else:
+                with pytest.raises(OSError, match="clients aren't asked who they are"):
+                    listening.listen(options.parse([], {}), {})

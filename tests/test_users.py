@@ -111,7 +111,8 @@ def test_rules_are_shown_as_they_work_and_survive_the_file(users, path, rules, s
     ("nonsense", "found 'nonsense', expected on, off"), ("", "found ''"), ("~", "found '~'"),
     ("+get", "expected a group of commands"), ("-publish", "expected a group of commands"),
     ("+@get", "expected +@ and one of read"), ("#" + "a" * 64, "the password itself"), ("!" + "a" * 64, "hash"),
-    ("~a*b", "one * at the end"), ("~**", "one * at the end"), ("~$all", "expected ~*"), ("%X~a", "found '%X~a'"),
+    ("~a*b", "one * at the end"), ("~**", "one * at the end"), ("~$all", "expected ~*"), ("~a\nb", "no CR, LF"),
+    ("~a:b*", "no CR, LF"), ("%X~a", "found '%X~a'"),
     ("~\udcff", "in UTF-8"), (">", "a password of 0 bytes"), (">" + "x" * 5000, "a password of 5000 bytes"),
     ("<word", "isn't the one"),
 ])
@@ -257,6 +258,15 @@ def test_the_file_is_its_owner_s_alone(users, path):
     users.change("ann", ["on"])
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     assert os.listdir(os.path.dirname(path)) == ["users"]
+
+
+def test_a_file_that_others_may_write_to_is_not_used_and_one_that_they_may_read_is_warned_of(users, path, caplog):
+    os.chmod(path, 0o620)
+    with pytest.raises(UsersError, match="others than its owner may write to it"):
+        Users(path)
+    os.chmod(path, 0o644)
+    assert list(Users(path)) == []
+    assert "others than its owner may read it" in caplog.text
 
 
 def test_a_change_keeps_what_others_wrote_meanwhile(users, path):
