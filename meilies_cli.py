@@ -65,6 +65,8 @@ def _run(arguments: list[str] | None) -> int:
         options.parser.refuse(unknown)
     if sys.stdout is None:
         raise Failed("standard output is closed")
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")       # what its encoding hasn't is shown as an escape
     painter = painting.Painter(options.color, sys.stdout, os.environ)
     if painter.paints and getattr(options, "show", None) is readable_line:
         options.show = functools.partial(readable_line, painter=painter)

@@ -840,7 +840,7 @@ def read_group_info(value: Any) -> dict[str, Any]:
 def read_login(value: Any) -> None:
     """Raises WrongPassword, Refused, Unsupported, BadReply."""
     if lacks_command(value):
-        raise Unsupported(f"the server knows no users, so nobody can log in: {value}")
+        raise Unsupported("the server knows no users, so nobody can log in")     # its words hold the password
     if answer(value) != b"OK":
         raise BadReply(f"{value!r:.200} came, expected an answer to AUTH")
 

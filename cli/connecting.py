@@ -30,12 +30,19 @@ def connect(options: argparse.Namespace) -> Client:
 def connect_twice(options: argparse.Namespace) -> tuple[Client, Client]:
     """Two of them: one that waits, and one that asks meanwhile."""
     arguments = _arguments(place_of(options, os.environ), options)
-    return Client(**arguments), Client(**arguments)
+    return _made(arguments), _made(arguments)
 
 
 def client_of(place: dict[str, Any], options: argparse.Namespace) -> Client:
     """A Client of a server whose place, user and perhaps password are known."""
-    return Client(**_arguments(place, options))
+    return _made(_arguments(place, options))
+
+
+def _made(arguments: dict[str, Any]) -> Client:
+    try:
+        return Client(**arguments)
+    except ValueError as error:         # places and transports that are right alone, but not together
+        raise WrongUsage(str(error)) from error
 
 
 def _arguments(place: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from terminal.escaping import printable
 from terminal.progress import INTERVAL, Progress, shown_bytes, shown_events
 
 from .connecting import connect, connect_twice
-from .parsing import Commands, number_argument
+from .parsing import Commands, number_argument, text_argument
 from .problems import Failed, WrongUsage
 from .showing import info_of
 from .taking import stdin
@@ -141,7 +141,7 @@ def add(commands: Commands) -> None:
     commands.heading("Copy and check")
     backup = commands("backup", run_backup, "have the server copy its store, while it goes on",
                       "backup monday", "backup monday --json")
-    backup.add_argument("name", metavar="NAME", help="of a folder in the server's --backup-path")
+    backup.add_argument("name", metavar="NAME", type=text_argument, help="of a folder in the server's --backup-path")
     backup.add_json()
     commands("export", run_export, "print the server's store as lines of JSON", "export > store.jsonl")
     commands("import", run_import, "append what standard input, an export's lines, has",
@@ -154,5 +154,5 @@ def add(commands: Commands) -> None:
                       "verify", "verify 1000 " + 64 * "0")
     verify.add_argument("position", metavar="POSITION", type=number_argument, nargs="?",
                         help="and the chain with what chain-head printed at some time")
-    verify.add_argument("head", metavar="HEAD", nargs="?")
+    verify.add_argument("head", metavar="HEAD", nargs="?", type=text_argument)
     verify.add_json()

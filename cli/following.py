@@ -24,7 +24,7 @@ from meilies_client import (
 from terminal.escaping import printable
 
 from .connecting import connect
-from .parsing import Commands, number_argument, selector_argument, stream_argument
+from .parsing import Commands, count_argument, selector_argument, stream_argument, text_argument
 from .problems import Failed, WrongUsage, complain
 from .showing import reader_is_gone, write
 
@@ -154,7 +154,7 @@ def add(commands: Commands) -> None:
     subscribe.add_following()
     subscribe.add_argument("--prefix", action="store_true",
                            help="STREAM is how the streams' names begin; FROM and TO are positions")
-    subscribe.add_argument("--name", dest="names", metavar="NAME", action="append", default=[],
+    subscribe.add_argument("--name", dest="names", metavar="NAME", type=text_argument, action="append", default=[],
                            help="only events that are called so; may be given again")
     subscribe.add_argument("--notices", action="store_true",
                            help="say on standard error how far it is: checkpoints, and caught-up")
@@ -163,10 +163,10 @@ def add(commands: Commands) -> None:
     tail = commands("tail", run_tail, "print the last events, oldest first, and with -f those that come",
                     "tail", "tail orders -n 3", "tail order- --prefix -f --name paid")
     tail.add_argument("stream", metavar="STREAM", nargs="?", type=stream_argument, default=ALL, help="all if missing")
-    tail.add_argument("-n", "--count", metavar="N", type=number_argument, default=10, help="how many (10)")
+    tail.add_argument("-n", "--count", metavar="N", type=count_argument, default=10, help="how many (10)")
     tail.add_argument("-f", "--follow", action="store_true", help="go on with what is new, until Ctrl-C")
     tail.add_argument("--prefix", action="store_true", help="of every stream whose name begins with STREAM")
-    tail.add_argument("--name", dest="names", metavar="NAME", action="append", default=[],
+    tail.add_argument("--name", dest="names", metavar="NAME", type=text_argument, action="append", default=[],
                       help="only events that are called so; may be given again")
     tail.add_following()
     tail.add_shown()

@@ -11,7 +11,7 @@ from terminal.escaping import printable
 
 from .connecting import connect
 from .following import how_it_failed
-from .parsing import Commands, Parser, number_argument, seconds_argument, stream_argument
+from .parsing import Commands, Parser, number_argument, seconds_argument, stream_argument, text_argument
 from .problems import Failed, complain
 from .showing import json_fields, json_line, time_text, write
 
@@ -120,9 +120,9 @@ def add(commands: Commands) -> None:
     def of_group(name: str, run: Callable[[argparse.Namespace], None], text: str, *examples: str,
                  member: bool = False) -> Parser:
         one = commands(name, run, text, *examples)
-        one.add_argument("group", metavar="GROUP")
+        one.add_argument("group", metavar="GROUP", type=text_argument)
         if member:
-            one.add_argument("member", metavar="MEMBER")
+            one.add_argument("member", metavar="MEMBER", type=text_argument)
         return one
 
     create = of_group("group-create", run_group_create, "make a consumer group, whose members share events",
@@ -151,7 +151,7 @@ def add(commands: Commands) -> None:
     refuse = of_group("group-refuse", run_group_refuse, "an event can't be done now",
                       "group-refuse mail 3", "group-refuse mail 3 'no such address' --park")
     refuse.add_argument("key", metavar="KEY", type=number_argument)
-    refuse.add_argument("reason", metavar="REASON", nargs="?", default="")
+    refuse.add_argument("reason", metavar="REASON", nargs="?", default="", type=text_argument)
     refuse.add_argument("--park", action="store_true", help="don't try it again")
     of_group("group-leave", run_group_leave, "give what a member holds to others", "group-leave mail anna",
              member=True)

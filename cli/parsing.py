@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import sys
 import textwrap
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
@@ -183,6 +184,15 @@ def selector_argument(text: str) -> Selector:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def text_argument(text: str) -> str:
+    """What the command line has as UTF-8: bytes that aren't are escapes in it, which no name can have."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected UTF-8 text") from None
+    return text
+
+
 def stream_argument(text: str) -> str:
     try:
         check_stream(text)
@@ -213,6 +223,11 @@ def number_argument(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= MAX_NUMBER):
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a number from 0 to {MAX_NUMBER}")
     return int(text)
+
+
+def count_argument(text: str) -> int:
+    """How many events; more than there can be are all of them."""
+    return min(number_argument(text), sys.maxsize)
 
 
 def time_argument(text: str) -> int:

@@ -11,7 +11,15 @@ from meilies_client import EventsLost, Prefix
 from terminal.escaping import printable
 
 from .connecting import connect
-from .parsing import Commands, item_argument, number_argument, stream_argument, time_argument
+from .parsing import (
+    Commands,
+    count_argument,
+    item_argument,
+    number_argument,
+    stream_argument,
+    text_argument,
+    time_argument,
+)
 from .problems import Failed, complain
 from .showing import json_line, time_text, write
 
@@ -102,8 +110,8 @@ def add(commands: Commands) -> None:
         begin.add_argument("--since", metavar="TIME", type=time_argument,
                            help="begin with the first event at or after this time: 2026-11-23T18:30:00Z, or "
                                 "microseconds since 1970")
-        read.add_argument("--count", metavar="N", type=number_argument, help="print no more events than this")
-        read.add_argument("--name", dest="names", metavar="NAME", action="append", default=[],
+        read.add_argument("--count", metavar="N", type=count_argument, help="print no more events than this")
+        read.add_argument("--name", dest="names", metavar="NAME", type=text_argument, action="append", default=[],
                           help="only events that are called so; may be given again")
         read.add_shown()
         read.set_defaults(back=back)

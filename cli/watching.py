@@ -8,7 +8,7 @@ import json
 from terminal.escaping import printable
 
 from .connecting import connect
-from .parsing import Commands
+from .parsing import Commands, text_argument
 from .problems import Failed
 from .showing import info_of, write
 
@@ -44,7 +44,8 @@ def add(commands: Commands) -> None:
     commands.heading("Watch a server")
     commands("ping", run_ping, "print how long the server takes to answer", "ping").add_json()
     info = commands("info", run_info, "print what the server says of itself", "info", "info clients stats --json")
-    info.add_argument("sections", metavar="SECTION", nargs="*", help="such as server, clients, stats; all without one")
+    info.add_argument("sections", metavar="SECTION", nargs="*", type=text_argument,
+                      help="such as server, clients, stats; all without one")
     info.add_json()
     commands("monitor", run_monitor, "print each request that the server receives, as it comes; it costs the server "
              "time, and takes the right to administer", "monitor")

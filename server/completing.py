@@ -3,6 +3,7 @@
     python3 meilies_server.py completion bash|zsh|fish       prints a script for that shell; exit 0, or 2
 """
 
+import os
 import sys
 
 from terminal.completion import SHELLS, Command, Program, described, script
@@ -33,7 +34,10 @@ def run(argv):
         print(f"{options.PROGRAM} completion: found {' '.join(argv)!r}, expected one of {', '.join(SHELLS)}",
               file=sys.stderr)
         return 2
-    print(script(argv[0], program()), end="")
+    try:
+        print(script(argv[0], program()), end="", flush=True)
+    except BrokenPipeError:     # of `completion zsh | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

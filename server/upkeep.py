@@ -5,7 +5,7 @@
     python3 meilies_server.py export --db-path DIR       exit 0 done, 2 it couldn't be done
     python3 meilies_server.py import --db-path DIR       exit 0 done, 2 not all of it
 
-None touches a store that a server has open.
+None touches a store that a server has open.  Ctrl-C ends each with 130.
 """
 
 import errno
@@ -34,6 +34,8 @@ def run(command, argv, environ):
     try:
         with progress:
             return _COMMANDS[command](chosen, progress)
+    except KeyboardInterrupt:   # what was done until then is whole: each of them can be run again
+        return 130
     except BrokenPipeError:     # of `export | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2

@@ -74,6 +74,21 @@ def end_of(process):
     return process.returncode, text
 
 
+def test_what_the_encoding_of_standard_output_has_not_is_shown_as_an_escape(tmp_path):
+    with Serving(tmp_path / "db") as serving:
+        serving.connect().ask("group-create", "日本", "$all", 0)
+        ran = subprocess.run([sys.executable, str(ROOT / "meilies_cli.py"), "-p", str(serving.port), "groups"],
+                             env=clean_environ(PYTHONIOENCODING="ascii"), stdout=subprocess.PIPE, check=True)
+    assert ran.stdout == b"\\u65e5\\u672c\n"
+
+
+def test_a_count_beyond_all_is_all(run, store):
+    with pytest.raises(SystemExit) as end:
+        meilies_cli.parser().parse_args(["read", "s", "--count", "1" + "0" * 25])
+    assert end.value.code == 2
+    assert meilies_cli.parser().parse_args(["read", "s", "--count", str(2**64 - 1)]).count == sys.maxsize
+
+
 # -- publish
 
 def test_publish_stores_its_argument_and_prints_nothing(run, store):
@@ -477,6 +492,9 @@ def test_the_environment_gives_host_and_port(run, store, monkeypatch):
     (["subscribe", "s", "--timeout", "0"], "expected seconds"),
     (["subscribe", "s", "--timeout", "x"], "expected seconds"),
     (["last-event-number", "a:b"], "holds ':'"),
+    (["group-info", "\udcff"], "expected UTF-8 text"),
+    (["read", "s", "--name", "\udcff"], "expected UTF-8 text"),
+    (["ping", "--unix", "/s", "--tls"], "unix and tls are both given"),
     (["inspect", "--stream", "s"], "required: COMMAND"),
     (["inspect", "true"], "required: --stream"),
     (["-p", "0", "stream-names"], "expected a port from 1 to 65535"),

@@ -158,3 +158,15 @@ def test_a_server_is_reached_by_a_socket_of_the_machine(run, tmp_path):
 
     with FakeServer(pings, unix=str(tmp_path / "socket")) as server:
         assert server and run("ping", "--unix", tmp_path / "socket")[0] == 0
+
+
+def test_a_server_without_users_does_not_make_the_password_shown(run, monkeypatch):
+    """Its error repeats what it was asked."""
+    def script(peer):
+        peer.answer(command("AUTH", "ann", "secret"),
+                    b"-ERR unknown command 'AUTH', with args beginning with: 'ann' 'secret'\r\n")
+
+    monkeypatch.setenv("MEILIES_PASSWORD", "secret")
+    with FakeServer(script) as server:
+        assert run("ping", "-p", server.port, "--user", "ann") == (
+            1, "", "meilies_cli: the server knows no users, so nobody can log in\n")

@@ -12,6 +12,7 @@ from terminals import Terminal
 from test_repair import damaged
 
 from meilies_server import main
+from server import upkeep
 from store import Store
 from store.segment import HEADER_SIZE
 
@@ -199,3 +200,12 @@ def test_a_line_that_is_wrong_is_named(tmp_path, capsys):
     (tmp_path / "lines").write_text("rubbish\n")
     code, out, err = ran(capsys, "import", "--db-path", str(tmp_path / "db"), "--file", str(tmp_path / "lines"))
     assert (code, out) == (2, []) and "line 1: " in err
+
+
+@pytest.mark.parametrize("command", ["check", "repair", "export", "import"])
+def test_ctrl_c_ends_each_without_a_word(tmp_path, capsys, monkeypatch, command):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(upkeep._COMMANDS, command, interrupted)
+    assert ran(capsys, command, "--db-path", str(tmp_path)) == (130, [], "")
