@@ -409,20 +409,9 @@ class Poller:
                 connection.active = self._now
                 if room is not None:
                     connection.received(size)
+                    self._will_execute(connection)
                 else:
-                    data = bytes(view[:size])
-                    run = None
-                    if (connection.mask == READ and connection.publishes_freely and not self.store.retention.closed
-                            and not self.monitors.watching):
-                        run = connection.take_again(data)
-                    if run is not None:     # as `_execute` would do it
-                        self._batch.add(connection, (run,), 1, size)
-                        return size
-                    connection.receive(data)
-                if connection.pending:
-                    if self.monitors.watching:
-                        self.monitors.tell(connection)
-                    self._ready.append(connection)
+                    self._take(connection, bytes(view[:size]))
                 return size
             connection.end_input()
             self._settle(connection)
@@ -445,15 +434,30 @@ class Poller:
             return 0
         if data:
             connection.active = self._now
-            connection.receive(data)
+            self._take(connection, data)
         if connection.socket.ended:
             connection.end_input()
             self._settle(connection)
+        return len(data)
+
+    def _take(self, connection, data):
+        """Take what a connection sent; one publish like the one before it is in the batch at once."""
+        run = None
+        if (connection.mask == READ and connection.publishes_freely and not self.store.retention.closed
+                and not self.monitors.watching):
+            run = connection.take_again(data)
+        if run is not None:     # as `_execute` would do it
+            self._batch.add(connection, (run,), 1, len(data))
+            return
+        connection.receive(data)
+        self._will_execute(connection)
+
+    def _will_execute(self, connection):
+        """What it sent may make requests whole."""
         if connection.pending:
             if self.monitors.watching:
                 self.monitors.tell(connection)
             self._ready.append(connection)
-        return len(data)
 
     def _settle(self, connection):
         """Watch its socket for what it waits for, or close it if it waits for nothing."""

@@ -207,6 +207,26 @@ def test_many_followers_get_each_event_once(serving, context):
         follower.recv_exactly(b"".join(event("s", i, "x", str(i)) for i in range(100)))
 
 
+def test_publishes_one_at_a_time_keep_their_order_with_all_else(serving, context):
+    client = serving.connect(tls=context)
+    for i in range(20):
+        client.send(publish("s", str(i % 10)))
+        client.recv_exactly(OK)
+    client.recv_nothing()
+    client.send(publish("s", "x") + PING + publish("s", "y"))
+    client.recv_exactly(OK + PONG + OK)
+    client.command("subscribe", "s:18")
+    client.recv_exactly(subscribed("s") + event("s", 18, "x", "8") + event("s", 19, "x", "9")
+                        + event("s", 20, "x", "x") + event("s", 21, "x", "y"))
+
+
+def test_a_monitor_sees_what_comes_over_tls(serving, context):
+    monitor = serving.connect()
+    assert monitor.ask("monitor") == b"OK"
+    serving.connect(tls=context).ask("echo", "over TLS")
+    assert b'"echo" "over TLS"' in monitor.value()
+
+
 def test_who_sends_no_more_still_gets_what_is_due(serving, wire):
     """close_notify ends one direction, and TCP isn't told."""
     wire.handshake(wire.sock.sendall)
