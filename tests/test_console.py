@@ -2,14 +2,21 @@
 
 import json
 import re
+import ssl
+import urllib.request
 
 import pytest
+from certificates import certificates
+from conftest import SECONDS
 from consoles import PASSWORD, Consoled, Visitor
 from serving import eventually, publish
 
+import resp
 from server import console, streams
 from server.console import COOKIE, HEADER, PAGES, TAILS
 from server.inside import Inside
+
+__all__ = ["certificates"]
 
 EVERYTHING = ["+@all", "allkeys"]
 ORDERS = ["+@read", "~order-*"]
@@ -68,6 +75,25 @@ def test_the_pages_are_files_that_a_browser_asks_for_once_and_then_whether_they_
 def test_a_page_may_run_and_load_nothing_from_elsewhere(visitor):
     policy = visitor.get("").headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
+
+
+def test_it_speaks_https_where_there_is_a_certificate(server, certificates):
+    certificate, key = certificates.server
+    running = server("--http-port", "0", "--tls-certificate", certificate, "--tls-key", key)
+    url = running.console_url()
+    assert url.startswith("https://127.0.0.1:")
+    believing = ssl.create_default_context(cafile=certificates.authority)
+    with urllib.request.urlopen(url, context=believing, timeout=SECONDS) as page:
+        assert b"<title>MeiliES</title>" in page.read()
+
+
+def test_the_server_stops_at_once_however_many_look_at_it(server):
+    running = server("--http-port", "0")
+    visitor = Visitor(int(running.console_url().rstrip("/").rpartition(":")[2]))
+    tails = [visitor.begin("GET", "api/tail?kind=all") for _ in range(TAILS)]
+    assert running.stop() == 0
+    for connection, _ in tails:
+        connection.close()
 
 
 # -- who gets in -----------------------------------------------------------------
@@ -245,6 +271,28 @@ def test_streams_are_listed_with_what_is_known_of_them(opened, visitor):
     assert len(visitor.get("api/streams?count=1000").json["streams"]) == 4
 
 
+def test_a_hundred_thousand_streams_are_searched_a_page_at_a_time(opened, visitor, monkeypatch):
+    client, count = opened.serving.connect(), 100_000
+    for begin in range(0, count, 10_000):
+        client.send(b"".join(publish(f"s{i:06d}", "") for i in range(begin, begin + 10_000)))
+        client.recv_exactly(b"+OK\r\n" * 10_000)
+    looked_at = []
+    monkeypatch.setattr(opened.store, "names_beginning", lambda *arguments, ask=opened.store.names_beginning: (
+        looked_at.append(ask(*arguments)) or looked_at[-1]))
+    seen = visitor.get("api/streams")
+    assert len(seen.json["streams"]) == 50 and seen.json["following"] == "s000049" and len(seen.body) < 20_000
+    assert len(looked_at) == 1
+    for question, names, looks in (("containing=99999", ["s099999"], 25), ("prefix=s0999&count=1", ["s099900"], 1),
+                                   ("after=s099998", ["s099999"], 1), ("containing=no", [], 25)):
+        looked_at.clear()
+        found, after = [], ""
+        while after is not None:
+            page = visitor.get(f"api/streams?{question}{after}").json
+            found += [one["name"] for one in page["streams"]]
+            after = page["following"] and f"&after={page['following']}" if not found else None
+        assert (found, len(looked_at)) == (names, looks)
+
+
 def test_events_are_shown_the_newest_first_and_page_by_page(opened, visitor):
     opened.store.append_many("s", [("x", b"%d" % i) for i in range(7)])
     texts = []
@@ -345,6 +393,17 @@ def test_a_server_that_does_not_answer_is_said_to(opened, visitor, monkeypatch):
 def test_a_store_that_failed_says_so(opened, visitor, monkeypatch):
     monkeypatch.setattr(streams, "_parse_search", lambda options: 1 / 0)
     assert refusal(visitor.get("api/streams")) == (400, "ERR", "ERR internal error; the server's log has the details")
+
+
+@pytest.mark.parametrize("error, status", [("EVENTSLOST 3 7 they are lost", 410), ("CORRUPT it is damaged", 400),
+                                           ("STOREFAILED the disk failed", 503), ("STOREFULL no room", 507)])
+def test_what_went_wrong_is_told_with_its_code_and_in_full(visitor, monkeypatch, error, status):
+    def refuse(self, *arguments):
+        raise resp.ErrorReply(error)
+
+    monkeypatch.setattr(Inside, "ask", refuse)
+    monkeypatch.setattr(Inside, "_greet", lambda self: None)
+    assert refusal(visitor.get("api/events?kind=all")) == (status, error.split()[0], error)
 
 
 # -- who may see what ------------------------------------------------------------

@@ -135,6 +135,7 @@ def test_no_file_makes_markup_or_code_of_text_or_asks_elsewhere(name):
     text = (FOLDER / name).read_text()
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|srcdoc", text)
     assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", text)
+    assert max(map(len, text.splitlines())) <= 120
     assert not re.search(r"\sstyle=|\son\w+=\"|<script(?! type=\"module\" src)", text) or name.endswith(".js")
 
 

@@ -2,10 +2,11 @@
 
 /** What went wrong: `status` of HTTP (0: the server can't be reached), `code` of the server's error. */
 export class Problem extends Error {
-  constructor(status, code, message) {
-    super(message);
+  constructor(status, code, text) {
+    super(worded(text));
     this.status = status;
     this.code = code;
+    this.raw = text;
   }
 }
 
@@ -36,7 +37,7 @@ async function ask(url, options) {
   }
   const text = await response.text();
   const answer = parsed(text);
-  if (!response.ok) throw new Problem(response.status, answer?.code ?? "", worded(answer?.error ?? text));
+  if (!response.ok) throw new Problem(response.status, answer?.code ?? "", answer?.error ?? text);
   if (answer === null) throw new Problem(response.status, "", "The server's answer isn't one of this console's.");
   return answer;
 }

@@ -22,7 +22,8 @@ export function chart(title, times, values, format, base = 10) {
   const figure = h("figure", {class: "chart card"},
     h("figcaption", {}, h("span", {class: "chart-title"}, title), h("span", {class: "chart-now"}, newest)));
   if (known.length < 2) {
-    figure.append(h("p", {class: "chart-empty"}, "The line begins with the first samples, in some seconds."));
+    figure.append(h("p", {class: "chart-empty"}, times.length < 2 ?
+      "The line begins with the first samples, in some seconds." : "There was nothing to measure."));
     return figure;
   }
   figure.append(plot(title, times, values, format, base));
@@ -44,7 +45,8 @@ function plot(title, times, values, format, base) {
   const box = h("div", {class: "plot"}, picture,
     h("span", {class: "axis top", "aria-hidden": "true"}, format(top)),
     h("span", {class: "axis bottom", "aria-hidden": "true"}, "0"));
-  const foot = h("div", {class: "chart-foot", "aria-hidden": "true"}, h("span", {}, `${duration(span)} ago`), h("span", {}, "now"));
+  const foot = h("div", {class: "chart-foot", "aria-hidden": "true"},
+    h("span", {}, `${duration(span)} ago`), h("span", {}, "now"));
   readable(box, times, values, format, x);
   return h("div", {}, box, foot);
 }
@@ -70,12 +72,12 @@ function area(first, last, x, y) {
   return svg("path", {class: "area", d: `${path(first, last, x, y)}L${x(last)},${HEIGHT}L${x(first)},${HEIGHT}Z`});
 }
 
-/** The next round number: 1, 2 or 5 times a power of ten, of a power of `base`. */
+/** The next round number: 1, 2, 5, 10 … times a power of `base`. */
 function nice(value, base) {
   if (!(value > 0)) return 1;
   const unit = base ** Math.floor(Math.log(value) / Math.log(base));
-  const power = unit * 10 ** Math.floor(Math.log10(value / unit));
-  return power * [1, 2, 5, 10].find((step) => step * power >= value);
+  return unit * [1, 2, 5, 10, 20, 50, 100, 200, 500, base].filter((step) => step <= base)
+    .find((step) => step * unit >= value);
 }
 
 /** Show what the line is where somebody points. */

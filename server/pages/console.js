@@ -2,7 +2,7 @@
 
 import {get, post, Problem} from "./api.js";
 import {h, say} from "./dom.js";
-import {eventPage, eventsPage} from "./events.js";
+import {eventPage, eventsPage, link} from "./events.js";
 import {livePage} from "./live.js";
 import {groupPage, groupsPage, loginPage, overviewPage, publishPage, streamsPage} from "./views.js";
 
@@ -91,8 +91,9 @@ class View {
     if (this.lost(problem) && main.childElementCount && !main.hasAttribute("aria-busy")) return;
     if (this !== current || problem.name === "AbortError") return;
     this.show("Not shown", h("header", {class: "head"}, h("h1", {tabindex: "-1"}, titleOf(problem))),
-      h("div", {class: "empty card", role: "alert"}, h("p", {}, problem.message), h("p", {class: "actions center"}, wayOn(problem),
-        h("button", {type: "button", onclick: () => open()}, "Try again"))));
+      h("div", {class: "empty card", role: "alert"}, h("p", {}, problem.message),
+        h("p", {class: "actions center"}, wayOn(problem),
+          h("button", {type: "button", onclick: () => open()}, "Try again"))));
   }
 }
 
@@ -100,13 +101,16 @@ function titleOf(problem) {
   return {0: "No connection", 403: "Not allowed", 404: "Not there", 410: "Lost"}[problem.status] ?? "That didn't work";
 }
 
-/** Events that damage took are passed over by who says so. */
+/** Past events that damage took, or from an event that isn't there to its stream. */
 function wayOn(problem) {
   const query = parameters();
-  if (problem.code !== "EVENTSLOST" || query.kind === undefined) return null;
-  const before = BigInt(problem.first ?? 0) - 1n;
-  return before < 0n ? null : h("a", {class: "button", href: `#/events?${new URLSearchParams({...query, from: before})}`},
-    "Go on with those before");
+  if (problem.code === "NOEVENT") {
+    return h("a", {class: "button", href: link("events", {kind: "stream", key: query.stream})}, "Show the stream");
+  }
+  const lost = problem.code === "EVENTSLOST" && problem.raw.match(/^EVENTSLOST ([0-9]+) /);
+  if (!lost || query.kind === undefined || lost[1] === "0") return null;
+  const before = String(BigInt(lost[1]) - 1n);
+  return h("a", {class: "button", href: link("events", {...query, over: "", from: before})}, "Go on with those before");
 }
 
 // -- pages -----------------------------------------------------------------------
@@ -139,7 +143,7 @@ function loading(view) {
   if (view !== current) return;
   main.setAttribute("aria-busy", "true");
   main.replaceChildren(h("div", {class: "loading", role: "status"}, h("span", {class: "unseen"}, "Loading"),
-    h("span", {class: "bone title"}), h("span", {class: "bone"}), h("span", {class: "bone"}), h("span", {class: "bone"})));
+    h("span", {class: "bone title"}), ["", "", ""].map(() => h("span", {class: "bone"}))));
 }
 
 function mark(page) {

@@ -14,8 +14,23 @@ export function link(page, selector) {
   return `#/${page}?${new URLSearchParams(fields)}`;
 }
 
+export function linkToStream(stream) {
+  return link("events", {kind: "stream", key: stream});
+}
+
 export function linkToEvent(event) {
-  return `#/event?${new URLSearchParams({stream: event.stream, number: event.number})}`;
+  return link("event", {stream: event.stream, number: event.number});
+}
+
+/** A link that looks like a button; one that leads nowhere without an address. */
+export function step(text, href, rel = null) {
+  return href ? h("a", {class: "button", href, rel}, text) :
+    h("span", {class: "button disabled", "aria-disabled": "true"}, text);
+}
+
+/** The names in a field, as a query has them: one a line. */
+export function namesIn(input) {
+  return input.value.split(",").map((one) => one.trim()).filter(Boolean).join("\n");
 }
 
 /** The key by which an event of a selector is read: its number, or its position. */
@@ -45,7 +60,7 @@ export function table(label, selector) {
 
 export function row(event, selector) {
   const where = selector.kind === "stream" ? null :
-    cell("stream", h("a", {href: link("events", {kind: "stream", key: event.stream})}, name(event.stream)));
+    cell("stream", h("a", {href: linkToStream(event.stream)}, name(event.stream)));
   return h("tr", {role: "row"},
     cell("key", h("a", {class: "row-link", href: linkToEvent(event), "aria-label": `Event ${event.number}`},
       count(keyOf(event, selector)))),
@@ -99,14 +114,15 @@ async function known(stream, signal) {
 export function head(selector, page, view) {
   const tab = (to, text) => h("a", {href: link(to, selector), "aria-current": to === page ? "page" : null}, text);
   const publish = view.session.append && selector.kind === "stream" ?
-    h("a", {class: "button", href: `#/publish?${new URLSearchParams({stream: selector.key})}`}, "Publish") : null;
+    step("Publish", link("publish", {stream: selector.key})) : null;
   return h("header", {class: "head"},
     h("div", {class: "head-title"},
       h("p", {class: "crumb"}, selector.kind === "stream" ? h("a", {href: "#/streams"}, "Streams") :
         selector.kind === "prefix" ? "Streams that begin with" : "Everything, in the order it was stored"),
       h("h1", {tabindex: "-1"}, titleOf(selector))),
     h("div", {class: "actions"},
-      h("nav", {class: "tabs", "aria-label": "History or live"}, tab("events", "History"), tab("live", "Live")), publish));
+      h("nav", {class: "tabs", "aria-label": "History or live"}, tab("events", "History"), tab("live", "Live")),
+      publish));
 }
 
 function facts(info) {
@@ -121,19 +137,18 @@ function filters(selector, query, view) {
   const key = selector.kind === "stream" ? "Number" : "Position";
   const names = h("input", {name: "names", value: selector.names.replaceAll("\n", ", "), placeholder: "any",
                             autocomplete: "off", spellcheck: "false", "data-search": true});
-  const from = h("input", {name: "from", inputmode: "numeric", pattern: "[0-9]*", value: /^\d+$/.test(query.from ?? "") ?
-    query.from : "", placeholder: "newest", autocomplete: "off"});
+  const from = h("input", {name: "from", inputmode: "numeric", pattern: "[0-9]*", placeholder: "newest",
+                           value: /^\d+$/.test(query.from ?? "") ? query.from : "", autocomplete: "off"});
   const time = h("input", {name: "time", type: "datetime-local", step: "1"});
   const form = h("form", {class: "filters", role: "search", "aria-label": "Which events"},
     field("Events called", names), field(`From ${key.toLowerCase()}`, from), field("Up to", time),
     h("button", {}, "Show"),
-    query.names || query.from || query.over ? h("a", {class: "button quiet", href: link("events", {...selector, names: ""})},
-      "Newest of all") : null);
+    query.names || query.from || query.over ?
+      h("a", {class: "button quiet", href: link("events", {...selector, names: ""})}, "Newest of all") : null);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    const wanted = {...selector, names: names.value.split(",").map((one) => one.trim()).filter(Boolean).join("\n")};
     const at = time.value ? `@${new Date(time.value).getTime() * 1000}` : from.value.trim();
-    view.go(link("events", {...wanted, from: at}));
+    view.go(link("events", {...selector, names: namesIn(names), from: at}));
   });
   return form;
 }
@@ -154,16 +169,12 @@ function nothing(selector, query) {
 function pager(page, selector, query) {
   const {events} = page;
   const top = events.length ? keyOf(events[0], selector) : null;
-  const older = page.following === null && query.over !== undefined && events.length ? below(events, selector) : page.following;
   const atTop = query.from === undefined && query.over === undefined;
-  const newer = atTop || top === null ? null : link("events", {...selector, over: top});
-  const to = (text, href, rel) => href ? h("a", {class: "button", href, rel}, text) :
-    h("span", {class: "button disabled", "aria-disabled": "true"}, text);
+  const older = query.over === undefined ? page.following : below(events, selector);
   return h("nav", {class: "pager", "aria-label": "Pages of events"},
-    to("← Newer", newer, "prev"),
-    to("Newest", atTop ? null : link("events", selector), null),
-    to("Older →", query.over === undefined ? older && link("events", {...selector, from: older}) :
-      below(events, selector) && link("events", {...selector, from: below(events, selector)}), "next"));
+    step("← Newer", !atTop && top !== null && link("events", {...selector, over: top}), "prev"),
+    step("Newest", !atTop && link("events", selector)),
+    step("Older →", older !== null && link("events", {...selector, from: older}), "next"));
 }
 
 /** The key below the last event of a page. */
@@ -178,26 +189,24 @@ function below(events, selector) {
 export async function eventPage(view, query, signal) {
   const {event, first, last} = await get("event", {stream: query.stream, number: query.number}, signal);
   const number = BigInt(event.number);
-  const beside = (to, text, rel, there) => there ?
-    h("a", {class: "button", rel, href: linkToEvent({stream: event.stream, number: to})}, text) :
-    h("span", {class: "button disabled", "aria-disabled": "true"}, text);
-  const selector = {kind: "stream", key: event.stream};
+  const beside = (to) => linkToEvent({stream: event.stream, number: String(to)});
+  const around = link("events", {kind: "stream", key: event.stream, from: event.number});
   view.show(`${event.stream} ${event.number}`,
     h("header", {class: "head"},
       h("div", {class: "head-title"},
         h("p", {class: "crumb"}, h("a", {href: "#/streams"}, "Streams"), " / ",
-          h("a", {href: link("events", {...selector, from: event.number})}, name(event.stream))),
+          h("a", {href: around}, name(event.stream))),
         h("h1", {tabindex: "-1"}, `Event ${count(event.number)} `, h("span", {class: "tag large"}, name(event.name)))),
       h("nav", {class: "actions", "aria-label": "Beside this event"},
-        beside(number + 1n, "← Newer", "prev", number < BigInt(last)),
-        beside(number - 1n, "Older →", "next", number > BigInt(first)))),
+        step("← Newer", number < BigInt(last) && beside(number + 1n), "prev"),
+        step("Older →", number > BigInt(first) && beside(number - 1n), "next"))),
     h("dl", {class: "facts"},
-      fact("Number", count(event.number)), fact("Position", h("a", {href: link("events", {kind: "all", from: event.position})},
-        count(event.position))),
+      fact("Number", count(event.number)),
+      fact("Position", h("a", {href: link("events", {kind: "all", from: event.position})}, count(event.position))),
       fact("Time", h("time", {datetime: iso(event.time), title: iso(event.time)}, when(event.time)), ago(event.time)),
       fact("Size", bytes(event.data.size)),
       event.id ? fact("Id", h("code", {class: "breaks"}, shown(event.id))) : null),
-    panel("Data", event.data, `api-data`, address("data", {stream: event.stream, number: event.number})),
+    panel("Data", event.data, address("data", {stream: event.stream, number: event.number})),
     event.metadata.size ? panel("Metadata", event.metadata) : null);
 }
 
@@ -205,7 +214,7 @@ function fact(title, value, more = null) {
   return h("div", {}, h("dt", {}, title), h("dd", {}, value, more ? h("span", {class: "more"}, more) : null));
 }
 
-function panel(title, data, id, download = null) {
+function panel(title, data, download = null) {
   const parsed = data.text !== undefined && !data.cut ? tokens(data.text) : null;
   const kind = data.size === 0 ? "empty" : parsed ? "JSON" : data.text !== undefined ? "text" : "bytes";
   const box = h("div", {class: "panel-body"});
@@ -227,9 +236,12 @@ function whole(data, parsed) {
   if (data.size === 0) return h("p", {class: "faint"}, "No bytes.");
   if (data.text === undefined) return h("pre", {dir: "ltr", tabindex: "0"}, hexLines(data.hex));
   if (!parsed) return h("pre", {dir: "ltr", tabindex: "0"}, shown(data.text));
-  const parts = parsed.length > MOST_COLOURED ? shown(parsed.map(([, text]) => text).join("")) :
-    parsed.map(([kind, text]) => kind === "space" || kind === "sign" ? text : h("span", {class: `json-${kind}`}, shown(text)));
+  const parts = parsed.length > MOST_COLOURED ? shown(parsed.map(([, text]) => text).join("")) : parsed.map(coloured);
   return h("pre", {dir: "ltr", tabindex: "0"}, parts);
+}
+
+function coloured([kind, text]) {
+  return kind === "space" || kind === "sign" ? text : h("span", {class: `json-${kind}`}, shown(text));
 }
 
 function toggle(text, on, off) {

@@ -3,7 +3,7 @@
 import {address, worded} from "./api.js";
 import {h, say} from "./dom.js";
 import {count, plural} from "./format.js";
-import {field, head, keyOf, link, row, selectorOf, table} from "./events.js";
+import {field, head, keyOf, link, namesIn, row, selectorOf, table} from "./events.js";
 
 // Rows that are kept; older ones fall off the end.
 const MOST = 300;
@@ -23,7 +23,7 @@ export async function livePage(view, query) {
     field("Events called", names), h("button", {}, "Show"));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    view.go(link("live", {...selector, names: names.value.split(",").map((one) => one.trim()).filter(Boolean).join("\n")}));
+    view.go(link("live", {...selector, names: namesIn(names)}));
   });
   view.show(selector.kind === "all" ? "Live" : `${selector.key} live`,
     head(selector, "live", view), form,
@@ -40,7 +40,8 @@ function choose(view) {
   const kinds = [["all", "All streams"], ["stream", "One stream"], ["prefix", "Streams that begin with"]]
     .filter(([kind]) => kind !== "all" || view.session.all);
   const radios = kinds.map(([kind, text], i) => h("label", {class: "choice"},
-    h("input", {type: "radio", name: "kind", value: kind, checked: i === 0, onchange: () => changed()}), h("span", {}, text)));
+    h("input", {type: "radio", name: "kind", value: kind, checked: i === 0, onchange: () => changed()}),
+    h("span", {}, text)));
   const keyField = field("Name", key);
   const chosen = () => new FormData(form).get("kind");
   const form = h("form", {class: "card form"},
@@ -142,7 +143,9 @@ class Tail {
     const held = this.body.contains(document.activeElement) ? document.activeElement : null;
     const above = held ? held.getBoundingClientRect().top : 0;
     this.body.prepend(...rows);
-    while (this.body.childElementCount > MOST && !this.body.lastElementChild.contains(held)) this.body.lastElementChild.remove();
+    while (this.body.childElementCount > MOST && !this.body.lastElementChild.contains(held)) {
+      this.body.lastElementChild.remove();
+    }
     if (held) scrollBy(0, held.getBoundingClientRect().top - above);
   }
 
@@ -181,8 +184,8 @@ class Tail {
   }
 
   count() {
-    const waiting = this.waiting.length;
-    this.counter.textContent = this.paused && waiting ? `${waiting === MOST ? `${MOST} or more` : count(waiting)} waiting` :
+    const waiting = this.waiting.length === MOST ? `${MOST} or more` : count(this.waiting.length);
+    this.counter.textContent = this.waiting.length ? `${waiting} waiting` :
       this.came ? `${plural(this.came, "event")} shown` : "";
   }
 

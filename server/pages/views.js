@@ -4,18 +4,19 @@ import {get, post} from "./api.js";
 import {chart} from "./chart.js";
 import {h, name, say} from "./dom.js";
 import {ago, bytes, count, duration, milliseconds, plural, rate, tokens, when} from "./format.js";
-import {field, link, linkToEvent} from "./events.js";
+import {field, link, linkToEvent, linkToStream, step} from "./events.js";
 
 const REFRESH = 10000;
 const STREAMS = 50;
+const NUMBER = {class: "number"};       // of cells
 
 function heading(title, crumb, ...actions) {
   return h("header", {class: "head"}, h("div", {class: "head-title"},
     h("p", {class: "crumb"}, crumb), h("h1", {tabindex: "-1"}, title)), h("div", {class: "actions"}, actions));
 }
 
-function tile(title, value, more = null) {
-  return h("div", {class: "tile card"}, h("dt", {}, title), h("dd", {}, value), more ? h("dd", {class: "more"}, more) : null);
+function tile(title, value) {
+  return h("div", {class: "tile card"}, h("dt", {}, title), h("dd", {}, value));
 }
 
 function empty(title, ...children) {
@@ -61,7 +62,8 @@ function overview({info, history}) {
   const all = Object.assign({}, ...Object.values(info));
   const newest = (column) => (history[column] ?? []).filter((value) => value !== null).pop() ?? null;
   const tiles = [
-    tile("Events now", newest("events") === null ? "–" : h("span", {}, rate(newest("events")), h("small", {}, "/s"))),
+    history.events && tile("Events now", newest("events") === null ? "–" :
+      h("span", {}, rate(newest("events")), h("small", {}, "/s"))),
     all.events && tile("Events stored", count(all.events)),
     all.streams && tile("Streams", h("a", {href: "#/streams"}, count(all.streams))),
     all.log_bytes && tile("Log", bytes(Number(all.log_bytes))),
@@ -69,6 +71,7 @@ function overview({info, history}) {
     all.uptime_in_seconds && tile("Up for", duration(Number(all.uptime_in_seconds)))];
   const line = (title, column, format, base) => history[column] ?
     chart(title, history.time, history[column], format, base) : null;
+  const whole = (value) => count(Math.round(value));
   const perSecond = (format) => (value) => `${format(value)}/s`;
   return [
     all.failed === "1" ? h("p", {class: "notice", role: "alert"}, "The disk has failed: nothing is stored any more. " +
@@ -77,8 +80,8 @@ function overview({info, history}) {
     h("div", {class: "charts"}, [
       line("Events stored", "events", perSecond(rate)), line("Received", "received", perSecond(bytes), 1024),
       line("Sent", "sent", perSecond(bytes), 1024), line("Commands", "commands", perSecond(rate)),
-      line("Sync, on average", "sync_seconds", milliseconds), line("Connections", "connections", (value) => count(Math.round(value))),
-      line("Log", "log_bytes", bytes, 1024), line("Behind, of all groups", "group_lag", (value) => count(Math.round(value)))].filter(Boolean)),
+      line("Sync, on average", "sync_seconds", milliseconds), line("Connections", "connections", whole),
+      line("Log", "log_bytes", bytes, 1024), line("Behind, of all groups", "group_lag", whole)].filter(Boolean)),
     h("section", {class: "card about"}, h("h2", {}, "This server"), h("dl", {class: "facts"}, [
       ["Version", all.meilies_version], ["Python", all.python_version], ["System", all.os], ["Sync", all.sync],
       ["Store", all.store], ["Epoch", all.epoch]].filter(([, value]) => value).map(([title, value]) =>
@@ -92,23 +95,23 @@ export async function streamsPage(view, query, signal) {
   const mode = query.prefix !== undefined ? "prefix" : "containing";
   const wanted = query[mode] ?? "";
   const page = await get("streams", {[mode]: wanted, after: query.after, count: STREAMS}, signal);
-  const search = h("input", {type: "search", name: "text", value: wanted, placeholder: "Search streams", "aria-label": "Search streams",
-                             autocomplete: "off", spellcheck: "false", "data-search": true});
+  const search = h("input", {type: "search", name: "text", value: wanted, placeholder: "Search streams",
+                             "aria-label": "Search streams", autocomplete: "off", spellcheck: "false",
+                             "data-search": true});
   const select = h("select", {name: "mode", "aria-label": "How names fit"},
     h("option", {value: "containing", selected: mode === "containing"}, "anywhere in the name"),
     h("option", {value: "prefix", selected: mode === "prefix"}, "at its beginning"));
   const form = h("form", {class: "search", role: "search"}, search, select, h("button", {class: "primary"}, "Search"));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    view.go(search.value ? `#/streams?${new URLSearchParams({[select.value]: search.value})}` : "#/streams");
+    view.go(link("streams", {[select.value]: search.value}));
   });
   const prefix = mode === "prefix" && wanted ? {kind: "prefix", key: wanted} : null;
   view.show(wanted ? `${wanted} – streams` : "Streams",
     heading("Streams", "By name",
-      prefix ? h("a", {class: "button", href: link("events", prefix)}, "Their events") : null,
-      prefix ? h("a", {class: "button", href: link("live", prefix)}, "Live") : null),
+      prefix && [step("Their events", link("events", prefix)), step("Live", link("live", prefix))]),
     form,
-    page.streams.length ? table("Streams", "streams", [th("Stream"), th("Events", {class: "number"}), th("Size", {class: "number"}),
+    page.streams.length ? table("Streams", "streams", [th("Stream"), th("Events", NUMBER), th("Size", NUMBER),
       th("Last event")], page.streams.map(streamRow)) : noStreams(wanted, page.following, view),
     streamPager(page, mode, wanted, query.after));
 }
@@ -116,28 +119,26 @@ export async function streamsPage(view, query, signal) {
 function streamRow(stream) {
   const known = stream.count !== undefined;
   return h("tr", {role: "row"},
-    td("Stream", {class: "stream"}, h("a", {class: "row-link", href: link("events", {kind: "stream", key: stream.name})}, name(stream.name))),
-    td("Events", {class: "number"}, known ? count(stream.count) : h("span", {class: "faint", title: stream.error}, "–")),
-    td("Size", {class: "number"}, known ? bytes(stream.bytes) : ""),
+    td("Stream", {class: "stream"}, h("a", {class: "row-link", href: linkToStream(stream.name)}, name(stream.name))),
+    td("Events", NUMBER, known ? count(stream.count) : h("span", {class: "faint", title: stream.error}, "–")),
+    td("Size", NUMBER, known ? bytes(stream.bytes) : ""),
     td("Last", {class: "time"}, known ? h("time", {title: when(stream.last_time)}, ago(stream.last_time)) : ""));
 }
 
 function noStreams(wanted, following, view) {
-  if (following !== null) return empty("None so far", "None of the names that were looked at fits. Search on for the others.");
-  if (wanted) return empty("No such stream", "No stream's name has that in it. ", h("a", {href: "#/streams"}, "Show all"));
+  if (following !== null) return empty("None so far", "None of the names that were looked at fits.");
+  if (wanted) return empty("No such stream", "No name is like that. ", h("a", {href: "#/streams"}, "Show all"));
   return empty("No streams yet", "A stream is there from its first event on. ",
     view.session.append ? h("a", {href: "#/publish"}, "Publish one") : null);
 }
 
 function streamPager(page, mode, wanted, after) {
   if (page.following === null && after === undefined) return null;
-  const to = (text, fields) => fields ? h("a", {class: "button", href: `#/streams?${new URLSearchParams(fields)}`}, text) :
-    h("span", {class: "button disabled", "aria-disabled": "true"}, text);
-  const search = wanted ? {[mode]: wanted} : {};
+  const search = {[mode]: wanted};
   return h("nav", {class: "pager", "aria-label": "Pages of streams"},
-    to("First", after === undefined ? null : search),
-    h("span", {class: "spring"}),
-    to(page.streams.length ? "Next →" : "Search on →", page.following === null ? null : {...search, after: page.following}));
+    step("First", after !== undefined && link("streams", search)),
+    step(page.streams.length ? "Next →" : "Search on →",
+      page.following !== null && link("streams", {...search, after: page.following}), "next"));
 }
 
 // -- groups ----------------------------------------------------------------------
@@ -145,9 +146,9 @@ function streamPager(page, mode, wanted, after) {
 export async function groupsPage(view, query, signal) {
   const box = h("div", {class: "stack"});
   const draw = ({groups, count: all}) => box.replaceChildren(
-    groups.length ? table("Groups", "groups", ["Group", "Reads"].map((text) => th(text)).concat(
-      ["Behind", "Held", "Parked", "Members"].map((text) => th(text, {class: "number"}))), groups.map(groupRow)) :
-      empty("No groups", "A consumer group is made by ", h("code", {}, "group-create"), ", and shows here how far behind it is."),
+    groups.length ? table("Groups", "groups", [th("Group"), th("Reads"),
+      ["Behind", "Held", "Parked", "Members"].map((text) => th(text, NUMBER))], groups.map(groupRow)) :
+      empty("No groups", h("code", {}, "group-create"), " makes one; here stands how far behind it is."),
     groups.length < all ? h("p", {class: "hint"}, `The first ${groups.length} of ${all} groups.`) : "");
   draw(await get("groups", {}, signal));
   view.show("Groups", heading("Groups", "Consumers that share the events of streams"), box);
@@ -156,12 +157,13 @@ export async function groupsPage(view, query, signal) {
 
 function groupRow(group) {
   return h("tr", {role: "row"},
-    td("Group", {class: "stream"}, h("a", {class: "row-link", href: `#/group?${new URLSearchParams({name: group.name})}`}, name(group.name))),
+    td("Group", {class: "stream"},
+      h("a", {class: "row-link", href: link("group", {name: group.name})}, name(group.name))),
     td("Reads", {class: "selector"}, selects(group)),
-    td("Behind", {class: "number"}, lag(group.lag)),
-    td("Held", {class: "number"}, count(group.held)),
-    td("Parked", {class: "number"}, group.parked === "0" ? "0" : h("span", {class: "tag warn"}, count(group.parked))),
-    td("Members", {class: "number"}, count(group.members.length)));
+    td("Behind", NUMBER, lag(group.lag)),
+    td("Held", NUMBER, count(group.held)),
+    td("Parked", NUMBER, group.parked === "0" ? "0" : h("span", {class: "tag warn"}, count(group.parked))),
+    td("Members", NUMBER, count(group.members.length)));
 }
 
 function selects(group) {
@@ -184,22 +186,24 @@ export async function groupPage(view, query, signal) {
       tile("Acknowledged", count(group.acknowledged))),
     h("dl", {class: "facts card"},
       fact("Reads", selects(group)), fact("Checkpoint", count(group.checkpoint)), fact("Next", count(group.next)),
-      fact("Tries", count(group.tries)), fact("Wait", `${Number(group.wait) / 1000} s`), fact("Given", count(group.given)),
+      fact("Tries", count(group.tries)), fact("Wait", `${Number(group.wait) / 1000} s`),
+      fact("Given", count(group.given)),
       fact("Refused", count(group.refused)), fact("Late", count(group.late)), fact("Lost", count(group.lost))),
     h("section", {}, h("h2", {}, "Members"), group.members.length ?
-      table("Members", "members", [th("Member"), th("Holds", {class: "number"})], group.members.map((member) =>
-        h("tr", {role: "row"}, td("Member", {}, name(member.name)), td("Holds", {class: "number"}, count(member.held))))) :
+      table("Members", "members", [th("Member"), th("Holds", NUMBER)], group.members.map((member) =>
+        h("tr", {role: "row"}, td("Member", {}, name(member.name)), td("Holds", NUMBER, count(member.held))))) :
       empty("Nobody reads it now", "A member is who has read from the group and holds something, or waits.")),
     h("section", {}, h("h2", {}, "Parked"), parked.length ?
-      table("Parked events", "parked", [th("Event"), th("Stream"), th("Tries", {class: "number"}), th("Reason"), th("Time")],
-        parked.map(parkedRow)) : empty("Nothing is parked", "Events that failed too often, or that a member parked, would be here.")));
+      table("Parked events", "parked", [th("Event"), th("Stream"), th("Tries", NUMBER), th("Reason"), th("Time")],
+        parked.map(parkedRow)) :
+      empty("Nothing is parked", "Events that failed too often, or that a member parked, would be here.")));
 }
 
 function parkedRow(one) {
   return h("tr", {role: "row"},
     td("Event", {}, h("a", {class: "row-link", href: linkToEvent(one)}, count(one.number))),
-    td("Stream", {class: "stream"}, h("a", {href: link("events", {kind: "stream", key: one.stream})}, name(one.stream))),
-    td("Tries", {class: "number"}, count(one.tries)),
+    td("Stream", {class: "stream"}, h("a", {href: linkToStream(one.stream)}, name(one.stream))),
+    td("Tries", NUMBER, count(one.tries)),
     td("Reason", {class: "reason"}, one.reason ? name(one.reason) : h("span", {class: "faint"}, "none")),
     td("Time", {class: "time"}, h("time", {title: when(one.time)}, ago(one.time))));
 }
@@ -208,7 +212,8 @@ function parkedRow(one) {
 
 export async function publishPage(view, query) {
   if (!view.session.append) {
-    view.show("Publish", heading("Publish", "One event"), empty("You may not publish", "Your user has no right to append."));
+    view.show("Publish", heading("Publish", "One event"),
+      empty("You may not publish", "Your user has no right to append."));
     return;
   }
   const input = (id, more = {}) => h("input", {name: id, autocomplete: "off", spellcheck: "false", ...more});
@@ -239,7 +244,8 @@ export async function publishPage(view, query) {
     problem.hidden = done.hidden = true;
     try {
       const stored = await post("publish", Object.fromEntries(new FormData(form)));
-      done.replaceChildren("Stored as ", h("a", {href: linkToEvent(stored)}, name(stored.stream), ` ${count(stored.number)}`), ".");
+      done.replaceChildren("Stored as ",
+        h("a", {href: linkToEvent(stored)}, name(stored.stream), ` ${count(stored.number)}`), ".");
       done.hidden = false;
     } catch (error) {
       if (view.lost(error)) return;
@@ -261,7 +267,8 @@ function kindOf(text) {
 
 /** Fills the page of the login; `enter` is called when somebody is logged in. */
 export function loginPage(main, enter) {
-  const user = h("input", {name: "user", autocomplete: "username", required: true, autocapitalize: "none", spellcheck: "false"});
+  const user = h("input", {name: "user", autocomplete: "username", required: true, autocapitalize: "none",
+                           spellcheck: "false"});
   const password = h("input", {name: "password", type: "password", autocomplete: "current-password", required: true});
   const problem = h("p", {class: "notice", role: "alert", hidden: true});
   const button = h("button", {class: "primary wide"}, "Log in");
