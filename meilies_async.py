@@ -239,11 +239,11 @@ class AsyncClient(Operations):
         """
         return AsyncSubscription(self.feed(selectors, tries, accept_other_store), timeout)
 
-    def follow(self, selector: str | Prefix, from_: int | None = None, *, to: int | None = None,
-               names: Iterable[str] = (), timeout: float | None = None, tries: int | None = None,
-               accept_other_store: bool = False) -> AsyncSubscription:
+    def follow(self, selector: str | Prefix, from_: int | None = None, *, since: int | None = None,
+               to: int | None = None, names: Iterable[str] = (), timeout: float | None = None,
+               tries: int | None = None, accept_other_store: bool = False) -> AsyncSubscription:
         """Follow a stream, $all or a prefix, and hear how far it is.  As Client.follow(), begun as subscribe()."""
-        feed = self.feed_with_notices(selector, from_, to, names, tries, accept_other_store)
+        feed = self.feed_with_notices(selector, from_, to, names, tries, accept_other_store, since)
         return AsyncSubscription(feed, timeout)
 
     # -- what operations need

@@ -492,7 +492,7 @@ class Client:
     # -- consumer groups
 
     def group_create(self, group: str, selector: str | Prefix, from_: int | None = None, *, tries: int | None = None,
-                     wait: float | None = None, pause: float | None = None) -> None:
+                     wait: float | None = None, pause: float | None = None, names: Iterable[str] = ()) -> None:
         """Make a consumer group, or find it made so already.
 
         selector   "orders", "$all" or Prefix("order-")
@@ -500,9 +500,11 @@ class Client:
         tries      how often an event is given before it is parked (10)
         wait       seconds that a member has to acknowledge one (30)
         pause      seconds before the second try, doubled before each further one (1)
+        names      only events that are called so; none: all.  As many as 100
         Raises     Refused, Disconnected, TimedOut, CannotConnect; as do all of these
         """
-        _now(self._operations.group_create(group, selector, from_, tries=tries, wait=wait, pause=pause))
+        _now(self._operations.group_create(group, selector, from_, tries=tries, wait=wait, pause=pause,
+                                           names=names))
 
     def group_delete(self, group: str) -> None:
         """Forget a group, how far it is and what it parked."""
@@ -639,13 +641,14 @@ class Client:
         """
         return Subscription(self._operations.feed(selectors, tries, accept_other_store), timeout)
 
-    def follow(self, selector: str | Prefix, from_: int | None = None, *, to: int | None = None,
-               names: Iterable[str] = (), timeout: float | None = None, tries: int | None = None,
-               accept_other_store: bool = False) -> Subscription:
+    def follow(self, selector: str | Prefix, from_: int | None = None, *, since: int | None = None,
+               to: int | None = None, names: Iterable[str] = (), timeout: float | None = None,
+               tries: int | None = None, accept_other_store: bool = False) -> Subscription:
         """Follow a stream, $all or a prefix, and hear how far it is: an iterator over events and notices.
 
         selector    "orders", "$all" or Prefix("order-"), which is every stream whose name begins so
         from_, to   numbers of a stream, positions otherwise; None: from new events on, without an end
+        since       in place of from_: from the first event at or after this time, microseconds since 1970 UTC
         names       only events that are called so; none: all.  As many as 100
         The rest    as in subscribe()
 
@@ -656,7 +659,7 @@ class Client:
         Raises      as subscribe(); Unsupported where the server can't filter.  Of MeiliES 0.2.0, and of this
                     project's servers up to 0.4.0, no notice comes
         """
-        feed = self._operations.feed_with_notices(selector, from_, to, names, tries, accept_other_store)
+        feed = self._operations.feed_with_notices(selector, from_, to, names, tries, accept_other_store, since)
         return Subscription(feed, timeout)
 
 

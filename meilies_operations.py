@@ -821,12 +821,16 @@ class Operations:
     # -- consumer groups
 
     async def group_create(self, group: str, selector: str | Prefix, from_: int | None = None, *,
-                           tries: int | None = None, wait: float | None = None, pause: float | None = None) -> None:
+                           tries: int | None = None, wait: float | None = None, pause: float | None = None,
+                           names: Iterable[str] = ()) -> None:
         """Make a consumer group, or find it made so already."""
         options: list[Word] = []
         for name, value in ("TRIES", tries), ("WAIT", milliseconds(wait)), ("PAUSE", milliseconds(pause)):
             if value is not None:
                 options += [name, value]
+        called = tuple(names)
+        if called:
+            options += ["NAMES", len(called), *called]
         begin = "-" if from_ is None else from_
         await self._ask(answer, "group-create", group, *selector_words(selector), begin, *options)
 
@@ -992,10 +996,11 @@ class Operations:
         return self._feed(Following(wanted, accept_other_store), tries)
 
     def feed_with_notices(self, selector: str | Prefix, from_: int | None, to: int | None, names: Iterable[str],
-                          tries: int | None, accept_other_store: bool) -> Feed:
+                          tries: int | None, accept_other_store: bool, since: int | None) -> Feed:
         """What follow() follows, not begun yet."""
         prefix = isinstance(selector, Prefix)
-        wanted = Selector(selector.text if isinstance(selector, Prefix) else selector, from_, to, tuple(names), prefix)
+        wanted = Selector(selector.text if isinstance(selector, Prefix) else selector, from_, to, tuple(names), prefix,
+                          since)
         return self._feed(Following([wanted], accept_other_store, notices=True), tries)
 
     def _feed(self, following: Following, tries: int | None) -> Feed:

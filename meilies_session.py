@@ -406,6 +406,7 @@ class Selector:
     to      the event to end before; None: go on for ever
     names   only events that are called so; empty: all.  As many as 100
     prefix  `stream` is one
+    since   in place of from_: from the first event at or after this time, microseconds since 1970 UTC
     Raises  ValueError
     """
 
@@ -414,6 +415,7 @@ class Selector:
     to: int | None = None
     names: tuple[str, ...] = ()
     prefix: bool = False
+    since: int | None = None
 
     def __post_init__(self) -> None:
         check_stream(self.stream)
@@ -421,7 +423,9 @@ class Selector:
             raise ValueError(f"{ALL} is all streams together, and no prefix")
         for name in self.names:
             check_text("event name", name)
-        for number in (self.from_, self.to):
+        if self.from_ is not None and self.since is not None:
+            raise ValueError(f"{self}: from_ and since are both given, expected one of them")
+        for number in (self.from_, self.to, self.since):
             if number is not None and not 0 <= number <= MAX_NUMBER:
                 raise ValueError(f"{self.stream}: found {number}, expected a number from 0 to {MAX_NUMBER}")
         if self.from_ is not None and self.to is not None and self.to <= self.from_:
@@ -834,6 +838,8 @@ def read_parked(value: Any) -> list[Parked]:
 def read_group_info(value: Any) -> dict[str, Any]:
     fields = read_fields(value)
     fields["members"] = read_fields(fields.get("members"))
+    if "names" in fields:
+        fields["names"] = [as_text(name) for name in fields["names"]]
     return {name: as_text(field) if isinstance(field, bytes) else field for name, field in fields.items()}
 
 
@@ -986,6 +992,8 @@ class Following:
     def _begin(self) -> None:
         if self.plain and any(place.filtered for place in self._places.values()):
             raise Unsupported("this server (MeiliES 0.2.0) can follow neither a prefix nor names of events")
+        if self.plain and any(place.selector.since is not None for place in self._places.values()):
+            raise Unsupported("this server (MeiliES 0.2.0) can't follow from a time on")
         if not self.plain or not self._whole:
             self._ask_places()
         elif self._whole.next or self._whole.to is not None:
@@ -1004,7 +1012,7 @@ class Following:
 
     def _ask_places(self) -> None:
         """Learn every number that is missing before anything is followed."""
-        unknown = [place for place in self._places.values() if place.next is None]
+        unknown = [place for place in self._places.values() if place.next is None and place.selector.since is None]
         self._unknown = len(unknown)
         for place in unknown:
             self._request(functools.partial(self._take_place, place), "last-event-number", place.counted_by)
@@ -1032,8 +1040,9 @@ class Following:
         to = () if place.to is None else ("TO", place.to)
         names = place.selector.names
         only = ("NAMES", len(names), *names) if names else ()
-        self._request(functools.partial(self._take_followed, place), "follow", *place.selector.words, place.next,
-                      *to, *only)
+        # What a time came to is said by the notice that comes first.
+        begin = f"@{place.selector.since}" if place.next is None else place.next
+        self._request(functools.partial(self._take_followed, place), "follow", *place.selector.words, begin, *to, *only)
 
     def _take_followed(self, place: _Place, value: Any) -> None:
         if place.selector.names and isinstance(value, resp.ErrorReply) and "syntax error" in str(value):

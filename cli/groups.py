@@ -20,7 +20,7 @@ def run_group_create(options: argparse.Namespace) -> None:
     selector = Prefix(options.stream) if options.prefix else options.stream
     with connect(options) as client:
         client.group_create(options.group, selector, options.from_, tries=options.max_tries, wait=options.wait,
-                            pause=options.pause)
+                            pause=options.pause, names=options.names)
 
 
 def run_group_delete(options: argparse.Namespace) -> None:
@@ -95,9 +95,11 @@ def run_group_info(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(info))
         return
-    members = info.pop("members")
+    members, names = info.pop("members"), info.pop("names", ())
     for name, value in info.items():
         print(name, printable(str(value)))
+    for name in names:
+        print("of", printable(name))
     for member, held in members.items():
         print("member", printable(member), held)
 
@@ -131,6 +133,8 @@ def add(commands: Commands) -> None:
     create.add_argument("--prefix", action="store_true", help="of every stream whose name begins with STREAM")
     create.add_argument("--from", dest="from_", metavar="N", type=number_argument,
                         help="begin with this number, or position; without it, with what is new")
+    create.add_argument("--name", dest="names", metavar="NAME", action="append", default=[],
+                        help="only events that are called so; may be given again")
     create.add_argument("--max-tries", metavar="N", type=number_argument,
                         help="give an event so often, then park it (10)")
     create.add_argument("--wait", metavar="SECONDS", type=seconds_argument,

@@ -309,7 +309,25 @@ def test_a_filter_that_the_server_does_not_know_is_unsupported():
         following.receive_data(b"-ERR syntax error, expected: follow SELECTOR FROM [TO n]\r\n")
 
 
-@pytest.mark.parametrize("selector", [Selector("a", 0, names=("x",)), Selector("a", 0, prefix=True)])
+def test_a_time_is_asked_for_until_it_was_said_which_event_it_came_to():
+    following = Following([Selector("a", to=9, names=("n",), since=5)], notices=True)
+    asked = command("follow", "stream", "a", "@5", "TO", 9, "NAMES", 1, "n")
+    for _ in range(2):
+        following.connect()
+        following.data_to_send()
+        following.receive_data(hello())
+        assert following.data_to_send() == asked
+        following.receive_data(subscribed("a"))
+    following.receive_data(checkpoint("a", 3) + recorded(7, "a", 3))
+    assert [one.next if isinstance(one, Checkpoint) else one.number for one in following.events] == [3, 3]
+    following.connect()
+    following.data_to_send()
+    following.receive_data(hello())
+    assert following.data_to_send() == asked.replace(b"$2\r\n@5", b"$1\r\n4")
+
+
+@pytest.mark.parametrize("selector", [Selector("a", 0, names=("x",)), Selector("a", 0, prefix=True),
+                                      Selector("a", since=1)])
 def test_meilies_can_filter_nothing(selector):
     following = Following([selector])
     following.connect()
@@ -333,6 +351,8 @@ def test_a_prefix_from_now_on_begins_at_the_position_that_comes_next():
     ([("a", {"prefix": True}), ("b", {})], "a prefix may hold any stream"),
     ([("$all", {"prefix": True})], "no prefix"),
     ([("a", {"names": ("",)})], "event name is empty"),
+    ([("a", {"from_": 1, "since": 1})], "from_ and since are both given"),
+    ([("a", {"since": -1})], "found -1, expected a number"),
 ])
 def test_what_can_not_be_followed_is_refused_before_anything_is_asked(selectors, why):
     with pytest.raises(ValueError, match=why):

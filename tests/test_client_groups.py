@@ -60,6 +60,16 @@ def test_a_group_is_of_a_stream_or_a_prefix_and_begins_where_it_is_told(client):
     assert client.group_read("new", "m") == []
 
 
+def test_a_group_may_be_of_events_called_so(client, serving, run):
+    client.publish_many("s", [("x", b"0"), ("y", b"1"), ("x", b"2")])
+    client.group_create("g", "s", 0, names=["x", "z"])
+    assert [one.key for one in client.group_read("g", "m", 9)] == [0, 2]
+    assert client.group_info("g")["names"] == ["x", "z"]
+    assert run("group-create", "-p", serving.port, "h", "s", "--from", 0, "--name", "y") == (0, "", "")
+    assert run("group-read", "-p", serving.port, "h", "m", 9)[1] == "1 s:1 y 1\n"
+    assert "of y\n" in run("group-info", "-p", serving.port, "h")[1]
+
+
 def test_a_read_waits_longer_than_the_client_waits_for_a_reply(serving, client):
     client.group_create("g", "$all")
     with Client(port=serving.port, timeout=0.1) as one:

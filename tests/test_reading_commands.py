@@ -9,7 +9,7 @@ from test_cli import run
 from test_client import client as client_of
 
 import resp
-from meilies_client import BadReply, Client, EventsLost, Prefix, Refused, StreamInfo
+from meilies_client import BadReply, CaughtUp, Checkpoint, Client, EventsLost, Prefix, Refused, StreamInfo
 from store import CorruptSegment, NewEvent, reading
 from store import EventsLost as Lost
 
@@ -166,6 +166,13 @@ def test_the_client_reads_page_by_page(client):
     [event] = client.read("b", 2)
     assert (event.stream, event.number, event.name, event.data, event.id, event.metadata, event.time) == (
         "b", 2, "y", b"5", b"id", b"", TIME + 5_000_000)
+
+
+def test_the_client_follows_from_a_time_on(client):
+    with client.follow("a", since=TIME + 3_000_000) as follower:
+        assert [next(follower) for _ in range(3)][::2] == [Checkpoint("a", 2), CaughtUp("a", 3)]
+    with client.follow(Prefix("b"), since=TIME + 3_000_000, to=5) as follower:
+        assert [getattr(one, "position", None) for one in follower] == [None, 3, None]
 
 
 def test_the_client_knows_the_last_event_and_what_a_stream_is(client):
