@@ -4,8 +4,8 @@
     Block     a: 1 2 3   b: 1 2   …       one look-up for all that a stream has there
 
 To read one event from the log takes about 6 us, for all of its record is read and
-compared with a checksum; to gather the 6,000 events of a block takes as long as
-some hundred of these.  So a block is made once so many were read of it, and those
+compared with a checksum; to gather the 12,000 events of a block takes as long as
+a thousand of these.  So a block is made once a quarter of that were read of it, and those
 that were used last are kept, in bounded memory.  Small records in a row take a tenth
 of that each; they are counted for less.
 
@@ -21,9 +21,9 @@ from . import record
 from .segment import HEADER_SIZE
 
 # Bytes of the log, by which records begin in it.
-SIZE = 1 << 20
+SIZE = 2 << 20
 # Events that were read of a block, each by itself, when it is made.
-WORTH_IT = 128
+WORTH_IT = 256
 # Bytes of all blocks.
 MEMORY = 128 << 20
 
