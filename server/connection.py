@@ -13,6 +13,7 @@ subscriptions and who is behind; it is taken before a feed's and an outbox's.
 import threading
 import time
 from collections import deque
+from itertools import islice
 
 from resp import Known, Requests
 from store.names import check_name, check_stream
@@ -199,14 +200,14 @@ class Connection:
     # -- catching up ---------------------------------------------------------
 
     @property
-    def catches_up(self):
-        """Whether one of its followers does."""
-        return bool(self._behind)
+    def behind_count(self):
+        """How many of its followers catch up."""
+        return len(self._behind)
 
-    @property
-    def behind(self):
-        """The followers that catch up now, as keys of a dict of their own."""
-        return self._behind.copy()
+    def behind(self, most):
+        """Up to so many of those."""
+        with self.lock:
+            return list(islice(self._behind, most))
 
     def catch_up(self, follower):
         """`follower` must read the log; a worker does it for as long as the socket takes bytes."""

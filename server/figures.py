@@ -14,7 +14,6 @@ import resource
 import sys
 import threading
 import time
-from itertools import islice
 from typing import NamedTuple
 
 # Above so many connections and followers behind, one look is for a second.
@@ -131,13 +130,13 @@ class Figures:
             sent += outbox.sent
             frames += outbox.frames
             subscriptions += len(one.subscriptions)
-            if one.catches_up:
-                followers = one.behind
-                for follower in islice(followers, max(0, _LOOKED_AT - behind)):
+            count = one.behind_count
+            if count:
+                for follower in one.behind(max(0, _LOOKED_AT - behind)):
                     far = _lag_of(follower)
                     lag += far
                     most = max(most, far)
-                behind += len(followers)
+                behind += count
         return Clients(len(everyone), blocked, pending, subscriptions, behind, lag, most, sent, frames)
 
     def groups(self):

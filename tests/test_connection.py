@@ -213,3 +213,11 @@ def test_a_protocol_begins_with_its_reply_for_subscriptions_as_well(connection, 
     assert (connection.protocol, one.form.push, taker.taken) == (3, True, b"reply")
     connection.speak(2, b"reply")
     assert (connection.protocol, one.form.push) == (2, False)
+
+
+def test_those_who_catch_up_are_counted_and_shown_up_to_a_bound(connection):
+    followers = [follower(connection, b"%d" % i) for i in range(3)]
+    assert (connection.behind_count, connection.behind(5)) == (0, [])
+    for one in followers:
+        connection.catch_up(one)
+    assert (connection.behind_count, connection.behind(2), connection.behind(5)) == (3, followers[:2], followers)

@@ -19,7 +19,7 @@ class Counters:
         self.is_own_thread = True
         self.looks = 0
         outbox = types.SimpleNamespace(blocked=False, size=3, sent=5, frames=2)
-        one = types.SimpleNamespace(outbox=outbox, subscriptions={"s": 1}, catches_up=False)
+        one = types.SimpleNamespace(outbox=outbox, subscriptions={"s": 1}, behind_count=0)
         self.all = dict.fromkeys(range(count), one)
         self.figures = Figures(self, lambda: self.now)
 
@@ -85,15 +85,10 @@ def test_followers_behind_are_looked_at_up_to_a_bound(monkeypatch):
     followers = [types.SimpleNamespace(feed=feed, next=90 - i, stop=95) for i in range(4)]
     followers.append(types.SimpleNamespace(feed=None, next=0, stop=10))
     server = Counters(1)
-    server.all[0] = types.SimpleNamespace(**{**vars(server.all[0]), "catches_up": True,
-                                             "behind": dict.fromkeys(map(_Hashed, followers))})
+    server.all[0] = types.SimpleNamespace(**{**vars(server.all[0]), "behind_count": len(followers),
+                                             "behind": lambda most: followers[:most]})
     found = server.figures.clients()
     assert (found.behind, found.lag, found.most) == (5, 5 + 6 + 7, 7)
-
-
-class _Hashed:
-    def __init__(self, follower):
-        vars(self).update(vars(follower))
 
 
 def test_a_follower_without_a_feed_and_one_that_is_past_its_end_lag_by_nothing():
