@@ -18,7 +18,6 @@ import pkgutil
 import re
 import threading
 from collections import Counter
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import quote
 
 import resp
@@ -263,7 +262,7 @@ class Console:
         selector, names, seen = _selector(request.query), _split_names(request.query), request.query.get("seen")
         session, user = self._session_of(request), request.user
         tail = Tail(lambda: self._inside(request), selector, names, None if seen is None else _key(seen),
-                    lambda: self._users.anonymous is user if session is None else self._stands(session))
+                    lambda: self._users.anonymous == user if session is None else self._stands(session))
         who = request.peer.rpartition(":")[0] if session is None else session.name
         return Answer(200, EVENTS, self._bounded(tail, who))
 
@@ -305,12 +304,12 @@ def _may_see_figures(user):
 
 
 def _cookie(request):
-    """The token in the cookie, "" without one."""
-    try:
-        found = SimpleCookie(request.headers.get("Cookie") or "").get(COOKIE)
-    except CookieError:
-        return ""
-    return found.value if found is not None else ""
+    """The token in the cookie, "" without one.  What other cookies hold is none of our business."""
+    for part in (request.headers.get("Cookie") or "").split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == COOKIE:
+            return value
+    return ""
 
 
 def _set_cookie(request, token, seconds):

@@ -7,9 +7,12 @@ A counter is shown as its rate between two samples, a gauge as it stood.
 Lock: `_lock` guards the ring.
 """
 
+import logging
 import threading
 import time
 from collections import deque
+
+log = logging.getLogger("meilies.history")
 
 STEP = 10.0         # seconds between samples
 SAMPLES = 361       # an hour, and the one before it, which the first rate needs
@@ -40,9 +43,13 @@ class History:
             self._thread.join()
 
     def _run(self):
-        self.take()
-        while not self._stopping.wait(STEP):
-            self.take()
+        while True:
+            try:
+                self.take()
+            except Exception:
+                log.exception("a sample for the charts is missing")
+            if self._stopping.wait(STEP):
+                return
 
     def take(self):
         """Take a sample now."""

@@ -75,7 +75,7 @@ class Answer(NamedTuple):
 
     body      bytes, or a generator of them: sent as they come, b"" when there is nothing yet,
               at least each second
-    headers   more of them, (name, value)
+    headers   more of them, (name, value); these go before the usual ones
     """
 
     status: int = 200
@@ -536,7 +536,9 @@ def _head_of(answer, size=None):
         phrase = HTTPStatus(answer.status).phrase
     except ValueError:
         phrase = ""
-    headers = [("Content-Type", answer.content_type), *_HEADERS, *answer.headers]
+    own = {name for name, _ in answer.headers}
+    usual = [header for header in _HEADERS if header[0] not in own]
+    headers = [("Content-Type", answer.content_type), *usual, *answer.headers]
     if size is not None:
         headers.append(("Content-Length", str(size)))
     lines = [f"HTTP/1.1 {answer.status} {phrase}", *(f"{name}: {value}" for name, value in headers), "", ""]

@@ -69,6 +69,7 @@ def test_the_pages_are_files_that_a_browser_asks_for_once_and_then_whether_they_
     visitor = closed.visitor()
     seen = visitor.get(path[1:])
     assert seen.status == 200 and seen.body and seen.headers["Content-Type"] == PAGES[path][1]
+    assert seen.headers.get_all("Cache-Control") == ["no-cache"]
     assert visitor.get(path[1:], If_None_Match=seen.headers["ETag"]).status == 304
 
 
@@ -211,6 +212,26 @@ def test_the_figures_are_for_those_who_may_read_everything(closed, ann, bob):
 
 def test_whether_it_is_well_is_told_to_everybody(closed):
     assert closed.visitor().get("healthz").body == b"ok\n"
+
+
+def test_other_cookies_do_not_get_in_the_way(ann):
+    for cookie in (f'a={{"x": [1, "2"]}}; {COOKIE}={ann.token}', f"{COOKIE}={ann.token}; =; b@c"):
+        assert Visitor(ann.port).get("api/overview", Cookie=cookie).status == 200
+
+
+def test_who_needs_no_password_is_a_user_as_well_until_somebody_logs_in(closed):
+    closed.users.change("default", ["on", "nopass", "+@read", "~order-*"])
+    closed.store.append("order-1", "x", b"")
+    visitor = closed.visitor()
+    session = visitor.get("api/session").json
+    assert (session["user"], session["logged_in"], session["append"]) == ("default", False, False)
+    connection, events = visitor.tail("api/tail?kind=stream&key=order-1")
+    with connection:
+        assert next(events)[0] == "events"
+        closed.users.change("bob", ["+@append"])        # which is no business of this one
+        closed.users.change("default", ["off"])
+        assert next(events)[0] in ("ended", "refused")
+    assert visitor.get("api/streams").status == 401
 
 
 # -- whose page asks -------------------------------------------------------------

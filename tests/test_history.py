@@ -57,5 +57,21 @@ def test_a_sample_is_taken_at_once_and_then_each_step(monkeypatch):
     assert set(taken) == {"meilies-history"} and len(taken) == count
 
 
+def test_a_sample_that_can_not_be_taken_is_missing_and_others_come(monkeypatch, caplog):
+    monkeypatch.setattr(history, "STEP", 0.01)
+    wrong = [ZeroDivisionError(), ZeroDivisionError()]
+
+    def sample():
+        if wrong:
+            raise wrong.pop()
+        return {}, {"open": 1}
+
+    one = History(sample)
+    one.start()
+    eventually(lambda: len(one.columns().get("open", [])) > 1)
+    one.stop()
+    assert [record.getMessage() for record in caplog.records] == ["a sample for the charts is missing"] * 2
+
+
 def test_stopping_what_was_not_started_is_nothing():
     History(lambda: ({}, {})).stop()
