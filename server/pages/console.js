@@ -164,6 +164,7 @@ async function enter() {
   at("who-name").textContent = session.user;
   at("log-out").hidden = !session.logged_in;
   at("log-in").hidden = session.logged_in || !session.required;
+  at("nav").querySelector("[data-page=overview]").hidden = !(session.admin || session.all);
   at("nav").querySelector("[data-page=publish]").hidden = !session.append;
   at("nav").querySelector("[data-page=events]").hidden = !session.all;
   if (location.hash === "#/login" && session.logged_in) location.replace("#/");

@@ -234,7 +234,7 @@ function panel(title, data, download = null) {
 
 function whole(data, parsed) {
   if (data.size === 0) return h("p", {class: "faint"}, "No bytes.");
-  if (data.text === undefined) return h("pre", {dir: "ltr", tabindex: "0"}, hexLines(data.hex));
+  if (data.text === undefined) return h("pre", {class: "bytes", dir: "ltr", tabindex: "0"}, hexLines(data.hex));
   if (!parsed) return h("pre", {dir: "ltr", tabindex: "0"}, shown(data.text));
   const parts = parsed.length > MOST_COLOURED ? shown(parsed.map(([, text]) => text).join("")) : parsed.map(coloured);
   return h("pre", {dir: "ltr", tabindex: "0"}, parts);

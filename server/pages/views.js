@@ -77,6 +77,7 @@ function overview({info, history}) {
     all.failed === "1" ? h("p", {class: "notice", role: "alert"}, "The disk has failed: nothing is stored any more. " +
       "Restart the server to recover; its log says what happened.") : null,
     h("dl", {class: "tiles"}, tiles.filter(Boolean)),
+    !history.time ? h("p", {class: "faint"}, "Figures and charts are for those who may read every stream.") :
     h("div", {class: "charts"}, [
       line("Events stored", "events", perSecond(rate)), line("Received", "received", perSecond(bytes), 1024),
       line("Sent", "sent", perSecond(bytes), 1024), line("Commands", "commands", perSecond(rate)),
