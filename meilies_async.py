@@ -182,11 +182,9 @@ class AsyncClient(Operations):
     """
 
     cancelled = (asyncio.CancelledError,)
+    kept_feeds = set            # the loop keeps their connections: close() ends those that were left open
 
-    def __init__(self, *place: Any, **options: Any) -> None:
-        super().__init__(*place, **options)
-        self.feeds: set[Feed] = set()       # one that was left open would stay with the loop: close() ends it
-        self._turn: asyncio.Lock | None = None      # made when a loop runs: before Python 3.10 it is of that one
+    _turn: asyncio.Lock | None = None       # made when a loop runs: before Python 3.10 it is of that one
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> AsyncClient:
@@ -260,6 +258,7 @@ class AsyncClient(Operations):
         except BaseException as error:
             opening.cancel()
             stream.close()
+            await asyncio.wait({opening})       # that it closes what it has
             if isinstance(error, OSError):
                 raise address.cannot_connect(error) from error
             raise

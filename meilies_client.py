@@ -223,8 +223,8 @@ class _Setting(Generic[Result]):
     def __set_name__(self, owner: type[Client], name: str) -> None:
         self._name = name
 
-    def __get__(self, client: Client, owner: type[Client]) -> Result:
-        return getattr(client._operations, self._name)
+    def __get__(self, client: Client | None, owner: type[Client]) -> Any:
+        return self if client is None else getattr(client._operations, self._name)
 
     def __set__(self, client: Client, value: Result) -> None:
         setattr(client._operations, self._name, value)

@@ -496,6 +496,8 @@ class Operations:
 
     # Raised where a driver waits, by somebody who may go on afterwards as if he hadn't asked.
     cancelled: tuple[type[BaseException], ...] = ()
+    # What holds the subscriptions that are open: in the blocking one they end when nobody has them any more.
+    kept_feeds: Callable[[], weakref.WeakSet[Feed] | set[Feed]] = weakref.WeakSet
 
     def __init__(self, host: str = "127.0.0.1", port: int = 6480, *, timeout: float | None = 10.0,
                  tries: int = 50, delay: float = 0.1, ids: bool = False, user: str = "",
@@ -512,7 +514,7 @@ class Operations:
         self.ids = ids
         self.closed = False
         self.connection: Connection | None = None
-        self.feeds: weakref.WeakSet[Feed] | set[Feed] = weakref.WeakSet()
+        self.feeds: weakref.WeakSet[Feed] | set[Feed] = self.kept_feeds()
         self._use = _Use(self)
 
     # -- what a driver gives

@@ -1,9 +1,12 @@
 """Runs the cases of a module against both clients: the one that blocks, and that of asyncio.
 
-    from both_clients import driver         # a fixture for all tests of the module that imports it
+    from both_clients import driver, each_client
     from meilies_client import Client       # in every second run an AsyncClient that looks like one
 
-    @blocking_only                          # a case about threads, or what a signal interrupts
+    @each_client                            # of a test, or `pytestmark = each_client`
+    def test_something(server):             # or a fixture named `client` that takes `driver`
+
+    @blocking_only                          # a case about threads among those of such a module
 
 The AsyncClient stands behind a Client's methods: each call runs its loop until the answer is there.
 """
@@ -15,10 +18,11 @@ import pytest
 
 import meilies_async
 
+each_client = pytest.mark.usefixtures("driver")
 blocking_only = pytest.mark.parametrize("driver", ["blocking"], indirect=True)
 
 
-@pytest.fixture(autouse=True, params=["blocking", "asyncio"])
+@pytest.fixture(params=["blocking", "asyncio"])
 def driver(request, monkeypatch):
     """Which client the module's `Client` is."""
     made = []

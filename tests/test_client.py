@@ -7,7 +7,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from both_clients import blocking_only, driver
+from both_clients import blocking_only, driver, each_client
 from fake_server import (
     CLOCK,
     HELLO,
@@ -47,6 +47,8 @@ from meilies_session import Reply, Session
 from resp import Parser, command
 
 __all__ = ["driver"]
+
+pytestmark = each_client
 
 PUBLISH = command("publish", "orders", "created", b"one")
 

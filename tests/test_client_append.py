@@ -1,7 +1,7 @@
 """Client.append, append_all and append_batch: against a server, and against one that answers as it is told."""
 
 import pytest
-from both_clients import driver
+from both_clients import driver, each_client
 from disk import until
 from fake_server import FakeServer, free_port
 from serving import Serving
@@ -23,6 +23,8 @@ from meilies_session import append_request
 from resp import command
 
 __all__ = ["driver"]
+
+pytestmark = each_client
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import ssl
 
 import pytest
-from both_clients import driver
+from both_clients import driver, each_client
 from certificates import certificates
 from fake_server import HELLO, FakeServer, caught_up, free_port, hello, last_number, recorded, subscribed
 
@@ -24,6 +24,8 @@ from meilies_client import (
 from resp import command
 
 __all__ = ["driver", "certificates"]
+
+pytestmark = each_client
 
 ASK = command("last-event-number", "s")
 WRONG = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from both_clients import driver
+from both_clients import driver, each_client
 from fake_server import FakeServer
 from serving import Serving
 from test_cli import run
@@ -12,6 +12,8 @@ from meilies_client import BadReply, Client, Given, Parked, Prefix, Refuse, Refu
 from resp import command
 
 __all__ = ["driver", "run"]
+
+pytestmark = each_client
 
 
 @pytest.fixture

@@ -6,10 +6,13 @@ import sys
 import threading
 
 import pytest
+from both_clients import driver, each_client
 from conftest import ROOT, clean_environ
 from test_cli import end_of, start, until
 
 from meilies_client import Client, Event, PublishInterrupted, Refused, StoreChanged
+
+__all__ = ["driver"]
 
 SECONDS = 20
 
@@ -52,6 +55,7 @@ def command_line(running, *arguments, **options):
 
 # -- client
 
+@each_client
 def test_what_is_published_is_followed(server, client):
     one = client(server())
     with one.subscribe("orders", timeout=SECONDS) as live:
@@ -87,6 +91,7 @@ def test_what_is_too_large_is_refused_and_the_client_goes_on(server, client):
     assert one.last_event_number("s") == 1
 
 
+@each_client
 @pytest.mark.parametrize("selector, first", [("s:1", 1), ("s", 2), ("$all", 3), ("$all:1", 1)])
 def test_a_crash_and_restart_of_the_server_loses_nothing(server, client, selector, first):
     running = server()
@@ -113,6 +118,7 @@ def test_a_crash_and_restart_of_the_server_loses_nothing(server, client, selecto
     assert event.data == b"4"
 
 
+@each_client
 def test_a_subscription_to_a_range_ends_although_the_server_crashed(server, client):
     running = server()
     one = client(running)
@@ -124,6 +130,7 @@ def test_a_subscription_to_a_range_ends_although_the_server_crashed(server, clie
         assert [event.number for event in subscription] == [3, 4]
 
 
+@each_client
 def test_another_store_on_the_same_port_is_noticed(server, another, client):
     running = server()
     one = client(running)
@@ -155,6 +162,7 @@ def test_a_publish_to_a_server_that_stands_still_has_an_unknown_fate(server, cli
     assert data.count(b"unknown") <= 1
 
 
+@each_client
 def test_what_a_crash_in_a_pipeline_leaves_is_what_was_acknowledged_and_some_of_the_unknown(server, client):
     running = server()
     one = client(running)

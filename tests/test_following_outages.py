@@ -3,11 +3,14 @@
 import random
 
 import pytest
+from both_clients import driver, each_client
 from conftest import ROOT, SECONDS, UNMEASURED, Server
 from faults.network import quiet
 from faults.proxy import CUT, DOWN, LOSE_CLIENT, RESET, Fate, Proxy
 
 from meilies_client import Client, Event, Prefix
+
+__all__ = ["driver"]
 
 LINKS = 40      # so many are ended early
 LAST = 10       # events behind all others, so that a checkpoint says that these have passed
@@ -56,6 +59,7 @@ def read_up_to(follower, key, by_position):
             return found
 
 
+@each_client
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("selector, names", [
     (Prefix("a"), ()), (Prefix("a"), ("x",)), ("$all", ("x", "y")), ("a-1", ("y",)), ("$all", ()), ("a-1", ("none",))])

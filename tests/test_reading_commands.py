@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from both_clients import driver
 from fake_server import FakeServer
 from serving import Serving
 from test_cli import run
@@ -13,7 +14,7 @@ from meilies_client import BadReply, CaughtUp, Checkpoint, Client, EventsLost, P
 from store import CorruptSegment, NewEvent, reading
 from store import EventsLost as Lost
 
-__all__ = ["run"]
+__all__ = ["driver", "run"]
 
 TIME = 1_700_000_000_000_000
 
@@ -34,7 +35,7 @@ def peer(serving):
 
 
 @pytest.fixture
-def client(serving):
+def client(serving, driver):
     with Client(port=serving.port) as client:
         yield client
 

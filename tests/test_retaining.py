@@ -1,6 +1,7 @@
 """server/retaining.py, the client and the command line: rules, cuts, deletion, redaction, compaction."""
 
 import pytest
+from both_clients import driver
 from fake_server import FakeServer
 from serving import OK, Serving, caught_up, checkpoint, event, subscribed
 from test_cli import run
@@ -10,7 +11,7 @@ import resp
 from meilies_client import BadReply, Client, Compacted, Prefix, Refused, Rule, StreamDeleted
 from resp import command
 
-__all__ = ["run"]
+__all__ = ["driver", "run"]
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def peer(serving):
 
 
 @pytest.fixture
-def client(serving):
+def client(serving, driver):
     with Client(port=serving.port) as client:
         yield client
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from both_clients import driver, each_client
 from conftest import ROOT, clean_environ
 from disk import flip
 from fake_server import FakeMeilies
@@ -13,6 +14,8 @@ import meilies_cli
 from meilies_client import Client, Refused, Unsupported
 from store import Store
 from store.segment import HEADER_SIZE
+
+__all__ = ["driver"]
 
 
 @pytest.fixture
@@ -33,6 +36,7 @@ def copied(folder):
         return store.read_all()
 
 
+@each_client
 def test_a_backup_is_a_store_with_all_that_was_acknowledged(running, tmp_path):
     with Client(port=running.port) as client:
         client.publish_many("orders", [("created", b"%d" % i) for i in range(100)])
@@ -114,6 +118,7 @@ def fake_server():
 
 # -- lines of JSON --------------------------------------------------------------------
 
+@each_client
 def test_a_store_goes_from_one_server_to_another(running, server, tmp_path):
     with Client(port=running.port) as client:
         client.publish_many("orders", [("created", b"%d" % i) for i in range(2500)])
@@ -186,6 +191,7 @@ def chained(server):
     return running
 
 
+@each_client
 def test_the_chain_is_verified_with_a_head_that_was_noted(chained):
     with Client(port=chained.port) as client:
         noted = client.chain_head()

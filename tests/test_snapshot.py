@@ -1,6 +1,7 @@
 """Snapshots: in the store, on the wire, from the client and from the command line."""
 
 import pytest
+from both_clients import driver
 from fake_server import FakeServer
 from serving import Serving
 from test_cli import run
@@ -11,7 +12,7 @@ from meilies_client import Snapshot as ClientSnapshot
 from resp import command
 from store import NO, Snapshot, Store
 
-__all__ = ["run"]
+__all__ = ["driver", "run"]
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def serving(tmp_path):
 
 
 @pytest.fixture
-def client(serving):
+def client(serving, driver):
     with Client(port=serving.port) as client:
         client.publish_many("s", [("n", "%d" % i) for i in range(5)])
         yield client

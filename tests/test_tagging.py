@@ -1,6 +1,7 @@
 """server/tagging.py: dcb-read and dcb-append, by hand and by the client."""
 
 import pytest
+from both_clients import driver
 from fake_server import FakeServer
 from serving import Serving
 
@@ -18,6 +19,8 @@ from meilies_client import EventsLost as LostThere
 from resp import ErrorReply, command
 from store import CorruptSegment, EventsLost, StoreFull
 
+__all__ = ["driver"]
+
 
 @pytest.fixture
 def serving(tmp_path):
@@ -26,7 +29,7 @@ def serving(tmp_path):
 
 
 @pytest.fixture
-def client(serving):
+def client(serving, driver):
     with Client(port=serving.port) as one:
         yield one
 
