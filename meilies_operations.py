@@ -28,7 +28,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, Union
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -1076,6 +1076,8 @@ class Operations:
                     self.connection = await self.connect()
                 except CannotConnect as error:
                     await self.sleep(backoff.next_pause(error))
+            if self.closed:             # while it was opened
+                raise ClientError("this Client is closed")
         return self.connection
 
     async def connect(self) -> Connection:
@@ -1156,27 +1158,16 @@ class Feed:
 
     async def establish(self) -> None:
         """Reach the server with the client's tries; from then on, with the subscription's."""
-        while not self._established and not self._ended():
-            if self._following.ready:
-                self._established = True
-                self._backoff.tries = self._tries
-            else:
-                await self._step(None)
+        with self._use():
+            await self._establish()
 
     async def read(self, timeout: float | None) -> list[Any]:
         """All events that came together, at least one; [] means the end."""
-        if self._in_use:
-            raise RuntimeError("this subscription is being read; one reads at a time")
-        self._in_use = True
-        try:
-            await self.establish()
+        with self._use():
+            await self._establish()
             deadline = None if timeout is None else time.monotonic() + timeout
             while not self._following.events and not self._ended():
                 await self._step(deadline)
-        finally:
-            self._in_use = False
-            if self._closed:
-                self._disconnect()
         came, self._following.events = self._following.events, []
         return came
 
@@ -1188,6 +1179,26 @@ class Feed:
             self._disconnect()
         elif connection:
             connection.line.shut_down()
+
+    @contextmanager
+    def _use(self) -> Iterator[None]:
+        if self._in_use:
+            raise RuntimeError("this subscription is being read; one reads at a time")
+        self._in_use = True
+        try:
+            yield
+        finally:
+            self._in_use = False
+            if self._closed:
+                self._disconnect()
+
+    async def _establish(self) -> None:
+        while not self._established and not self._ended():
+            if self._following.ready:
+                self._established = True
+                self._backoff.tries = self._tries
+            else:
+                await self._step(None)
 
     def _ended(self) -> bool:
         """True at the end.  Raises the error that ended it."""
@@ -1219,7 +1230,11 @@ class Feed:
 
     async def _connect(self, deadline: float | None) -> None:
         await self._wait_to_retry(deadline)
+        if self._closed:                # while it waited
+            return
         connection = self._connection = await self._operations.connect()
+        if self._closed:                # while it was opened: who uses it closes it
+            return
         self._heard_at = time.monotonic()
         self._following.connect()
         await connection.send(self._following.data_to_send())

@@ -4,6 +4,7 @@ What both do alike is tested by the cases of tests/test_client*.py, which run ag
 """
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import socket
@@ -197,6 +198,31 @@ async def test_closing_a_client_ends_what_other_tasks_do_with_it():
         await one.close()
         with pytest.raises(ClientError, match="this Client is closed"):
             await task
+
+
+@awaited
+async def test_what_is_opened_while_its_client_is_closed_is_closed_too():
+    asked, answer = threading.Event(), threading.Event()
+
+    def script(peer):
+        peer.expect(command("AUTH", "x"))
+        asked.set()
+        assert answer.wait(SECONDS)
+        peer.send(b"+OK\r\n")
+        peer.expect_close()
+
+    for begin in (lambda one: one.last_event_number("s"), lambda one: one.subscribe("s:0").__aenter__()):
+        with FakeServer(script) as server:
+            one = client(server, password="x")
+            task = asyncio.ensure_future(begin(one))
+            await happened(asked)
+            await one.close()
+            answer.set()
+            with contextlib.suppress(ClientError):
+                await task
+            await one.close()
+        asked.clear()
+        answer.clear()
 
 
 @awaited
