@@ -4,7 +4,7 @@ import json
 
 import pytest
 from both_clients import driver, each_client
-from fake_server import FakeServer
+from fake_server import FakeServer, recorded
 from serving import Serving
 from test_cli import run
 
@@ -72,11 +72,21 @@ def test_a_group_may_be_of_events_called_so(client, serving, run):
     assert "of y\n" in run("group-info", "-p", serving.port, "h")[1]
 
 
-def test_a_read_waits_longer_than_the_client_waits_for_a_reply(serving, client):
+def test_a_read_waits_as_long_as_it_may_or_until_an_event_comes(client):
     client.group_create("g", "$all")
-    with Client(port=serving.port, timeout=0.1) as one:
-        assert one.group_read("g", "m", block=0.3) == []
-        client.publish("a", "n", "new")
+    assert client.group_read("g", "m", block=0.05) == []
+    client.publish("a", "n", "new")
+    assert keys(client.group_read("g", "m", block=None)) == [3]
+
+
+def test_a_read_asks_again_before_the_client_has_waited_too_long_for_a_reply():
+    def script(peer):
+        for _ in range(3):
+            peer.answer(command("group-read", "g", "m", 1, "BLOCK", 2500), b"*0\r\n")
+        peer.answer(command("group-read", "g", "m", 1, "BLOCK", 2500),
+                    b"*1\r\n*3\r\n:3\r\n:1\r\n" + recorded(3, "a", 0))
+
+    with FakeServer(script) as server, Client(port=server.port, timeout=5.0) as one:
         assert keys(one.group_read("g", "m", block=None)) == [3]
 
 
