@@ -65,14 +65,21 @@ class Known:
 
     def _read(self, position):
         """The First at a position, None if there is nothing left of it, or its stream was deleted since."""
-        try:
-            [one] = self._log.records_with([position], 1)
-        except EventsLost:
+        one = self._record_at(position)
+        if one is None:
             return None
         first = _first_of_stub(one, position) if one.kind == CUT else self._first_of(one, position)
         if first is None or first.number < self._retention.forgotten(first.event[_STREAM]):
             return None
         return first
+
+    def _record_at(self, position):
+        """The Record of an event, of a cut what it left, or the cut; None if it is lost."""
+        try:
+            [one] = self._log.records_with([position], 1)
+        except EventsLost:
+            return None
+        return one
 
     def _first_of(self, one, position):
         i = position - one.position
@@ -101,10 +108,7 @@ class Known:
         """
         stream = append.events[i][_STREAM]
         number = self._number_by_others(append, i)
-        try:
-            [one] = self._log.records_with([position], 1) if number is not None else [None]
-        except EventsLost:
-            return None
+        one = self._record_at(position) if number is not None else None
         for gone in one.cut_parts()[2] if one is not None and one.kind == CUT else ():
             if gone.stream == stream and gone.number <= number < gone.number + gone.count:
                 return First(number, position, (stream, None, None, None, b"", None), gone=True)

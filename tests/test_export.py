@@ -15,6 +15,7 @@ from store.check import check
 from store.errors import BadExport
 from store.export import Counted, entry_lines, export, import_, import_some
 from store.repair import repair
+from store.retention import Cut
 
 __all__ = ["quick_index"]
 
@@ -292,6 +293,13 @@ def test_an_entry_that_could_not_be_read_again_is_refused(stores, topic, key, va
     with pytest.raises(BadExport, match="line 1"):
         import_some(store, [json.dumps({"topic": topic, "key": key, "value": value}).encode()])
     assert store.topics() == []
+
+
+def test_a_cut_of_a_stream_that_is_not_there_yet_waits_for_it(stores):
+    store = stores()
+    value = base64.b64encode(Cut().encode()).decode()
+    import_some(store, [json.dumps({"topic": "cut", "key": "s", "value_base64": value}).encode()])
+    assert store.append("s", "n", b"") == (0, 0) and store.read("s") != []
 
 
 def test_a_state_of_nonsense_is_refused(stores):

@@ -429,3 +429,20 @@ def test_closing_a_file_that_does_not_let_itself_be_closed_says_so(new, caplog):
     new._connection = Stubborn()
     new.close()
     assert "closing it failed (unable to close); it will be made anew" in caplog.text
+
+
+def test_a_file_that_is_of_no_use_says_so_to_whoever_looks_or_adds(new):
+    keep(new, [(1, 0), (2, 1)])
+    new.unusable = ValueError("why")
+    for ask in (lambda: new.find_many({1, 3}), lambda: new.find(1), new.wait_for_room):
+        with pytest.raises(ValueError, match="why"):
+            ask()
+    assert new.flush(99) is None
+
+
+def test_a_connection_that_fails_is_damage(new):
+    keep(new, [(1, 0)])
+    new._connection.close()
+    with pytest.raises(LookupDamaged, match="ProgrammingError"):
+        new.find_many({1, 2, 3, 4, 5})
+    new._connection = None
