@@ -442,6 +442,9 @@ def _options(argv, environ):
         setattr(options, BY_NAME[name].attribute, _value(BY_NAME[name], text, place))
     if options.tls_port is not None and not options.tls_certificate:
         raise OptionError(f"{found['tls-port'][1]}: TLS takes a certificate, expected --tls-certificate as well")
+    for name, port in (("http-hostname", options.http_port), ("metrics-hostname", options.metrics_port)):
+        if port is not None:
+            _is_alone(*found[name])
     if not options.allow_anyone and not options.users:
         _refuse_strangers(*found["hostname"])
         if options.http_port is not None:
@@ -470,12 +473,16 @@ def _value(option, text, place):
         raise OptionError(f"{place}: found {text!r}, expected {error}") from None
 
 
-def _refuse_strangers(host, place):
+def _is_alone(host, place):
+    """`is_loopback`, where a name that can't be resolved is a wrong option."""
     try:
-        alone = is_loopback(host)
+        return is_loopback(host)
     except ValueError as error:
         raise OptionError(f"{place}: found {host!r}, expected an address of this machine ({error})") from None
-    if not alone:
+
+
+def _refuse_strangers(host, place):
+    if not _is_alone(host, place):
         raise OptionError(
             f"{place}: {host!r} can be reached from other machines, and clients aren't asked who they are; "
             f"expected a loopback address such as 127.0.0.1, --users, or --allow-anyone as well")

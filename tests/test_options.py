@@ -73,6 +73,21 @@ def test_a_value_that_is_overruled_is_not_looked_at():
     assert options.parse(["--port", "1"], {"MEILIES_PORT": "tcp://10.0.0.1:6480"}).port == 1
 
 
+@pytest.mark.parametrize("port, host", [("--http-port", "--http-hostname"), ("--metrics-port", "--metrics-hostname")])
+def test_a_port_for_browsers_or_prometheus_wants_an_address_of_this_machine(refused, monkeypatch, port, host):
+    monkeypatch.setattr(options, "_addresses", _addresses_of)
+    argv = [host, "nowhere.invalid", "--allow-anyone", "--users", "users"]
+    assert refused(port, "0", *argv) == (f"{host}: found 'nowhere.invalid', expected an address of this machine "
+                                         "(Name or service not known)")
+    options.parse(argv, {})     # nobody listens there
+
+
+def _addresses_of(host):
+    if host == "nowhere.invalid":
+        raise ValueError("Name or service not known")
+    return ["127.0.0.1"]
+
+
 @pytest.mark.parametrize("option", options.OPTIONS, ids=lambda option: option.name)
 def test_every_option_is_read_from_every_place(option, config):
     texts = {"db-path": "x", "backup-path": "y", "hostname": "localhost", "metrics-hostname": "h", "http-hostname": "h",
