@@ -78,7 +78,7 @@ def console_of(poller, limits, context=None):
     if limits.http_port is None:
         return None
     # Where nobody logs in, only the names that it is asked by keep pages of elsewhere out.
-    names = None if poller.users.required or not is_loopback(limits.http_hostname) else ()
+    names = None if poller.users.required or not is_loopback(limits.http_hostname) else (limits.http_hostname,)
     web = WebServer(limits.http_hostname, limits.http_port, poller, context, names)
     return Console(web, poller, limits.http_hostname or "0.0.0.0")
 

@@ -31,7 +31,7 @@ def metrics_server(server, limits):
     if limits.metrics_port is None:
         return None
     # Elsewhere than on loopback it has no login to be protected by the names that it is asked by.
-    names = () if is_loopback(limits.metrics_hostname) else None
+    names = (limits.metrics_hostname,) if is_loopback(limits.metrics_hostname) else None
     web = WebServer(limits.metrics_hostname, limits.metrics_port, server, names=names)
     add_routes(web)
     return web

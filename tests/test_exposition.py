@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from scraping import Scraped
 from serving import OK, FailingDisk, Serving, SlowDisk, eventually, publish, subscribed
 
-from server import __version__, health
+from server import __version__, exposition, health, web
 from server.exposition import CONTENT_TYPE, GROUPS, metrics_server
 from server.web import CONNECTIONS
 
@@ -163,6 +163,14 @@ def test_the_port_has_two_pages_and_no_others(scraped):
     assert scraped.get("/")[0] == scraped.get("/metrics/")[0] == scraped.get("/console")[0] == 404
     assert scraped.get("/metrics", Host="evil.example")[0] == 421
     assert scraped.get("/metrics?x=1")[0] == 200
+
+
+def test_the_name_that_it_was_given_is_one_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(exposition, "is_loopback", lambda host: True)
+    monkeypatch.setattr(web, "_listener", lambda host, port, listen=web._listener: listen("127.0.0.1", port))
+    with Scraped(tmp_path / "db", metrics_hostname="this.machine") as scraped:
+        assert scraped.get("/metrics", Host="this.machine:6481")[0] == 200
+        assert scraped.get("/metrics", Host="evil.example")[0] == 421
 
 
 def test_a_port_for_all_takes_any_name(tmp_path):
