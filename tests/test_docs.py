@@ -9,7 +9,7 @@
     ```python                       is run as a script, which ends well
 
 The blocks of a page are run one after the other, in one folder, beside one server, which is
-on the port 6480 as far as they know.  One that can't be run says why in its fence:
+on the port 6480 as far as they know; 6481 is free for one of their own.  One that can't be run says why in its fence:
 `console not run: …`.
 """
 
@@ -19,6 +19,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,18 +29,18 @@ import pytest
 from conftest import ROOT, SECONDS, clean_environ
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PORT = "6480"
+PORT, FREE_PORT = "6480", "6481"
 
 _FENCE = re.compile(r"^```(console|python)(?: +([^\n]+))?\n(.*?)^```$", re.M | re.S)
 _REASON = re.compile(r"not run: \S")
 
-# What each Python of a page begins with: the server is on another port than its clients think.
+# What each Python of a page begins with: servers are on other ports than its clients think.
 REDIRECT = """
 import socket
 
 def connect(self, address, there=socket.socket.connect):
-    if isinstance(address, tuple) and address[1] == 6480:
-        address = (address[0], %d, *address[2:])
+    if isinstance(address, tuple):
+        address = (address[0], {ports}.get(address[1], address[1]), *address[2:])
     return there(self, address)
 
 socket.socket.connect = connect
@@ -95,7 +96,7 @@ class Desk:
     """Where somebody sits who tries a page: a folder with the project's files, and programs that find the server."""
 
     def __init__(self, folder, port):
-        self.port = str(port)
+        self._ports = {PORT: str(port), FREE_PORT: str(free_port())}
         self.folder = folder / "desk"
         self.folder.mkdir()
         for name in ("meilies_async.py", "meilies_cli.py", "meilies_client.py", "meilies_eventsourcing.py",
@@ -105,7 +106,8 @@ class Desk:
         programs, redirect = folder / "programs", folder / "redirect"
         programs.mkdir()
         redirect.mkdir()
-        (redirect / "sitecustomize.py").write_text(REDIRECT % port)
+        (redirect / "sitecustomize.py").write_text(
+            REDIRECT.format(ports={int(known): int(port) for known, port in self._ports.items()}))
         self._sessions = []     # of the steps that left a program running
         self._provide(programs / "python3", f'exec "{sys.executable}" "$@"')
         if shutil.which("redis-cli"):
@@ -123,7 +125,7 @@ class Desk:
         log = self.folder.parent / "printed"
         with open(log, "wb") as output:
             process = subprocess.Popen(
-                ["bash", "-c", step.command.replace(PORT, self.port)], cwd=self.folder, env=self.environ,
+                ["bash", "-c", self._told(step.command)], cwd=self.folder, env=self.environ,
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
         try:
             if stopped:
@@ -155,7 +157,24 @@ class Desk:
                 os.killpg(session, signal.SIGKILL)
 
     def _printed(self, log):
-        return log.read_text().replace(self.port, PORT)
+        text = log.read_text()
+        for known, port in self._ports.items():
+            text = text.replace(port, known)
+        return text
+
+    def _told(self, command):
+        for known, port in self._ports.items():
+            command = command.replace(known, port)
+        return command
+
+
+def free_port():
+    """A port below those that the system gives out itself, so that nobody gets it meanwhile."""
+    for port in range(20_000 + os.getpid() % 10_000, 32_000):
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("all ports are taken")
 
 
 def test_blocks_are_found_with_their_lines_and_notes(tmp_path):

@@ -60,7 +60,7 @@ def test_nothing_that_is_read_is_run(path):
 
 @each_source
 def test_no_shell_is_started_that_nobody_asked_for(path):
-    """`for-each` starts the user's own, on the command that the user gave."""
+    """`inspect` starts the user's own, on the command that the user gave."""
     for _, _, node in calls(path):
         assert not any(word.arg == "shell" for word in node.keywords), f"{path.name}:{node.lineno}"
 
@@ -202,3 +202,14 @@ def test_what_is_not_the_protocol_ends_its_own_connection_and_nothing_else(serve
         pass
     other.command("last-event-number", "orders")
     other.recv_exactly(b"*3\r\n+last-event-number\r\n+orders\r\n$-1\r\n")
+
+# -- the page -------------------------------------------------------------------------
+
+def test_each_test_that_the_page_names_is_there():
+    page = (ROOT / "docs" / "security.md").read_text()
+    there = {(path.name, name) for path in (ROOT / "tests").glob("test_*.py")
+             for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)}
+    named = re.findall(r"`(test_\w+\.py)(?:::(test_\w+))?`", page)
+    assert len(named) > 20
+    for file, test in named:
+        assert (file, test) in there if test else (ROOT / "tests" / file).exists(), f"{file}::{test}"
