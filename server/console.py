@@ -434,9 +434,10 @@ def _stream(name, info):
 def _group(info):
     """What `group-info` says, numbers that may be long as text."""
     found = {key.decode().replace("-", "_"): value for key, value in info.items()}
-    texts = {key: value.decode() if isinstance(value, bytes) else str(value)
-             for key, value in found.items() if key != "members"}
-    return {**texts, "members": [{"name": name.decode(), "held": held} for name, held in found["members"].items()]}
+    members, names = found.pop("members"), found.pop("names", [])
+    texts = {key: value.decode() if isinstance(value, bytes) else str(value) for key, value in found.items()}
+    return {**texts, "names": [name.decode() for name in names],
+            "members": [{"name": name.decode(), "held": held} for name, held in members.items()]}
 
 
 def _parked(one):

@@ -366,6 +366,8 @@ def test_groups_are_shown_with_how_far_they_are_behind(opened, visitor):
     [parked] = visitor.get("api/group?name=g").json["parked"]
     assert (parked["key"], parked["stream"], parked["number"], parked["reason"]) == ("0", "s", "0", "broken")
     assert refusal(visitor.get("api/group?name=no"))[:2] == (404, "NOGROUP")
+    client.ask("group-create", "named", "$all", 0, "NAMES", 2, "paid", "sent")
+    assert visitor.get("api/group?name=named").json["group"]["names"] == ["paid", "sent"]
 
 
 def test_what_is_published_is_stored_and_shown_where(opened, visitor):

@@ -104,6 +104,7 @@ def some_events(consoled):
     store.append("binary", "bytes", bytes(range(256)))
     client = consoled.serving.connect()
     client.ask("group-create", "billing", "prefix", "order-", 0)
+    client.ask("group-create", "named", "$all", 0, "NAMES", 1, "paid")
     client.ask("group-read", "billing", "ann", 3)
     client.ask("group-refuse", "billing", 0, "PARK", "no such customer")
 

@@ -168,9 +168,10 @@ function groupRow(group) {
 }
 
 function selects(group) {
-  const selector = {kind: group.kind, key: group.kind === "all" ? "" : group.selector};
+  const selector = {kind: group.kind, key: group.kind === "all" ? "" : group.selector, names: group.names.join("\n")};
   const text = group.kind === "all" ? "all streams" : [name(group.selector), group.kind === "prefix" ? "*" : ""];
-  return h("a", {href: link("events", selector)}, text);
+  return [h("a", {href: link("events", selector)}, text),
+          group.names.map((one) => [" ", h("span", {class: "tag"}, name(one))])];
 }
 
 function lag(behind) {
