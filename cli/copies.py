@@ -67,7 +67,7 @@ def _position_of(head: bytes) -> int:
     """How many events there are at most, as an export's first line says; whether it is right others judge."""
     try:
         position = json.loads(head)["position"]
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return 0
     return position if isinstance(position, int) else 0
 
