@@ -637,19 +637,21 @@ def test_a_replay_that_is_under_way_ends(serving, log_in):
     client.recv_nothing()
 
 
-def test_a_subscription_that_begins_while_its_right_is_taken_ends(serving, users, log_in, monkeypatch):
+@pytest.mark.parametrize("registered", [False, True])
+def test_a_subscription_that_begins_while_its_right_is_taken_ends(serving, users, log_in, monkeypatch, registered):
     client = log_in("reader")
-    add = serving.poller.feeds.add
     connection = serving.connection_of(client)
+    owner, name = (serving.poller.feeds, "add") if registered else (connection, "follow")
+    step = getattr(owner, name)
 
-    def add_late(*arguments):
+    def step_late(*arguments):
         changed = threading.Event()
         users.change("reader", ["resetkeys"])
         serving.poller.call_soon(changed.set)
         assert changed.wait(SECONDS)
-        add(*arguments)
+        return step(*arguments)
 
-    monkeypatch.setattr(serving.poller.feeds, "add", add_late)
+    monkeypatch.setattr(owner, name, step_late)
     client.command("subscribe", "orders-1", "cart")
     values = [client.value() for _ in range(4)]
     assert sum(map(denied, values)) == 2
@@ -696,12 +698,15 @@ def test_who_logs_in_as_another_keeps_only_what_is_for_that_one(serving, log_in)
     assert list(serving.connection_of(client).subscriptions) == [("stream", b"orders-1")]
 
 
-def test_a_user_who_is_removed_while_his_password_is_looked_at_does_not_get_in(serving, users, monkeypatch):
+@pytest.mark.parametrize("change", [
+    lambda users: users.remove(["ann"]), lambda users: users.change("ann", ["off"]),
+    lambda users: users.change("ann", [">other"]), lambda users: users.change("ann", ["resetpass"])])
+def test_a_user_who_changes_while_his_password_is_looked_at_does_not_get_in(serving, users, monkeypatch, change):
     check = users.check
 
     def check_slowly(*arguments):
         user = check(*arguments)
-        users.remove(["ann"])
+        change(users)
         return user
 
     monkeypatch.setattr(users, "check", check_slowly)
