@@ -446,6 +446,14 @@ def test_of_an_append_to_several_streams_of_which_one_is_not_allowed_nothing_is_
     assert serving.store.position == 0
 
 
+def test_a_condition_on_what_one_may_not_read_is_refused_and_tells_nothing(serving, users, log_in):
+    client = log_in("ann")
+    request = ["dcb-append", "1", "orders-1", "x", "d", "", "", "0", "UNLESS", "-", "ITEM", "0", "1", "tag"]
+    assert denied(client.ask(*request)) and serving.store.position == 0
+    users.change("ann", ["%R~*"])
+    assert client.ask(*request) == [[0, 0]]
+
+
 def test_in_a_pipeline_what_one_may_is_stored_and_what_one_may_not_is_refused_in_order(serving, log_in):
     client = log_in("ann")
     may, may_not = publish("orders-1", "a"), publish("cart", "b")

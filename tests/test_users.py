@@ -200,6 +200,33 @@ def test_equal_passwords_have_different_keys(users):
     assert one == Secret(one.cost, one.salt, one.key) and len({one, Secret(one.cost, one.salt, one.key)}) == 1
 
 
+def test_of_many_tries_at_once_no_more_are_looked_at_than_of_one_after_the_other(users, monkeypatch):
+    users.change("ann", ["on", ">word"])
+    looked_at, outcomes = [], []
+    gate = threading.Event()
+
+    def slow(self, password):
+        assert gate.wait(SECONDS)
+        looked_at.append(password)
+        return False
+
+    monkeypatch.setattr(Secret, "is_of", slow)
+
+    def check():
+        try:
+            outcomes.append(users.check("ann", b"no", "10.0.0.1:1"))
+        except TooManyAttempts as error:
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=check) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    gate.set()
+    for thread in threads:
+        thread.join(SECONDS)
+    assert len(outcomes) == 40 and 5 <= len(looked_at) <= 5 + module.AT_ONCE
+
+
 def test_only_a_few_passwords_are_looked_at_together_and_a_few_wait(users, monkeypatch):
     users.change("ann", ["on", ">word"])
     gate, inside = threading.Event(), threading.Semaphore(0)
