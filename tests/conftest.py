@@ -37,6 +37,14 @@ settings.register_profile("patient", parent=settings.default, deadline=None)
 settings.load_profile("patient")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Show what isn't UTF-8 in a test's output escaped: a process that runs tests can't hand it on as it is."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
+
+
 @pytest.fixture(autouse=True)
 def no_thread_outlives_its_test():
     """Set up first and torn down last, so that fixtures' own threads count as well."""
