@@ -145,9 +145,13 @@ class _Import:
         return self._counted
 
     def part(self, lines):
+        number = 0
         for number, line in enumerate(lines, 1):
             self._take(number, line, None)
-        self._finish()
+        try:
+            self._finish()
+        except ValueError as error:
+            raise BadExport(number, str(error)) from None
         return self._counted
 
     @property

@@ -295,6 +295,18 @@ def test_an_entry_that_could_not_be_read_again_is_refused(stores, topic, key, va
     assert store.topics() == []
 
 
+@pytest.mark.parametrize("fields, why", [
+    ({"stream": "a:b", "number": 0, "position": 0, "time": 1, "name": "n", "data": ""}, "a stream name has no ':'"),
+    ({"topic": "cut", "key": "s", "value_base64": base64.b64encode(Cut(1 << 40).encode()).decode()},
+     "is to go on from 1099511627776"),
+])
+def test_what_the_store_can_not_take_is_said_of_the_line_where_it_ends(stores, fields, why):
+    store = stores()
+    with pytest.raises(BadExport, match=f"line 1: .*{why}"):
+        import_some(store, [json.dumps(fields).encode()])
+    assert (store.position, store.topics()) == (0, [])
+
+
 def test_a_cut_of_a_stream_that_is_not_there_yet_waits_for_it(stores):
     store = stores()
     value = base64.b64encode(Cut().encode()).decode()
