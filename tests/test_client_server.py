@@ -91,9 +91,10 @@ def test_what_is_too_large_is_refused_and_the_client_goes_on(server, client):
     assert one.last_event_number("s") == 1
 
 
-@each_client
-@pytest.mark.parametrize("selector, first", [("s:1", 1), ("s", 2), ("$all", 3), ("$all:1", 1)])
-def test_a_crash_and_restart_of_the_server_loses_nothing(server, client, selector, first):
+@pytest.mark.parametrize("driver, selector, first", [
+    ("blocking", "s:1", 1), ("blocking", "s", 2), ("blocking", "$all", 3), ("blocking", "$all:1", 1),
+    ("asyncio", "$all", 3)], indirect=["driver"])
+def test_a_crash_and_restart_of_the_server_loses_nothing(server, client, driver, selector, first):
     running = server()
     one = client(running)
     one.publish("s", "n", b"0")

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from both_clients import driver, each_client
+from both_clients import driver
 from conftest import ROOT, SECONDS, UNMEASURED, Server
 from faults.network import quiet
 from faults.proxy import CUT, DOWN, LOSE_CLIENT, RESET, Fate, Proxy
@@ -59,11 +59,11 @@ def read_up_to(follower, key, by_position):
             return found
 
 
-@each_client
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("driver, seed", [("blocking", 1), ("blocking", 2), ("asyncio", 1)], indirect=["driver"])
 @pytest.mark.parametrize("selector, names", [
     (Prefix("a"), ()), (Prefix("a"), ("x",)), ("$all", ("x", "y")), ("a-1", ("y",)), ("$all", ()), ("a-1", ("none",))])
-def test_whatever_the_network_does_a_follower_misses_nothing_and_sees_nothing_twice(restless, selector, names, seed):
+def test_whatever_the_network_does_a_follower_misses_nothing_and_sees_nothing_twice(
+        restless, driver, selector, names, seed):
     draw = random.Random(seed)
     fates = [Fate(draw.choice([CUT, RESET, LOSE_CLIENT]), DOWN, draw.randrange(400) if i else 50)
              for i in range(LINKS)]      # the first before anything is followed
