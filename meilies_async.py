@@ -66,8 +66,7 @@ class _Stream(asyncio.Protocol, Line):
 
     # -- what the loop calls
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
         if self._closed:                # given up while it was opened
             transport.abort()
@@ -81,7 +80,7 @@ class _Stream(asyncio.Protocol, Line):
     def data_received(self, data: bytes) -> None:
         self._came.append(data)
         self._unread += len(data)
-        if self._unread >= MAX_UNREAD and not self._paused:
+        if self._unread >= MAX_UNREAD and not self._paused and not self._ended:
             self._paused = True
             self._transport.pause_reading()
         self._wake()
@@ -124,7 +123,7 @@ class _Stream(asyncio.Protocol, Line):
         data = self._came[0] if len(self._came) == 1 else b"".join(self._came)
         self._came.clear()
         self._unread = 0
-        if self._paused:
+        if self._paused and not self._ended:
             self._paused = False
             self._transport.resume_reading()
         return data
