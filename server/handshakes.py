@@ -137,7 +137,10 @@ class Handshakes:
                     self._pause()
                     return
                 continue        # that connection was gone before it was taken
-            self._begin(sock, shown_address(address))
+            try:
+                self._begin(sock, shown_address(address))
+            except OSError:
+                sock.close()    # it is gone by now
 
     def _make_room(self):
         """End the oldest, if it had its time; return how many places that makes."""

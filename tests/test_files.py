@@ -8,7 +8,7 @@ import pytest
 import serving
 
 from store.errors import FolderRefused
-from store.files import FILE_MODE, FOLDER_MODE, Files, _join_and_write, make_private
+from store.files import FILE_MODE, FOLDER_MODE, Files, _join_and_write, make_private, open_private
 
 files = Files()
 
@@ -272,3 +272,14 @@ def test_a_file_is_made_private_whether_or_not_it_is_there(tmp_path):
     assert (mode(new), mode(old)) == (FILE_MODE, FILE_MODE)
     assert (tmp_path / "old").read_text() == "kept"
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_file_that_is_opened_to_be_private_is_when_it_is_new(tmp_path):
+    before = os.umask(0)
+    try:
+        with open(tmp_path / "file", "wb", opener=open_private) as file:
+            file.write(b"mine")
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "file") == FILE_MODE
+    assert (tmp_path / "file").read_bytes() == b"mine"

@@ -413,8 +413,15 @@ def test_of_too_many_the_oldest_makes_room_once_it_had_its_time(handshakes, peer
     adopted[0].close()
 
 
+class GoneSocket(socket.socket):
+    """One whose peer was gone before it was looked at, as macOS tells it."""
+
+    def setsockopt(self, *option):
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+
 class FailingListener:
-    """A listener whose next accepts fail with `errors`."""
+    """A listener whose next accepts fail with `errors`, or give what is no error."""
 
     def __init__(self, sock, errors):
         self._sock = sock
@@ -422,7 +429,10 @@ class FailingListener:
 
     def accept(self):
         if self.errors:
-            raise self.errors.pop(0)
+            next_one = self.errors.pop(0)
+            if isinstance(next_one, OSError):
+                raise next_one
+            return next_one, ("127.0.0.1", 1)
         return self._sock.accept()
 
     def __getattr__(self, name):
@@ -431,7 +441,8 @@ class FailingListener:
 
 def test_too_many_open_files_delay_it(certificates, context, peers, caplog):
     listener = FailingListener(socket.create_server(("127.0.0.1", 0)), [
-        OSError(errno.EMFILE, "Too many open files"), ConnectionAbortedError(errno.ECONNABORTED, "gone")])
+        OSError(errno.EMFILE, "Too many open files"), ConnectionAbortedError(errno.ECONNABORTED, "gone"),
+        GoneSocket()])
     running = Handshakes([listener], Certificates(*certificates.server), lambda sock, peer: sock.close(), most=10)
     running.start()
     with contextlib.suppress(ssl.SSLEOFError), socket.create_connection(listener.getsockname(), SECONDS) as sock:
@@ -464,6 +475,26 @@ def test_who_does_not_read_the_servers_part_is_waited_for(certificates, context,
         wire.take()
     near.sendall(wire.to_send())
     assert server.handshake()
+    server.close()
+
+
+def test_answers_of_tls_itself_that_nobody_reads_end_the_connection(certificates, context, peers):
+    """Renegotiation is refused by an alert each time; who floods it with that and doesn't read fills no memory."""
+    near, far = (peers(sock) for sock in socket.socketpair())
+    near.settimeout(SECONDS)
+    server = TLSSocket(far, Certificates(*certificates.server).context)
+    wire = Wire(near, context)
+    wire.step()
+    near.sendall(wire.to_send())
+    server.handshake()
+    wire.handshake(near.sendall)
+    near.sendall(wire.to_send())
+    assert server.handshake()
+    with pytest.raises(ConnectionAbortedError, match="doesn't read"):
+        for _ in range(1000):
+            server._outgoing.write(bytes(16 * 1024))        # as OpenSSL does
+            server.decrypted()
+    assert server.unsent() < 200 * 1024
     server.close()
 
 
