@@ -56,6 +56,21 @@ def no_thread_outlives_its_test():
 
 
 @pytest.fixture
+def serving(tmp_path):
+    """A server in this process."""
+    from serving import Serving     # which stands on this file
+
+    with Serving(tmp_path / "db") as serving:
+        yield serving
+
+
+@pytest.fixture
+def client(serving):
+    """A client of it."""
+    return serving.connect()
+
+
+@pytest.fixture
 def server(tmp_path, request):
     """Start servers on free ports: server(*argv, **environ) -> Server.
 

@@ -18,11 +18,6 @@ def serving(tmp_path):
 
 
 @pytest.fixture
-def client(serving):
-    return serving.connect()
-
-
-@pytest.fixture
 def client3(serving):
     one = serving.connect()
     one.ask("hello", 3)

@@ -13,12 +13,6 @@ from test_cli import end_of, run, start
 __all__ = ["run"]       # which pytest finds here
 
 
-@pytest.fixture
-def serving(tmp_path):
-    with Serving(tmp_path / "db") as serving:
-        yield serving
-
-
 def test_ping_as_json_is_a_number_of_milliseconds(run, serving):
     status, out, _ = run("ping", "-p", serving.port, "--json")
     assert status == 0 and json.loads(out)["milliseconds"] > 0

@@ -5,7 +5,6 @@ import json
 import pytest
 from both_clients import driver, each_client
 from fake_server import FakeServer, recorded
-from serving import Serving
 from test_cli import run
 
 from meilies_client import BadReply, Client, Given, Parked, Prefix, Refuse, Refused
@@ -14,12 +13,6 @@ from resp import command
 __all__ = ["driver", "run"]
 
 pytestmark = each_client
-
-
-@pytest.fixture
-def serving(tmp_path):
-    with Serving(tmp_path / "db") as serving:
-        yield serving
 
 
 @pytest.fixture

@@ -20,17 +20,6 @@ MAX = 2 ** 64 - 1
 
 
 @pytest.fixture
-def serving(tmp_path):
-    with Serving(tmp_path / "db") as serving:
-        yield serving
-
-
-@pytest.fixture
-def client(serving):
-    return serving.connect()
-
-
-@pytest.fixture
 def client3(serving):
     """A client that speaks RESP3."""
     client = serving.connect()

@@ -9,17 +9,6 @@ from resp import ErrorReply
 from store import NO, Store
 
 
-@pytest.fixture
-def serving(tmp_path):
-    with Serving(tmp_path / "db") as serving:
-        yield serving
-
-
-@pytest.fixture
-def client(serving):
-    return serving.connect()
-
-
 def fill(serving, *streams):
     for i, stream in enumerate(streams):
         serving.store.append(stream, "n", b"%d" % i)

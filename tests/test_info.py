@@ -10,12 +10,6 @@ USUAL = ["Server", "Clients", "Memory", "Persistence", "Stats", "Replication", "
          "Keyspace", "Streams", "Groups", "Work"]
 
 
-@pytest.fixture
-def serving(tmp_path):
-    with Serving(tmp_path / "db") as serving:
-        yield serving
-
-
 def sections(client, *wanted):
     """INFO as a dict of dicts."""
     found = {}

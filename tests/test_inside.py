@@ -10,12 +10,6 @@ from server.users import User
 
 
 @pytest.fixture
-def serving(tmp_path):
-    with Serving(tmp_path / "db") as serving:
-        yield serving
-
-
-@pytest.fixture
 def one(serving):
     with Inside(serving.poller, "console:test") as one:
         yield one

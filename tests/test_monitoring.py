@@ -5,18 +5,12 @@ import subprocess
 
 import pytest
 from conftest import SECONDS
-from serving import OK, Serving, eventually, publish
+from serving import OK, eventually, publish
 
 import resp
 from server.monitoring import Monitors, line_of, requests_of
 from server.text import redacted
 from server.users import ADMIN, EVERY_STREAM, EVERYTHING, NOPASS, READ, Streams, User
-
-
-@pytest.fixture
-def serving(tmp_path):
-    with Serving(tmp_path / "db") as serving:
-        yield serving
 
 
 @pytest.fixture

@@ -3,18 +3,7 @@
 import time
 
 import pytest
-from serving import OK, Serving, publish
-
-
-@pytest.fixture
-def serving(tmp_path):
-    with Serving(tmp_path / "db") as serving:
-        yield serving
-
-
-@pytest.fixture
-def client(serving):
-    return serving.connect()
+from serving import OK, publish
 
 
 def test_only_what_takes_long_is_in_the_slow_log(client):

@@ -31,12 +31,6 @@ PONG = b"+PONG\r\n"
 TOO_MUCH = 10 << 20
 
 
-@pytest.fixture
-def serving(tmp_path):
-    with Serving(tmp_path / "db") as serving:
-        yield serving
-
-
 def read_all(sock):
     """All bytes up to the end of input."""
     parts = []

@@ -4,21 +4,10 @@ import logging
 import types
 
 import pytest
-from serving import OK, Serving, publish
+from serving import OK, publish
 
 from server import settings
 from server.poller import RECEIVE
-
-
-@pytest.fixture
-def serving(tmp_path):
-    with Serving(tmp_path / "db") as serving:
-        yield serving
-
-
-@pytest.fixture
-def client(serving):
-    return serving.connect()
 
 
 @pytest.fixture

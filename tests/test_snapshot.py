@@ -16,12 +16,6 @@ __all__ = ["driver", "run"]
 
 
 @pytest.fixture
-def serving(tmp_path):
-    with Serving(tmp_path / "db") as serving:
-        yield serving
-
-
-@pytest.fixture
 def client(serving, driver):
     with Client(port=serving.port) as client:
         client.publish_many("s", [("n", "%d" % i) for i in range(5)])

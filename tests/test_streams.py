@@ -18,11 +18,6 @@ def serving(tmp_path):
         yield serving
 
 
-@pytest.fixture
-def client(serving):
-    return serving.connect()
-
-
 def search(client, *options):
     """(the name to go on after, names), in text."""
     following, names = client.ask("search-streams", *options)

@@ -4,7 +4,7 @@ import json
 import threading
 
 import pytest
-from serving import OK, Serving, eventually, publish
+from serving import OK, eventually, publish
 
 from server import tail
 from server.inside import Inside
@@ -12,12 +12,6 @@ from server.tail import MOST, Tail
 from server.users import User
 
 ALL, ONE, SOME = ("$all",), ("stream", "s"), ("prefix", "order-")
-
-
-@pytest.fixture
-def serving(tmp_path):
-    with Serving(tmp_path / "db") as serving:
-        yield serving
 
 
 class Watcher:

@@ -20,12 +20,6 @@ __all__ = ["run"]       # which pytest finds here
 CLI = ROOT / "meilies_cli.py"
 
 
-@pytest.fixture
-def serving(tmp_path):
-    with Serving(tmp_path / "db") as serving:
-        yield serving
-
-
 def taken(when, published=0, clients=(), groups=(), refused=(), **info):
     fields = {"meilies_version": "9", "events_published": str(published), "events": "5", "streams": "1",
               "connected_clients": "2", "log_bytes": "2048", "uptime_in_seconds": "75", **info}
