@@ -13,6 +13,7 @@ from serving import OK, Serving, event, eventually, publish, subscribed
 
 import resp
 from server import streams
+from server.access import judged
 from server.commands import COMMANDS
 from server.users import RIGHTS, Cost, Users, create
 
@@ -466,6 +467,13 @@ def test_in_a_pipeline_what_one_may_is_stored_and_what_one_may_not_is_refused_in
         place = b"*1\r\n*2\r\n:%d\r\n:%d\r\n"
         client.recv_exactly(OK + no + OK + place % (n + 2, n + 2) + no + place % (n + 3, n + 3) + no * 3 + OK * 3)
     assert serving.store.names() == [b"orders-1"] and serving.store.position == 140
+
+
+def test_publishes_that_came_together_are_taken_apart_where_one_may_not_be(users):
+    one, other, strange = (b"orders-1", b"x", [b"a"]), (b"orders-2", b"x", [b"b", b"c"]), (b"cart", b"x", [b"d"])
+    first, refusal, last = judged(users.get("ann"), ([one, other, strange, one], 5, 100))
+    assert first == ([one, other], 3, 100) and last == ([one], 1, 0)
+    assert "may not append to stream 'cart'" in str(refusal)
 
 
 def test_a_request_like_the_one_before_it_is_judged_anew(serving, users, log_in):
