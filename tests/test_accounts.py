@@ -157,7 +157,7 @@ def test_a_server_takes_the_file_over_at_sighup(user, path, server, connect):
 def test_a_server_does_not_start_with_a_file_of_users_that_it_can_not_use(path, tmp_path):
     for text, why in ((None, "No such file"), ("nonsense", "expected '# meilies users, version 1'")):
         if text:
-            with open(path, "w") as file:
+            with open(path, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
                 file.write(text)
         done = subprocess.run([sys.executable, str(ROOT / "meilies_server.py"), "--db-path", str(tmp_path / "db"),
                                "--users", path, "--port", "0"], env=clean_environ(), capture_output=True, text=True,
