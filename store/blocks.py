@@ -58,8 +58,6 @@ class Blocks:
     def get(self, segment, byte):
         """{stream: its first Stretch} of the block that the record at `byte` is in, or None: there is none."""
         at = segment, byte // SIZE
-        if at not in self._blocks:
-            return None
         with self._lock:
             found = self._blocks.get(at)
             if found is None:
