@@ -121,12 +121,17 @@ def end_read_unless_permitted(server, connection):
                                                    f"may not read group '{printable(group.name)}' any more"))
 
 
+def _with_keys(server, arguments, work):
+    """The reply to GROUP KEY ...: of how many events `work(group, keys)` says that it was so."""
+    group = _group(server, arguments)
+    keys = [parse_number(key, "KEY") for key in arguments[2:]]
+    return resp.integer(_try(lambda: work(group, keys)))
+
+
 @command("group-ack", -3, "GROUP KEY ...", "These events are done; how many of them a member held", GROUP,
          _read, slow=True)
 def group_ack(server, connection, arguments):
-    group = _group(server, arguments)
-    keys = [parse_number(key, "KEY") for key in arguments[2:]]
-    return resp.integer(_try(lambda: group.ack(*keys)))
+    return _with_keys(server, arguments, lambda group, keys: group.ack(*keys))
 
 
 @command("group-refuse", -3, "GROUP KEY [LATER | PARK [REASON]]", "This event can't be done now", GROUP,
@@ -167,17 +172,13 @@ def group_parked(server, connection, arguments):
 @command("group-replay", -2, "GROUP [KEY ...]", "Give parked events again, these or all; how many", GROUP,
          _read, slow=True)
 def group_replay(server, connection, arguments):
-    group = _group(server, arguments)
-    keys = [parse_number(key, "KEY") for key in arguments[2:]]
-    return resp.integer(_try(lambda: group.replay(*keys)))
+    return _with_keys(server, arguments, lambda group, keys: group.replay(*keys))
 
 
 @command("group-discard", -3, "GROUP KEY ...", "Forget parked events; how many", GROUP,
          _read, slow=True)
 def group_discard(server, connection, arguments):
-    group = _group(server, arguments)
-    keys = [parse_number(key, "KEY") for key in arguments[2:]]
-    return resp.integer(_try(lambda: group.discard(*keys)))
+    return _with_keys(server, arguments, lambda group, keys: group.discard(*keys))
 
 
 @command("group-info", 2, "GROUP", "How a group stands", READ,
