@@ -35,7 +35,7 @@ import os
 import sys
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 from uuid import UUID
@@ -117,6 +117,19 @@ class _Conflict(Exception):
     """Some stream's last event isn't the one that was expected, or an event matches; nothing was stored."""
 
 
+@contextmanager
+def _as_the_packages(kit: Any, failure: type[Exception]) -> Iterator[None]:
+    """Raise the errors of `kit`, the store or the client, as the package has them; `failure` is what all others are."""
+    try:
+        yield
+    except (kit.WrongVersion, kit.ConditionFailed) as error:
+        raise _Conflict(str(error)) from error
+    except failure as error:
+        raise OperationalError(str(error)) from error
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
 # -- where the events are --------------------------------------------------------
 
 class _InProcess:
@@ -151,17 +164,9 @@ class _InProcess:
             else:
                 self._store.close()
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self) -> AbstractContextManager[None]:
         """The store's errors as the package has them."""
-        try:
-            yield
-        except (self._kit.WrongVersion, self._kit.ConditionFailed) as error:
-            raise _Conflict(str(error)) from error
-        except self._kit.StoreError as error:
-            raise OperationalError(str(error)) from error
-        except ValueError as error:
-            raise DataError(str(error)) from error
+        return _as_the_packages(self._kit, self._kit.StoreError)
 
     def append(self, changes: Sequence[_Change]) -> list[int]:
         """Store events, all or none; the position of each.  Raises _Conflict, OperationalError, DataError."""
@@ -258,17 +263,9 @@ class _OverTheWire:
             if closed:
                 client.close()      # it may have connected when it was closed
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _errors(self) -> AbstractContextManager[None]:
         """The client's errors as the package has them."""
-        try:
-            yield
-        except (self._kit.WrongVersion, self._kit.ConditionFailed) as error:
-            raise _Conflict(str(error)) from error
-        except self._kit.ClientError as error:
-            raise OperationalError(str(error)) from error
-        except ValueError as error:
-            raise DataError(str(error)) from error
+        return _as_the_packages(self._kit, self._kit.ClientError)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
