@@ -131,8 +131,10 @@ class Blocked:
                 self._answer(connection, read, [], error)
             return
         try:
-            while self._reads and not self._stopping:
-                seen = self._seen(stream)
+            while True:
+                seen = self._seen(stream)       # first: what comes after it wakes
+                if self._stopping or not self._reads:
+                    break
                 wait = self._serve()
                 if wait is None or wait > 0:
                     with stream.condition:

@@ -1,5 +1,7 @@
 """server/blocked.py by itself: reads that wait, and what ends them."""
 
+import threading
+
 import pytest
 from disk import quick_index, until
 
@@ -122,3 +124,23 @@ def test_a_read_that_waits_when_the_store_is_closed_is_told(tmp_path):
     until(lambda: connection.replies)
     assert isinstance(connection.replies[0], StoreClosed)
     blocked.stop()
+
+
+def test_an_end_between_two_looks_of_the_thread_is_seen(store, monkeypatch):
+    blocked = Blocked(store, lambda connection: None)
+    ending = threading.Thread(target=blocked.stop)
+    see = blocked._seen
+
+    def see_late(stream):
+        if not ending.ident:
+            changes = blocked._changes
+            ending.start()
+            until(lambda: blocked._changes > changes)
+        return see(stream)
+
+    monkeypatch.setattr(blocked, "_seen", see_late)
+    connection = Connection()
+    blocked.add(connection, read_of(store.group_create("g", "s", 0)))
+    until(lambda: connection.replies)
+    assert connection.replies == [[]]
+    ending.join()
