@@ -118,6 +118,7 @@ ORDER = {
         "logs",
         "systemd",
         "text",
+        "globs",
         "attempts",
         "users",
         "completing",
