@@ -21,7 +21,7 @@ _REFUSED_CONFIG = {
 }
 
 
-@command("info", -1, "[SECTION ...]", "What the server is and does", "")
+@command("info", -1, "[section [section ...]]", "What the server is and does", "")
 def info_command(server, connection, arguments):
     user = connection.user
     whole = user.may(ADMIN) or user.may_read_prefix(b"")
@@ -34,7 +34,7 @@ def time_command(server, connection, arguments):
     return resp.array([resp.bulk(b"%d" % seconds), resp.bulk(b"%d" % microseconds)])
 
 
-_CONFIG = "GET PATTERN ... | SET NAME VALUE [NAME VALUE ...]"
+_CONFIG = "GET pattern [pattern ...] | SET name value [name value ...]"
 
 
 @command("config", -2, _CONFIG, "Settings whose names match; change some", ADMIN)

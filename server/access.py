@@ -26,10 +26,10 @@ WRONGPASS = "WRONGPASS invalid username-password pair or user is disabled."
 _NO_USERS = "ERR AUTH called without any password configured; this server asks for none"
 
 
-@command("auth", -2, "[USER] PASSWORD", "Says who this is; without USER the one called default", ANYONE)
+@command("auth", -2, "[user] password", "Says who this is; without a user the one called default", ANYONE)
 def auth(server, connection, arguments):
     if len(arguments) > 3:
-        raise CommandError("ERR syntax error, expected: auth [USER] PASSWORD")
+        raise CommandError("ERR syntax error, expected: auth [user] password")
     name = arguments[1] if len(arguments) == 3 else EVERYTHING.name.encode()
     return log_in(server, connection, name, arguments[-1], lambda: OK)
 

@@ -17,8 +17,8 @@ _BITS = 256
 _MAX_BITS = 4096
 
 
-@command("acl", -2, "WHOAMI | LIST | USERS | GETUSER NAME | SETUSER NAME [RULE ...] | DELUSER NAME ... | CAT [RIGHT] | "
-         "GENPASS [BITS] | LOAD | SAVE", "Who may use this server, and for what", ADMIN,
+@command("acl", -2, "WHOAMI | LIST | USERS | GETUSER name | SETUSER name [rule [rule ...]] | DELUSER name [name ...] | "
+         "CAT [right] | GENPASS [bits] | LOAD | SAVE", "Who may use this server, and for what", ADMIN,
          words=dict.fromkeys([b"whoami", b"cat", b"genpass"], ""), slow=True)
 def acl(server, connection, arguments):
     word = arguments[1].lower()

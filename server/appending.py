@@ -16,6 +16,8 @@ from .text import printable
 from .users import APPEND
 
 _FIELDS = 6         # of each event
+_USAGE = "stream expected name data id metadata [stream expected name data id metadata ...]"
+
 
 class _Known(dict):
     """Names in good order that were seen lately, to themselves.
@@ -60,8 +62,8 @@ def _appends(server, arguments):
     return [("append", "stream", stream) for stream in arguments[1::_FIELDS]]
 
 
-@command("append", -7, "STREAM EXPECTED NAME DATA ID METADATA [STREAM EXPECTED NAME DATA ID METADATA ...]",
-         "Store events, all or none; EXPECTED is any, none, exists or the number of the stream's last event",
+@command("append", -7, _USAGE,
+         "Store events, all or none; expected is any, none, exists or the number of the stream's last event",
          APPEND, _appends)
 def append(server, connection, arguments):
     """Says what is wrong; those that are right never come here but go to the store in batches."""
@@ -78,8 +80,7 @@ def append_of(arguments, limits):
         return Append([_event_of(arguments[1:], limits)]), sum(map(len, arguments))
     count, more = divmod(len(arguments) - 1, _FIELDS)
     if more or not count:
-        raise CommandError("ERR wrong number of arguments for 'append' command; usage: append STREAM EXPECTED "
-                           "NAME DATA ID METADATA [STREAM EXPECTED NAME DATA ID METADATA ...]")
+        raise CommandError(f"ERR wrong number of arguments for 'append' command; usage: append {_USAGE}")
     events = []
     for i in range(count):
         try:

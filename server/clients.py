@@ -16,14 +16,14 @@ from .users import ADMIN
 log = logging.getLogger("meilies.commands")
 
 
-@command("ping", -1, "[TEXT]", "Answers PONG, or TEXT", "")
+@command("ping", -1, "[text]", "Answers PONG, or the text", "")
 def ping(server, connection, arguments):
     if len(arguments) > 2:
-        raise CommandError("ERR wrong number of arguments for 'ping' command; usage: ping [TEXT]")
+        raise CommandError("ERR wrong number of arguments for 'ping' command; usage: ping [text]")
     return resp.bulk(arguments[1]) if len(arguments) == 2 else b"+PONG\r\n"
 
 
-@command("echo", 2, "TEXT", "Answers TEXT", "")
+@command("echo", 2, "text", "Answers the text", "")
 def echo(server, connection, arguments):
     return resp.bulk(arguments[1])
 
@@ -36,7 +36,7 @@ def quit(server, connection, arguments):
     return OK
 
 
-@command("hello", -1, "[2|3 [AUTH USER PASSWORD] [SETNAME NAME]]",
+@command("hello", -1, "[2|3 [AUTH user password] [SETNAME name]]",
          "Choose RESP2 or RESP3, and say who this is; says what this server and its store are", ANYONE)
 def hello(server, connection, arguments):
     protocol, options = connection.protocol, {}
@@ -108,7 +108,9 @@ def select(server, connection, arguments):
     return OK
 
 
-@command("client", -2, "ID | SETNAME NAME | GETNAME | SETINFO FIELD VALUE | INFO | LIST | KILL ...",
+@command("client", -2, "ID | SETNAME name | GETNAME | SETINFO LIB-NAME|LIB-VER value | INFO | "
+         "LIST [TYPE type | ID id [id ...]] | "
+         "KILL <addr | [ID id] [ADDR addr] [USER user] [TYPE type] [MAXAGE seconds] [SKIPME yes|no]>",
          "About this connection and the others", ADMIN,
          words=dict.fromkeys([b"id", b"setname", b"getname", b"setinfo", b"info", b"list"], ""))
 def client(server, connection, arguments):

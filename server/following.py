@@ -15,8 +15,8 @@ def _reads(server, arguments):
     return [("read", "stream", argument.split(b":", 1)[0]) for argument in arguments[1:]]
 
 
-@command("subscribe", -2, "STREAM[:FROM[:TO]] ...", "Follow streams, or $all; FROM a number on, up to TO", READ,
-         _reads, slow=True)
+@command("subscribe", -2, "stream[:from[:to]] [stream[:from[:to]] ...]",
+         "Follow streams, or $all, from a number on, up to another", READ, _reads, slow=True)
 def subscribe(server, connection, arguments):
     ranges = [_parse_range(argument) for argument in arguments[1:]]
     form = Form(False, connection.protocol == 3)
@@ -25,7 +25,7 @@ def subscribe(server, connection, arguments):
     return _begin(server, connection, followers)
 
 
-@command("follow", -3, "$all | stream NAME | prefix PREFIX   FROM | @MICROSECONDS | - [TO n] [NAMES n name ...]",
+@command("follow", -3, "<$all | STREAM name | PREFIX prefix> from|@microseconds|- [TO n] [NAMES n name [name ...]]",
          "Follow with position, id, metadata and time of each event, and say how far it is", READ,
          reads_selector, slow=True)
 def follow(server, connection, arguments):
@@ -103,7 +103,7 @@ def _acknowledgement(connection, push, simple, key):
     return resp.array([resp.simple(simple), resp.simple(key)])
 
 
-@command("unsubscribe", -1, "[STREAM ...]", "End subscriptions to these streams, or all of them", "")
+@command("unsubscribe", -1, "[stream [stream ...]]", "End subscriptions to these streams, or all of them", "")
 def unsubscribe(server, connection, arguments):
     if len(arguments) > 1:
         selectors = [("stream", name) for name in arguments[1:]]
@@ -117,7 +117,7 @@ def unsubscribe(server, connection, arguments):
     return b"".join([_end(server, connection, selector) for selector in selectors])
 
 
-@command("unfollow", -2, "$all | stream NAME | prefix PREFIX", "End what follow began", "")
+@command("unfollow", -2, "<$all | STREAM name | PREFIX prefix>", "End what follow began", "")
 def unfollow(server, connection, arguments):
     selector, rest = parse_selector(arguments[1:])
     if rest:

@@ -43,7 +43,8 @@ def _made(server, arguments):
     return [(READ, kind, key), *_read(server, arguments)]
 
 
-@command("group-create", -4, "GROUP SELECTOR FROM [TRIES n] [WAIT ms] [PAUSE ms] [NAMES n name ...]",
+@command("group-create", -4, "group <$all | STREAM name | PREFIX prefix> from|- [TRIES n] [WAIT ms] [PAUSE ms] "
+         "[NAMES n name [name ...]]",
          "Make a consumer group, or find it made so", GROUP, _made, slow=True)
 def group_create(server, connection, arguments):
     name = _name(arguments[1], "group")
@@ -76,7 +77,7 @@ def _parse_options(words):
     return options
 
 
-@command("group-delete", 2, "GROUP", "Forget a group, how far it is and what it parked", GROUP,
+@command("group-delete", 2, "group", "Forget a group, how far it is and what it parked", GROUP,
          _read, slow=True)
 def group_delete(server, connection, arguments):
     _try(lambda: server.store.group_delete(_name(arguments[1], "group")))
@@ -89,7 +90,7 @@ def groups(server, connection, arguments):
                        if connection.user.reaches(*_touched(group))])
 
 
-@command("group-read", -4, "GROUP MEMBER COUNT [BLOCK ms]", "Events for a member, to be acknowledged", GROUP,
+@command("group-read", -4, "group member count [BLOCK ms]", "Events for a member, to be acknowledged", GROUP,
          _read, slow=True)
 def group_read(server, connection, arguments):
     """With nothing there and BLOCK, the reply comes later: see blocked.py."""
@@ -128,13 +129,13 @@ def _with_keys(server, arguments, work):
     return resp.integer(_try(lambda: work(group, keys)))
 
 
-@command("group-ack", -3, "GROUP KEY ...", "These events are done; how many of them a member held", GROUP,
-         _read, slow=True)
+@command("group-ack", -3, "group position [position ...]", "These events are done; how many of them a member held",
+         GROUP, _read, slow=True)
 def group_ack(server, connection, arguments):
     return _with_keys(server, arguments, lambda group, keys: group.ack(*keys))
 
 
-@command("group-refuse", -3, "GROUP KEY [LATER | PARK [REASON]]", "This event can't be done now", GROUP,
+@command("group-refuse", -3, "group position [LATER | PARK [reason]]", "This event can't be done now", GROUP,
          _read, slow=True)
 def group_refuse(server, connection, arguments):
     group = _group(server, arguments)
@@ -147,14 +148,14 @@ def group_refuse(server, connection, arguments):
     return resp.null(connection.protocol) if fate is None else resp.simple(fate.encode())
 
 
-@command("group-leave", 3, "GROUP MEMBER", "A member is gone: others get what it held", GROUP,
+@command("group-leave", 3, "group member", "A member is gone: others get what it held", GROUP,
          _read, slow=True)
 def group_leave(server, connection, arguments):
     group = _group(server, arguments)
     return resp.integer(_try(lambda: group.leave(_name(arguments[2], "member"))))
 
 
-@command("group-parked", -2, "GROUP [FROM [COUNT]]", "Events that nobody gets until they are replayed", READ,
+@command("group-parked", -2, "group [from [count]]", "Events that nobody gets until they are replayed", READ,
          _read, slow=True)
 def group_parked(server, connection, arguments):
     group = _group(server, arguments)
@@ -169,19 +170,19 @@ def group_parked(server, connection, arguments):
         for one in found])
 
 
-@command("group-replay", -2, "GROUP [KEY ...]", "Give parked events again, these or all; how many", GROUP,
-         _read, slow=True)
+@command("group-replay", -2, "group [position [position ...]]", "Give parked events again, these or all; how many",
+         GROUP, _read, slow=True)
 def group_replay(server, connection, arguments):
     return _with_keys(server, arguments, lambda group, keys: group.replay(*keys))
 
 
-@command("group-discard", -3, "GROUP KEY ...", "Forget parked events; how many", GROUP,
+@command("group-discard", -3, "group position [position ...]", "Forget parked events; how many", GROUP,
          _read, slow=True)
 def group_discard(server, connection, arguments):
     return _with_keys(server, arguments, lambda group, keys: group.discard(*keys))
 
 
-@command("group-info", 2, "GROUP", "How a group stands", READ,
+@command("group-info", 2, "group", "How a group stands", READ,
          _read, slow=True)
 def group_info(server, connection, arguments):
     one = _try(_group(server, arguments).info)

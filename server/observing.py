@@ -10,7 +10,7 @@ from .users import ADMIN
 _NEWEST = 10        # entries that SLOWLOG GET gives unasked, as Redis
 
 
-@command("slowlog", -2, "GET [COUNT] | LEN | RESET | HELP", "Commands that took long, the newest first", ADMIN)
+@command("slowlog", -2, "GET [count] | LEN | RESET | HELP", "Commands that took long, the newest first", ADMIN)
 def slowlog(server, connection, arguments):
     return _subcommand(_SLOWLOG, server, connection, arguments)
 
@@ -36,7 +36,7 @@ def _slowlog_reset(server, connection, arguments):
     return OK
 
 
-@command("latency", -2, "HISTOGRAM [COMMAND ...] | HELP", "How long commands take", ADMIN)
+@command("latency", -2, "HISTOGRAM [command [command ...]] | HELP", "How long commands take", ADMIN)
 def latency(server, connection, arguments):
     return _subcommand(_LATENCY, server, connection, arguments)
 

@@ -14,7 +14,7 @@ from .selecting import parse_names, parse_selector, reads_selector, reads_stream
 from .table import CommandError, checked, command, parse_number
 from .users import READ
 
-_PART = "SELECTOR FROM | @MICROSECONDS | - COUNT [NAMES n name ...]"
+_PART = "<$all | STREAM name | PREFIX prefix> from|@microseconds|- count [NAMES n name [name ...]]"
 _SYNTAX = "SELECTOR FROM COUNT [NAMES n name ...]"
 
 
@@ -30,8 +30,8 @@ def read_back(server, connection, arguments):
     return _read(server, connection, arguments, back=True)
 
 
-@command("read-last", -2, "SELECTOR", "The last event of a stream, of a prefix or of all", READ,
-         reads_selector, slow=True)
+@command("read-last", -2, "<$all | STREAM name | PREFIX prefix>", "The last event of a stream, of a prefix or of all",
+         READ, reads_selector, slow=True)
 def read_last(server, connection, arguments):
     selector, rest = parse_selector(arguments[1:])
     if rest:
@@ -43,7 +43,7 @@ def read_last(server, connection, arguments):
     return _frames(found)[0] if found else resp.null(connection.protocol)
 
 
-@command("stream-info", 2, "STREAM", "What is known of a stream: numbers, count, bytes, times", READ, reads_stream,
+@command("stream-info", 2, "stream", "What is known of a stream: numbers, count, bytes, times", READ, reads_stream,
          slow=True)
 def stream_info(server, connection, arguments):
     checked(check_stream, arguments[1])

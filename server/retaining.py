@@ -14,7 +14,7 @@ from .users import ADMIN, READ
 _RULES = {b"MAX-COUNT": "max_count", b"MAX-AGE": "max_age"}
 
 
-@command("retain", -2, "SELECTOR [MAX-COUNT n] [MAX-AGE seconds]",
+@command("retain", -2, "<$all | STREAM name | PREFIX prefix> [MAX-COUNT n] [MAX-AGE seconds]",
          "What streams keep: the last n events, or those so young; without either, all from now on",
          ADMIN, appends_selector, slow=True)
 def retain(server, connection, arguments):
@@ -30,7 +30,8 @@ def retain(server, connection, arguments):
     return OK
 
 
-@command("retention", -1, "[SELECTOR]", "The rules that say what streams keep", READ, slow=True)
+@command("retention", -1, "[$all | STREAM name | PREFIX prefix]", "The rules that say what streams keep", READ,
+         slow=True)
 def retention(server, connection, arguments):
     rules = server.store.retention.rules()
     if len(arguments) > 1:
@@ -43,14 +44,15 @@ def retention(server, connection, arguments):
                        if connection.user.reaches(*_touched(selector))])
 
 
-@command("truncate", 3, "STREAM NUMBER", "Cut the events of a stream below NUMBER; the number that it begins with now",
-         ADMIN, appends_stream, slow=True)
+@command("truncate", 3, "stream number",
+         "Cut the events of a stream below a number; the number that it begins with now", ADMIN, appends_stream,
+         slow=True)
 def truncate(server, connection, arguments):
     _, stream, number = arguments
     return resp.integer(_changed(server.store.truncate, _stream(stream), parse_number(number, "NUMBER")))
 
 
-@command("delete", -2, "STREAM [FOREVER]", "Cut all events of a stream; FOREVER: and take no more", ADMIN,
+@command("delete", -2, "stream [FOREVER]", "Cut all events of a stream; FOREVER: and take no more", ADMIN,
          appends_stream, slow=True)
 def delete(server, connection, arguments):
     if len(arguments) > 3 or len(arguments) == 3 and arguments[2].upper() != b"FOREVER":
@@ -59,7 +61,7 @@ def delete(server, connection, arguments):
     return OK
 
 
-@command("redact", 3, "STREAM NUMBER", "Take the data and metadata of one event", ADMIN, appends_stream,
+@command("redact", 3, "stream number", "Take the data and metadata of one event", ADMIN, appends_stream,
          slow=True)
 def redact(server, connection, arguments):
     _, stream, number = arguments

@@ -27,7 +27,7 @@ def _appends_all(server, arguments):
     return [("append", "prefix", b"")]
 
 
-@command("backup", 2, "NAME", "Copy the store as it is now to the folder NAME in --backup-path", ADMIN, slow=True)
+@command("backup", 2, "name", "Copy the store as it is now to a folder of this name in --backup-path", ADMIN, slow=True)
 def backup(server, connection, arguments):
     name = arguments[1]
     if not _NAME.match(name):
@@ -59,7 +59,7 @@ def check(server, connection, arguments):
     return _mapping(fields, connection.protocol)
 
 
-@command("export", -1, "[FROM STOP | ENTRIES [CURSOR]]",
+@command("export", -1, "[from stop | ENTRIES [cursor]]",
          "The store as lines of JSON: the first line, some events, or what is kept beside them", ADMIN,
          _reads_all, slow=True)
 def export_command(server, connection, arguments):
@@ -77,7 +77,7 @@ def export_command(server, connection, arguments):
     return resp.array([more, resp.array([*map(resp.bulk, lines)])])
 
 
-@command("import", -2, "LINE ...", "Append what lines of an export have, but for its first and last one", ADMIN,
+@command("import", -2, "line [line ...]", "Append what lines of an export have, but for its first and last one", ADMIN,
          _appends_all, slow=True)
 def import_command(server, connection, arguments):
     try:
@@ -95,7 +95,7 @@ def chain_head(server, connection, arguments):
     return resp.array([resp.integer(position), resp.bulk(head.encode())])
 
 
-@command("verify", -1, "[POSITION HEAD]", "Compare every event with the chain of digests, and that with a head noted "
+@command("verify", -1, "[position head]", "Compare every event with the chain of digests, and that with a head noted "
          "earlier", ADMIN, slow=True)
 def verify(server, connection, arguments):
     chain = _chain(server)

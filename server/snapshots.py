@@ -8,7 +8,7 @@ from .table import OK, CommandError, checked, command, parse_number
 from .users import APPEND, READ
 
 
-@command("snapshot-put", 4, "STREAM NUMBER DATA", "Keep what was made of a stream's events up to NUMBER", APPEND,
+@command("snapshot-put", 4, "stream number data", "Keep what was made of a stream's events up to a number", APPEND,
          appends_stream, slow=True)
 def snapshot_put(server, connection, arguments):
     _, stream, number, data = arguments
@@ -21,7 +21,7 @@ def snapshot_put(server, connection, arguments):
     return OK
 
 
-@command("snapshot-get", 2, "STREAM", "The snapshot that was put last: the number and the data", READ,
+@command("snapshot-get", 2, "stream", "The snapshot that was put last: the number and the data", READ,
          reads_stream, slow=True)
 def snapshot_get(server, connection, arguments):
     checked(check_stream, arguments[1])
@@ -31,7 +31,7 @@ def snapshot_get(server, connection, arguments):
     return resp.array([resp.integer(found.number), resp.bulk(found.data)])
 
 
-@command("snapshot-delete", 2, "STREAM", "Take a stream's snapshot out", APPEND, appends_stream, slow=True)
+@command("snapshot-delete", 2, "stream", "Take a stream's snapshot out", APPEND, appends_stream, slow=True)
 def snapshot_delete(server, connection, arguments):
     checked(check_stream, arguments[1])
     server.store.snapshot_delete(arguments[1])

@@ -18,7 +18,7 @@ _PORTION = 4096
 _PORTIONS = 16
 
 
-@command("publish", 4, "STREAM NAME DATA", "Store an event; +OK when it is as safe as --sync says",
+@command("publish", 4, "stream name data", "Store an event; +OK when it is as safe as --sync says",
          APPEND, appends_stream)
 def publish(server, connection, arguments):
     """Says what is wrong; those that are right never come here but go to the store in batches."""
@@ -29,7 +29,7 @@ def publish(server, connection, arguments):
                        f"{server.limits.max_event_size}")
 
 
-@command("last-event-number", 2, "STREAM", "The number of a stream's last event; of $all, its position",
+@command("last-event-number", 2, "stream", "The number of a stream's last event; of $all, its position",
          READ, reads_stream)
 def last_event_number(server, connection, arguments):
     name = arguments[1]

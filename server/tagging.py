@@ -16,8 +16,9 @@ from .table import READS_ALL, CommandError, command, parse_number
 from .text import printable
 from .users import APPEND, READ
 
-_READ = "dcb-read AFTER | - COUNT [ITEM n name ... m tag ...] ..."
-_APPEND = "dcb-append n STREAM NAME DATA ID METADATA m tag ... [UNLESS AFTER | - [ITEM n name ... m tag ...] ...]"
+_READ = "dcb-read after|- count [ITEM n [name ...] m [tag ...] ...]"
+_APPEND = ("dcb-append n stream name data id metadata m [tag ...] [stream name data id metadata m [tag ...] ...] "
+           "[UNLESS after|- [ITEM n [name ...] m [tag ...] ...]]")
 
 
 def _reads_all(server, arguments):

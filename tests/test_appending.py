@@ -98,7 +98,7 @@ def test_a_wrong_field_is_refused_by_its_place_and_stores_nothing(tmp_path, fiel
 @pytest.mark.parametrize("count", [0, 1, 5, 7, 11])
 def test_fields_that_are_no_whole_events_are_refused_and_usage_is_told(client, count):
     assert client.error("append", *["s"] * count).startswith(
-        "ERR wrong number of arguments for 'append' command; usage: append STREAM EXPECTED NAME DATA ID METADATA [")
+        "ERR wrong number of arguments for 'append' command; usage: append stream expected name data id metadata [")
 
 
 def test_publishes_and_appends_of_a_pipeline_take_their_numbers_in_order_in_one_write(tmp_path):

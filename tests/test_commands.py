@@ -772,7 +772,7 @@ def test_command_lists_counts_and_describes_what_there_is(client, client3):
     flat = client.ask("command", "docs", "publish", "nope")
     assert flat[0] == b"publish" and len(flat) == 2
     fields = dict(zip(flat[1][::2], flat[1][1::2]))
-    assert fields[b"complexity"] == b"usage: publish STREAM NAME DATA"
+    assert fields[b"complexity"] == b"usage: publish stream name data"
     assert client3.ask("command", "docs", "PUBLISH") == {b"publish": fields}
     assert set(client3.ask("command", "docs")) == set(COMMANDS)
 

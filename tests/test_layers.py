@@ -148,6 +148,7 @@ ORDER = {
         "feed",
         "committer",
         "table",
+        "syntax",
         "selecting",
         "streams",
         "reading",

@@ -97,7 +97,7 @@ def test_the_last_event_is_found_however_far_from_the_end(serving, peer, monkeyp
 
 
 @pytest.mark.parametrize("arguments, why", [
-    ("read $all 0", "ERR wrong number of arguments for 'read' command; usage: read SELECTOR FROM"),
+    ("read $all 0", "ERR wrong number of arguments for 'read' command; usage: read <$all | STREAM name"),
     ("read stream a 0", "ERR syntax error, expected: read SELECTOR FROM COUNT [NAMES n name ...]"),
     ("read-back $all 0 1 2", "ERR syntax error, expected: read-back SELECTOR FROM COUNT [NAMES n name ...]"),
     ("read $all 0 1 NAMES", "ERR syntax error, expected: NAMES n name ..."),

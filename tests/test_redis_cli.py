@@ -45,7 +45,7 @@ def test_lines_on_its_stdin_are_answered_in_order(port, version):
     found = redis_cli(port, *version, lines=["publish s x one", 'publish s x "two\\r\\nlines"', "last-event-number s",
                                              "publish s", "stream-names"])
     assert found == ("OK\nOK\nlast-event-number\ns\n1\n"
-                     "ERR wrong number of arguments for 'publish' command; usage: publish STREAM NAME DATA\n\n"
+                     "ERR wrong number of arguments for 'publish' command; usage: publish stream name data\n\n"
                      "stream-names\ns\n")
 
 

@@ -115,13 +115,13 @@ def test_the_replies_in_full(by_hand):
 
 
 @pytest.mark.parametrize("request_, why", [
-    (["dcb-read", "-", "1", "ITEM"], "ERR syntax error, expected: dcb-read AFTER"),
-    (["dcb-read", "-", "1", "ITEM", "1"], "ERR syntax error, expected: dcb-read AFTER"),
-    (["dcb-read", "-", "1", "WHAT"], "ERR found 'WHAT', expected ITEM: dcb-read AFTER"),
+    (["dcb-read", "-", "1", "ITEM"], "ERR syntax error, expected: dcb-read after"),
+    (["dcb-read", "-", "1", "ITEM", "1"], "ERR syntax error, expected: dcb-read after"),
+    (["dcb-read", "-", "1", "WHAT"], "ERR found 'WHAT', expected ITEM: dcb-read after"),
     (["dcb-read", "-", "0"], "ERR COUNT is 0, expected 1 or more"),
     (["dcb-read", "x", "1"], "ERR AFTER is 'x', expected a number"),
     (["dcb-read", "-", "1", "ITEM", "0", "1", ""], "ERR a tag is at least one byte"),
-    (["dcb-append", "2", "s", "n", "", "", "", "0"], "ERR syntax error, expected: dcb-append n STREAM"),
+    (["dcb-append", "2", "s", "n", "", "", "", "0"], "ERR syntax error, expected: dcb-append n stream"),
     (["dcb-append", "0", "s", "n", "", "", "", "0"], "ERR found 's', expected UNLESS: dcb-append"),
     (["dcb-append", "0", "UNLESS", "-", "ITEM", "0", "0"], "ERR an append takes at least one event"),
     (["dcb-append", "1", "s", "", "", "", "", "0"], "ERR event name is empty"),
