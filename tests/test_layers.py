@@ -150,6 +150,8 @@ ORDER = {
         "table",
         "syntax",
         "selecting",
+        "keys",
+        "entries",
         "streams",
         "reading",
         "appending",
