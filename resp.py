@@ -139,8 +139,61 @@ def mapping(pairs, protocol):
     return array(flat)
 
 
+def members(encoded, protocol):
+    """Values that are encoded already, in no order that means anything: a set in RESP3, an array in RESP2."""
+    return b"%c%d\r\n%b" % (b"~" if protocol == 3 else b"*", len(encoded), b"".join(encoded))
+
+
+def attribute(pairs, protocol):
+    """Encoded pairs about the value that is to follow, which a client may pass over; nothing in RESP2."""
+    if protocol != 3:
+        return b""
+    return b"|%d\r\n%b" % (len(pairs), b"".join(part for pair in pairs for part in pair))
+
+
 def null(protocol):
+    """Nothing, where a string or a number might be."""
     return b"_\r\n" if protocol == 3 else b"$-1\r\n"
+
+
+def null_array(protocol):
+    """Nothing, where an array might be."""
+    return b"_\r\n" if protocol == 3 else b"*-1\r\n"
+
+
+def boolean(value, protocol):
+    """True or False; 1 or 0 in RESP2."""
+    if protocol == 3:
+        return b"#t\r\n" if value else b"#f\r\n"
+    return integer(bool(value))
+
+
+def double(number, protocol):
+    """A float in as few digits as make the same one again; a bulk string of them in RESP2."""
+    digits = repr(float(number)).encode()
+    if digits.endswith(b".0"):
+        digits = digits[:-2]
+    return b",%b\r\n" % digits if protocol == 3 else bulk(digits)
+
+
+def big_number(number, protocol):
+    """An int of any size; a bulk string of its digits in RESP2."""
+    return b"(%d\r\n" % number if protocol == 3 else bulk(b"%d" % number)
+
+
+def verbatim(text, protocol, form=b"txt"):
+    """`text` (bytes) to be shown to people as it is, in a form of three letters (txt, mkd); a bulk string in RESP2."""
+    if protocol == 3:
+        return b"=%d\r\n%b:%b\r\n" % (len(form) + 1 + len(text), form, text)
+    return bulk(text)
+
+
+def bulk_error(text, protocol):
+    """`text` (str) as an error, whose lines stay lines; as `error` in RESP2."""
+    if protocol != 3:
+        return error(text)
+    data = text.encode("utf-8", "backslashreplace")
+    return b"!%d\r\n%b\r\n" % (len(data), data)
 
 
 def command(*arguments):
