@@ -143,6 +143,11 @@ _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 # Of a header: stored, count, frames, number, position and the two checksums.
 _LEAN = struct.Struct("<8xIII4xQQ16xII")
+# Those from the 24th byte on of one that is without its last four: number, position and the body's checksum.
+_PLACE = struct.Struct("<QQ16xI")
+_AT_PLACE = 24
+# The bytes that say what a record is, how long, and how long its frames are.
+_HEAD = 20
 # And of one that is passed over: stored, count and position.
 _STEP = struct.Struct("<8xII16xQ")
 _DETAIL = struct.Struct("<HHI")
@@ -1099,7 +1104,10 @@ def gather(buffer, pos, base, salt, checked, wanted, key, stop, parts, tails):
     """
     size = len(buffer)
     unpack = _LEAN.unpack_from
-    while key < stop and pos + HEADER_SIZE <= size:
+    while True:
+        pos, key = _gather_singles(buffer, pos, salt, wanted, key, stop, parts, tails)
+        if key >= stop or pos + HEADER_SIZE > size:
+            break
         begin = buffer[pos:pos + 8]
         if begin not in _PLAIN:
             if begin not in _PASSED or _crc32(buffer[pos:pos + _HEADER.size], salt) != unpack(buffer, pos)[-1]:
@@ -1217,19 +1225,68 @@ def stretches(buffer, pos, stop, base, salt):
             for stream, (after, _, frames, behind) in found.items()}
 
 
+class _Shapes(dict):
+    """How the small records of one event are taken apart, by the bytes that their headers begin with.
+
+    Those bytes say how long the record and its frame are, so that one call gets at all of it:
+    (unpack_from, bytes of the record, its tail as Frames has them); None of any other record.
+    """
+
+    MOST = 4096
+
+    def __missing__(self, head):
+        stored, count, frames_size = struct.unpack_from("<III", head, 8)
+        shape = None
+        if head[:8] in _PLAIN_RUN and count == 1 and frames_size <= stored < LONG_BODY:
+            unpack = struct.Struct(f"<{_HEADER.size}sI{frames_size}s{stored - frames_size}s").unpack_from
+            shape = unpack, HEADER_SIZE + stored, (frames_size, None)
+        if len(self) >= self.MOST:
+            self.clear()
+        self[head] = shape
+        return shape
+
+
+_shapes = _Shapes()
+
+
+def _gather_singles(buffer, pos, salt, wanted, key, stop, parts, tails):
+    """What `gather` does, for small records of one event, which are most where each was published by itself."""
+    size = len(buffer)
+    last = size - HEADER_SIZE
+    which, begins = (1, b"") if wanted is None else (0, wanted.begins)
+    place_of = _PLACE.unpack_from
+    while key < stop and pos <= last:
+        shape = _shapes[buffer[pos:pos + _HEAD]]
+        if shape is None:
+            break
+        unpack, length, tail = shape
+        if pos + length > size:
+            break
+        header, header_crc, frame, rest = unpack(buffer, pos)
+        place = place_of(header, _AT_PLACE)
+        if (place[which] != key or _crc32(header, salt) != header_crc or _crc32(rest, _crc32(frame)) != place[2]
+                or not frame.startswith(begins)):
+            break
+        parts.append(frame)
+        tails.append(tail)
+        pos += length
+        key += 1
+    return pos, key
+
+
 def _single(buffer, pos, salt):
     """(frame, number, byte behind it) of the record at `pos`, if it is plain, small, whole and of one event; or Nones.
 
     It is `decode` at a third of the cost, for the most frequent of records.
     """
-    if buffer[pos:pos + 8] in _PLAIN_RUN and pos + HEADER_SIZE <= len(buffer):
-        stored, count, frames_size, number, _, body_crc, header_crc = _LEAN.unpack_from(buffer, pos)
-        start = pos + HEADER_SIZE
-        end = start + stored
-        if (count == 1 and frames_size < LONG_BODY and end <= len(buffer)
-                and _crc32(buffer[pos:pos + _HEADER.size], salt) == header_crc
-                and _crc32(buffer[start:end]) == body_crc):
-            return buffer[start:start + frames_size], number, end
+    if pos + HEADER_SIZE <= len(buffer):
+        shape = _shapes[buffer[pos:pos + _HEAD]]
+        if shape is not None and pos + shape[1] <= len(buffer):
+            unpack, length, _ = shape
+            header, header_crc, frame, rest = unpack(buffer, pos)
+            number, _, body_crc = _PLACE.unpack_from(header, _AT_PLACE)
+            if _crc32(header, salt) == header_crc and _crc32(rest, _crc32(frame)) == body_crc:
+                return frame, number, pos + length
     return None, None, None
 
 

@@ -290,6 +290,93 @@ def test_a_pack_that_has_no_room_for_its_columns_is_no_record():
         decoded(with_header(data, stored=size - 1, size=size - 1))
 
 
+# -- gathering ----------------------------------------------------------------------
+
+@st.composite
+def logs(draw):
+    """(the bytes of plain records that follow one another, [(stream, number, frame)] of their events)"""
+    data, events, following = b"", [], {b"s": 0, b"t": 0}
+    for kind in draw(st.lists(st.sampled_from(["one", "one", "long", "run", "pack", "details", "mark"]), max_size=12)):
+        if kind == "mark":
+            data += record.encode_mark(SALT, len(events), 1)
+            continue
+        streams = [b"s", b"t", b"s"] if kind == "pack" else [draw(st.sampled_from([b"s", b"s", b"t"]))]
+        if kind == "run":
+            streams *= draw(st.integers(2, 4))
+        size = 5000 if kind == "long" else draw(st.sampled_from([0, 1, 100]))
+        some = []
+        for stream in streams:
+            some.append((stream, following[stream], record.frames(stream, b"n", following[stream], [bytes(size)])[0]))
+            following[stream] += 1
+        _, numbers, frames = map(list, zip(*some))
+        data += record.encode(SALT, numbers[0], len(events), 1, 0, frames,
+                              pack=(streams, numbers) if kind == "pack" else None,
+                              details=[(b"id", b"", b"")] if kind == "details" else None)
+        events += some
+    return data, events
+
+
+def gathered(data, stream, key=0):
+    parts, tails = [], []
+    wanted = None if stream is None else record.wanted(stream)
+    pos, following = record.gather(data, 0, 0, SALT, set(), wanted, key, 1000, parts, tails)
+    return pos, record.Frames(key, following, parts, tails)
+
+
+def decoded_for(data, stream):
+    """The frames that `gathered` is to find, by way of `decode`."""
+    found, pos, key = [], 0, 0
+    while pos < len(data):
+        one = record.decode(data, pos, SALT)
+        if one.kind == record.EVENTS and (one.stream, one.number) != (stream, key):
+            break
+        some = [frame for frame, of in zip(one.split(), one.pack[0] if one.pack else [stream] * one.count)
+                if of == stream] if one.count else []
+        if one.count and not some:
+            break
+        found += some
+        key += len(some)
+        pos += one.size
+    return b"".join(found)
+
+
+@given(logs())
+def test_gathering_by_position_finds_what_was_written(log):
+    data, events = log
+    pos, frames = gathered(data, None)
+    assert pos == len(data)
+    assert (frames.stop, frames.data) == (len(events), b"".join([frame for _, _, frame in events]))
+    assert [frames.data[begin:end] for begin, end in zip([0, *frames.ends], frames.ends)] == [one[2] for one in events]
+
+
+@given(logs())
+def test_gathering_of_a_stream_finds_what_decoding_finds_as_far_as_its_events_follow(log):
+    data, _ = log
+    assert bytes(gathered(data, b"s")[1].data) == decoded_for(data, b"s")
+
+
+@given(logs(), st.data())
+def test_gathering_takes_nothing_from_a_damaged_record_on(log, more):
+    data, events = log
+    if data:
+        at = more.draw(st.integers(0, len(data) - 1))
+        damaged = data[:at] + bytes([data[at] ^ 1 << more.draw(st.integers(0, 7))]) + data[at + 1:]
+        pos, frames = gathered(damaged, None)
+        assert pos <= at
+        assert frames.data == b"".join([frame for _, _, frame in events[:frames.stop]])
+        cut = more.draw(st.integers(0, len(data)))
+        _, frames = gathered(data[:cut], None)
+        assert frames.data == b"".join([frame for _, _, frame in events[:frames.stop]])
+
+
+def test_any_number_of_sizes_is_gathered(monkeypatch):
+    monkeypatch.setattr(record._Shapes, "MOST", 3)
+    for size in [*range(10), *range(10)]:
+        data = encoded([bytes(size)], number=0, position=0)
+        assert gathered(data, None)[0] == gathered(data, b"s")[0] == len(data)
+    assert len(record._shapes) <= 3
+
+
 # -- long events ------------------------------------------------------------------
 
 LONG = b"long again and again " * 4000
