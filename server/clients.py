@@ -6,10 +6,11 @@ import time
 
 import resp
 
-from . import __version__
+from . import __version__, caching
 from .access import act_for, log_in
 from .info import client_line
-from .table import ANYONE, OK, CommandError, command, parse_number
+from .syntax import arity, subcommands
+from .table import ANYONE, OK, CommandError, command, help_of, parse_number, takes
 from .text import printable
 from .users import ADMIN
 
@@ -97,6 +98,7 @@ def reset(server, connection, arguments):
     server.monitors.remove(connection)
     connection.name = b""
     connection.protocol = 2
+    connection.tracking = ()
     act_for(server, connection, server.users.anonymous)
     return b"+RESET\r\n"
 
@@ -108,20 +110,25 @@ def select(server, connection, arguments):
     return OK
 
 
-@command("client", -2, "ID | SETNAME name | GETNAME | SETINFO LIB-NAME|LIB-VER value | INFO | "
-         "LIST [TYPE type | ID id [id ...]] | "
-         "KILL <addr | [ID id] [ADDR addr] [USER user] [TYPE type] [MAXAGE seconds] [SKIPME yes|no]>",
-         "About this connection and the others", ADMIN,
-         words=dict.fromkeys([b"id", b"setname", b"getname", b"setinfo", b"info", b"list"], ""))
+_CLIENT_USAGE = (
+    "ID | SETNAME name | GETNAME | SETINFO LIB-NAME|LIB-VER value | INFO | "
+    "LIST [TYPE normal|pubsub | ID id [id ...]] | "
+    "KILL <addr | [ID id] [ADDR addr] [USER user] [TYPE normal|pubsub] [MAXAGE seconds] [SKIPME yes|no]> | "
+    "UNBLOCK id [TIMEOUT|ERROR] | NO-EVICT ON|OFF | NO-TOUCH ON|OFF | REPLY ON | UNPAUSE | "
+    f"{caching.TRACKING} | TRACKINGINFO | GETREDIR | HELP")
+
+
+@command("client", -2, _CLIENT_USAGE, "About this connection and the others", ADMIN,
+         words=dict.fromkeys(b"id setname getname setinfo info list no-evict no-touch reply tracking trackinginfo "
+                             b"caching getredir help".split(), ""))
 def client(server, connection, arguments):
     word = arguments[1].lower()
-    handler, count = _CLIENT.get(word, (None, 0))
     if word in _REFUSED:
-        raise CommandError(f"ERR CLIENT {word.decode().upper()} isn't supported by this server")
+        raise CommandError(f"ERR CLIENT {word.decode().upper()} isn't supported: {_REFUSED[word]}")
+    handler = _CLIENT.get(word)
     if handler is None:
-        raise CommandError(f"ERR unknown subcommand '{printable(arguments[1])}'; expected one of "
-                           f"{', '.join(sorted(word.decode().upper() for word in _CLIENT))}")
-    if len(arguments) < count or (word not in (b"kill", b"list") and len(arguments) != count):
+        raise CommandError(f"ERR unknown subcommand '{printable(arguments[1])}'. Try CLIENT HELP.")
+    if not takes(_ARITY[word], arguments):
         raise CommandError(f"ERR wrong number of arguments for 'client|{word.decode()}' command")
     return handler(server, connection, arguments[2:])
 
@@ -181,6 +188,8 @@ def _of_type(text):
 
 def _client_kill(server, connection, arguments):
     """CLIENT KILL address, or CLIENT KILL and filters, each with its value: those that pass all of them."""
+    if not arguments:
+        raise CommandError("ERR wrong number of arguments for 'client|kill' command")
     if len(arguments) == 1:
         victims = _matching(server, [_FILTERS[b"addr"](arguments[0])])
         if not victims:
@@ -244,19 +253,72 @@ _KILL_USAGE = ("CLIENT KILL [ID n] [ADDR host:port] [USER name] [TYPE normal | p
                "[SKIPME yes | no]")
 _FILTERS = {b"id": _with_id, b"addr": _at, b"user": _of_user, b"type": _of_type, b"maxage": _older_than}
 
-# What Redis has and this server has no use for.
-_REFUSED = frozenset(b"caching getredir no-evict no-touch pause reply tracking trackinginfo unblock unpause".split())
+def _client_unblock(server, connection, arguments):
+    """Answer a client that waits in a blocked read: as if its time were up, or with an error."""
+    id_ = parse_number(arguments[0], "ID")
+    word = arguments[1].upper() if len(arguments) > 1 else b"TIMEOUT"
+    if word not in (b"TIMEOUT", b"ERROR") or len(arguments) > 2:
+        raise CommandError("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+    waiting = [one for one in _matching(server, [_with_id(arguments[0])]) if one in server.blocked]
+    for one in waiting:
+        log.info("client %d is unblocked by client %d at %s", id_, connection.id, connection.peer)
+        if word == b"TIMEOUT":
+            server.blocked.end(one)
+        else:
+            server.blocked.refuse(one, CommandError("UNBLOCKED client unblocked via CLIENT UNBLOCK"))
+    return resp.integer(len(waiting))
 
 
-_CLIENT = {     # subcommand -> (handler, how many arguments there are, CLIENT included)
-    b"id": (_client_id, 2),
-    b"setname": (_client_setname, 3),
-    b"getname": (_client_getname, 2),
-    b"setinfo": (_client_setinfo, 4),
-    b"info": (_client_info, 2),
-    b"list": (_client_list, 2),
-    b"kill": (_client_kill, 3),
+def _client_switch(server, connection, arguments):
+    """NO-EVICT, NO-TOUCH: no client is evicted for want of memory and no read is noted with its key, so be it."""
+    if arguments[0].upper() not in (b"ON", b"OFF"):
+        raise CommandError(f"ERR syntax error, found '{printable(arguments[0])}', expected ON or OFF")
+    return OK
+
+
+def _client_reply(server, connection, arguments):
+    if arguments[0].upper() in (b"OFF", b"SKIP"):
+        raise CommandError("ERR CLIENT REPLY isn't supported but for ON: what was refused, or isn't on disk, would be "
+                           "lost without a word; send many requests at once and read their replies behind them")
+    if arguments[0].upper() != b"ON":
+        raise CommandError(f"ERR syntax error, found '{printable(arguments[0])}', expected ON")
+    return OK
+
+
+def _client_unpause(server, connection, arguments):
+    return OK
+
+
+def _client_help(server, connection, arguments):
+    return help_of("client", _CLIENT_USAGE)
+
+
+_REFUSED = {
+    b"caching": caching.WHY,
+    b"pause": "nobody is kept waiting for another; CLIENT KILL ends connections",
+    b"maint_notifications": "there is one server, and nothing moves",
 }
+
+_CLIENT = {
+    b"id": _client_id,
+    b"setname": _client_setname,
+    b"getname": _client_getname,
+    b"setinfo": _client_setinfo,
+    b"info": _client_info,
+    b"list": _client_list,
+    b"kill": _client_kill,
+    b"unblock": _client_unblock,
+    b"no-evict": _client_switch,
+    b"no-touch": _client_switch,
+    b"reply": _client_reply,
+    b"unpause": _client_unpause,
+    b"tracking": caching.tracking,
+    b"trackinginfo": caching.trackinginfo,
+    b"getredir": caching.getredir,
+    b"help": _client_help,
+}
+_ARITY = {word.lower().encode(): arity(arguments, words=2)
+          for word, arguments in subcommands(_CLIENT_USAGE).items()}
 
 
 def _client_name(name):

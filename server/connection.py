@@ -52,6 +52,7 @@ class Connection:
         self.name = b""
         self.library = {}               # what CLIENT SETINFO said: lib-name, lib-ver
         self.protocol = 2
+        self.tracking = ()              # the options of CLIENT TRACKING ON; empty: it is off
         self.began = time.monotonic()
         self.active = self.began        # when it last sent something, as its driver says
         self.last_command = ""

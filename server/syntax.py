@@ -66,6 +66,19 @@ def parse(usage):
     return _sequence(_alternatives(_Reader(usage)))
 
 
+def alternatives(usage):
+    """[text, …] of what a usage has between the bars at its top."""
+    found, depth = [""], 0
+    for part in _PARTS.findall(usage):
+        depth += part in ("[", "<")
+        depth -= part in ("]", ">")
+        if part == "|" and not depth:
+            found.append("")
+        else:
+            found[-1] += part if part in ("]", ">") or found[-1][-1:] in ("", "[", "<") else f" {part}"
+    return found
+
+
 def subcommands(usage):
     """{word in capitals: the tuple of its Arguments} of a usage that is a list of subcommands; {} if it isn't."""
     found = _alternatives(_Reader(usage))

@@ -28,6 +28,7 @@ from typing import Callable, NamedTuple
 import resp
 from store import StoreError
 
+from .syntax import alternatives
 from .text import printable
 from .users import EVERYTHING
 
@@ -81,7 +82,7 @@ def execute(command, server, connection, arguments):
 
 def _executed(command, server, connection, arguments):
     try:
-        if len(arguments) < abs(command.arity) or (0 < command.arity < len(arguments)):
+        if not takes(command.arity, arguments):
             raise CommandError(f"ERR wrong number of arguments for '{command.name}' command; "
                                f"usage: {command.name} {command.usage}".rstrip())
         why = denial(command, server, connection.user, arguments)
@@ -95,6 +96,17 @@ def _executed(command, server, connection, arguments):
     except Exception:
         log.exception("%s of client %d failed", command.name, connection.id)
         return resp.error("ERR internal error; the server's log has the details")
+
+
+def takes(arity, arguments):
+    """Whether so many arguments are right."""
+    return len(arguments) >= abs(arity) and not 0 < arity < len(arguments)
+
+
+def help_of(name, usage):
+    """The reply to the subcommand HELP of a command with such a usage, in Redis's form."""
+    lines = [f"{name.upper()} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", *alternatives(usage)]
+    return resp.array([resp.simple(line.encode()) for line in lines])
 
 
 def denial(command, server, user, arguments):

@@ -666,7 +666,7 @@ KILL_USAGE = ("CLIENT KILL [ID n] [ADDR host:port] [USER name] [TYPE normal | pu
 
 
 @pytest.mark.parametrize("arguments, text", [
-    (["nope"], "ERR unknown subcommand 'nope'; expected one of GETNAME, ID, INFO, KILL, LIST, SETINFO, SETNAME"),
+    (["nope"], "ERR unknown subcommand 'nope'. Try CLIENT HELP."),
     (["id", "x"], "ERR wrong number of arguments for 'client|id' command"),
     (["setname"], "ERR wrong number of arguments for 'client|setname' command"),
     (["kill"], "ERR wrong number of arguments for 'client|kill' command"),
@@ -686,12 +686,87 @@ KILL_USAGE = ("CLIENT KILL [ID n] [ADDR host:port] [USER name] [TYPE normal | pu
     (["list", "id"], "ERR syntax error, expected: CLIENT LIST [TYPE normal | pubsub] [ID n ...]"),
     (["list", "age", "1"], "ERR syntax error, expected: CLIENT LIST [TYPE normal | pubsub] [ID n ...]"),
     (["list", "type", "odd"], "ERR Unknown client type 'odd'"),
-    (["pause", "100"], "ERR CLIENT PAUSE isn't supported by this server"),
-    (["no-evict", "on"], "ERR CLIENT NO-EVICT isn't supported by this server"),
+    (["pause", "100"],
+     "ERR CLIENT PAUSE isn't supported: nobody is kept waiting for another; CLIENT KILL ends connections"),
+    (["maint_notifications", "on"],
+     "ERR CLIENT MAINT_NOTIFICATIONS isn't supported: there is one server, and nothing moves"),
+    (["no-evict", "maybe"], "ERR syntax error, found 'maybe', expected ON or OFF"),
+    (["no-touch"], "ERR wrong number of arguments for 'client|no-touch' command"),
+    (["reply", "maybe"], "ERR syntax error, found 'maybe', expected ON"),
+    (["unblock", "x"], "ERR ID is 'x', expected a number from 0 to 18446744073709551615"),
+    (["unblock", "1", "nope"], "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"),
+    (["unblock", "1", "error", "more"], "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"),
     (["kill", "1.2.3.4:5"], "ERR No such client"),
 ])
 def test_a_bad_client_command_is_refused_with_the_reason(client, arguments, text):
     assert client.error("client", *arguments) == text
+
+
+def test_what_never_happens_here_may_be_switched_on_and_off(client):
+    for word in ("no-evict", "no-touch"):
+        assert [client.ask("client", word, switch) for switch in ("on", "OFF")] == [b"OK", b"OK"]
+    assert client.ask("client", "reply", "on") == client.ask("client", "unpause") == b"OK"
+    assert client.ask("client", "unblock", "99") == 0       # and nobody waits
+
+
+@pytest.mark.parametrize("switch", ["off", "SKIP"])
+def test_replies_are_not_switched_off(client, switch):
+    assert client.error("client", "reply", switch).startswith("ERR CLIENT REPLY isn't supported but for ON: ")
+    assert client.ask("ping") == b"PONG"
+
+
+def test_client_help_has_a_line_for_each_subcommand(client):
+    first, *lines = client.ask("client", "help")
+    assert first == b"CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
+    assert b"SETNAME name" in lines and b"UNBLOCK id [TIMEOUT|ERROR]" in lines
+
+
+@pytest.mark.parametrize("reason, reply", [
+    ([], []), (["TIMEOUT"], []), (["error"], ErrorReply("UNBLOCKED client unblocked via CLIENT UNBLOCK"))])
+def test_a_client_in_a_blocked_read_is_unblocked_by_another(serving, client, reason, reply):
+    client.ask("group-create", "g", "stream", "s", 0)
+    waiting = serving.connect()
+    id_ = waiting.ask("client", "id")
+    waiting.command("group-read", "g", "m", 1, "block", 0)
+    eventually(lambda: len(serving.poller.blocked))
+    assert client.ask("client", "unblock", id_, *reason) == 1
+    found = waiting.value()
+    assert found == reply or (type(found), found.args) == (type(reply), reply.args)
+    assert waiting.ask("ping") == b"PONG"
+
+
+# -- client tracking ----------------------------------------------------------
+
+def test_tracking_of_what_is_never_cached_may_be_on(client, client3):
+    assert client.ask("client", "trackinginfo") == [b"flags", [b"off"], b"redirect", -1, b"prefixes", []]
+    assert client.ask("client", "getredir") == -1
+    assert client.ask("client", "tracking", "ON", "optin", "NOLOOP") == b"OK"
+    assert client.ask("client", "trackinginfo") == [b"flags", [b"on", b"optin", b"noloop"], b"redirect", 0,
+                                                    b"prefixes", []]
+    assert client.ask("client", "getredir") == 0
+    assert client3.ask("client", "getredir") == -1
+    assert client.error("client", "caching", "yes").startswith("ERR CLIENT CACHING isn't supported: ")
+    assert client.ask("client", "tracking", "off") == b"OK"
+    assert client.ask("client", "getredir") == -1
+    client3.ask("client", "tracking", "on", "optin")
+    client3.command("client", "trackinginfo")
+    client3.recv_exactly(b"%3\r\n$5\r\nflags\r\n~2\r\n$2\r\non\r\n$5\r\noptin\r\n"
+                         b"$8\r\nredirect\r\n:0\r\n$8\r\nprefixes\r\n*0\r\n")
+
+
+@pytest.mark.parametrize("options", ["on", "on bcast", "on optout", "on optin bcast", "on optin redirect 1",
+                                     "on optin prefix a", "off bcast"])
+def test_tracking_that_would_promise_something_is_refused(client, options):
+    assert client.error("client", "tracking", *options.split()).startswith(
+        "ERR CLIENT TRACKING isn't supported but for ON OPTIN: this server doesn't say when")
+    assert client.ask("client", "getredir") == -1
+
+
+def test_reset_ends_tracking(client):
+    client.ask("client", "tracking", "on", "optin")
+    assert client.ask("reset") == b"RESET"
+    assert client.ask("client", "getredir") == -1
+    assert client.error("client", "tracking", "maybe").startswith("ERR syntax error, found 'maybe'")
 
 
 def test_a_client_is_killed_by_id_and_by_address(serving, client):

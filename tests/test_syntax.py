@@ -3,7 +3,8 @@
 import pytest
 
 from server.commands import COMMANDS
-from server.syntax import BLOCK, INTEGER, KEY, ONEOF, PATTERN, STRING, TOKEN, Argument, arity, parse, subcommands
+from server.syntax import (BLOCK, INTEGER, KEY, ONEOF, PATTERN, STRING, TOKEN, Argument, alternatives, arity, parse,
+                           subcommands)
 
 
 def shown(arguments):
@@ -79,3 +80,7 @@ def test_each_command_takes_as_many_arguments_as_its_usage_says(one):
     if not subcommands(one.usage):
         found = arity(parse(one.usage))
         assert one.arity == found or one.arity < 0 and -one.arity <= abs(found)
+
+
+def test_the_alternatives_of_a_usage_are_told_one_by_one():
+    assert alternatives("A b|c [D | E f [g ...]] | <X | Y z> | W") == ["A b|c [D | E f [g ...]]", "<X | Y z>", "W"]
