@@ -84,7 +84,8 @@ class Follower:
         if self.ended or self.next >= chunk.stop:
             return True
         if not self._send_with_checkpoints(chunk.between(self.next, self.stop)):
-            self.live = False
+            # Where only its form changed since the chunk was made it didn't fall behind: no socket refused.
+            self.live = self.live and self.form != chunk.form
             return False
         return True
 

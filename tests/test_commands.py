@@ -585,6 +585,7 @@ def test_live_subscriptions_change_their_form_with_the_reply_to_hello(tmp_path, 
         client.ask("hello", before)
         client.ask("subscribe", "s")
         client.ask("follow", "$all", "-")
+        assert client.value()[0] == b"caught-up"        # the only frame that isn't an event
         with bursts(publisher) as burst:
             spoken = before
             for protocol in [after, before] * 100:

@@ -526,6 +526,21 @@ def test_who_falls_behind_is_told_again_when_it_caught_up(store, feeds, client):
     assert shown(client.got) == [("caught-up", 0), 0, 1, ("caught-up", 2), 2]
 
 
+def test_who_changes_its_form_while_frames_are_made_for_it_has_not_fallen_behind(store, feeds, client, monkeypatch):
+    follower = client.follow(b"s", 0, form=recorded_form(), notices=True)
+
+    def chunk_before_hello(*arguments):
+        follower.form, made = follower.form._replace(push=True), chunk_of(*arguments)
+        return made
+
+    monkeypatch.setattr("server.feed.chunk_of", chunk_before_hello)
+    publish(store, feeds, b"s", b"0", b"1")
+    monkeypatch.undo()
+    client.work()
+    publish(store, feeds, b"s", b"2")
+    assert shown(client.got) == [("caught-up", 0), 0, 1, 2]
+
+
 @pytest.mark.parametrize("live", [False, True])
 def test_a_filter_that_nothing_passes_is_told_how_far_it_is_at_intervals(store, feeds, client, monkeypatch, live):
     monkeypatch.setattr("server.follower.EVERY", 10)
