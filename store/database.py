@@ -28,7 +28,7 @@ from .errors import (CannotRead, ConditionFailed, CorruptSegment, IndexUnusable,
                      StoreLocked)
 from .expect import ANY, NONE
 from .files import Files, owner_of
-from .group import Rules
+from .group import SHARED, Rules
 from .ids import Known
 from .keeper import Keeper
 from .log import Log
@@ -38,6 +38,7 @@ from .query import page as matching_page
 from .reading import Selection
 from .roster import Roster, in_order
 from .retention import CUTS, REDACTED, RULES, Retention, Rule
+from .shared import SharedState
 from .stream import Stream
 
 logger = logging.getLogger("meilies.store")
@@ -1028,6 +1029,18 @@ class Store:
             definition = definition._replace(first=self.next_of(stream) if stream is not None else 0)
         return self._made_groups().create(encoded(name), definition)
 
+    def group_create_shared(self, name, stream, first, last=(0, 0), read=None):
+        """Make a group of `stream` any of whose members gets the next event; return the ConsumerGroup.
+
+        Nothing is given again by itself, and there is no order between members: see shared.py.
+        first      the number to begin with
+        last, read   what it says of before: see SharedState, `read` being the events up to there
+        Raises     GroupExists    whatever it was made with; and as `group_create`
+        """
+        definition = groups.define(stream, first, SHARED)
+        state = SharedState(first, last, None if read is None else read - first)
+        return self._made_groups().create_shared(encoded(name), definition, state)
+
     def group(self, name):
         """The ConsumerGroup of a name.  Raises NoGroup, StoreClosed."""
         return self._made_groups().get(encoded(name))
@@ -1048,6 +1061,10 @@ class Store:
     def groups(self):
         """All ConsumerGroups, sorted by name."""
         return self._made_groups().all()
+
+    def groups_of(self, stream):
+        """The groups that are of this stream alone, by name."""
+        return self._made_groups().of(encoded(stream))
 
     def _made_groups(self):
         with self._groups_lock:

@@ -48,6 +48,14 @@ class Rules(NamedTuple):
     wait: float = 30.0
     pause: float = 1.0
 
+    @property
+    def shared(self):
+        """Whether there is no limit to any of them, and no order either: see shared.py."""
+        return self == SHARED
+
+
+SHARED = Rules(0, 0.0, 0.0)
+
 
 class Parked(NamedTuple):
     """An event that nobody gets until it is replayed.
@@ -87,6 +95,8 @@ class Item:
 
     __slots__ = ("key", "stream", "number", "tries", "holder", "until", "done")
 
+    ms = None       # nobody asked when it was appended
+
     def __init__(self, key, stream, number, tries=0):
         self.key = key
         self.stream = stream
@@ -114,9 +124,12 @@ class Group:
     rules     a Rules
     state     a State to begin with
     parked    {key: Parked}
+    blocks    what of it is kept beside the state: nothing
     next      the key to look at next
     changed   whether `state` isn't what it was when it was last called
     """
+
+    blocks = ()
 
     def __init__(self, rules, state, parked=()):
         self.rules = rules
@@ -207,6 +220,20 @@ class Group:
         done = [item.key for item in self._window if item.done] + sorted(self._done)
         return State(self.checkpoint, tuple(done), tries,
                      tuple((item.key, item.stream, item.number) for item in self._again.values()))
+
+    def held_from(self, first, member=None):
+        """Yield the Items that members hold, or one of them, with keys from `first` on."""
+        for item in self._window:
+            if item.key >= first and item.holder is not None and (member is None or item.holder == member):
+                yield item
+
+    def not_kept(self, blocks):
+        """The state that was called last didn't come on the disk."""
+        self.changed = True
+
+    def last_held(self):
+        """The Item with the highest key that a member holds, or None."""
+        return next((item for item in reversed(self._window) if item.holder is not None), None)
 
     # -- giving --------------------------------------------------------------
 

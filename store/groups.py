@@ -5,8 +5,9 @@
                     '── each second, and on closing ──> entries of the store
 
     "group"          NAME -> what it was made with
-    "group-state"    NAME -> its State
+    "group-state"    NAME -> its State, or SharedState
     "group-parked"   NAME 00 u64 key -> a Parked
+    "group-pending"  NAME 00 u64 block -> the Entries of a block of a shared group
 
 What a state says is kept up to a second later than it is: after a crash events may be
 given that were acknowledged in that second.  None is left out.
@@ -25,26 +26,29 @@ import time
 import zlib
 from bisect import bisect_right
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 from . import record
 from .append import encoded
 from .errors import EventsLost, GroupExists, NoGroup, StoreClosed, StoreError
 from .filter import Filter, Prefix
-from .group import Group, Parked, Rules, State
+from .group import SHARED, Group, Parked, Rules, State
 from .inflate import inflate
 from .keeper import Keeper
 from .names import ALL, check_name, check_stream
+from .shared import BLOCK, Entry, SharedGroup, SharedState
 
 logger = logging.getLogger("meilies.groups")
 
 TOPIC = "group"
 STATES = "group-state"
 PARKED = "group-parked"
-TOPICS = {TOPIC, STATES, PARKED}
+PENDING = "group-pending"
+TOPICS = {TOPIC, STATES, PARKED, PENDING}
+_KEYED = {PARKED, PENDING}      # topics with more than one entry of a group
 
-MAX_GROUPS = 1000
+MAX_GROUPS = 10_000
 # Bytes of the log that are looked at in one step, and what a member is given at once.
 PAGE = 128 * 1024
 MOST_AT_ONCE = 1 << 20
@@ -151,12 +155,14 @@ class ConsumerGroup:
         self._lock = threading.Lock()
         self._keeping = threading.Lock()
         self._kept_parked = set(group.parked)       # that the store has an entry of
+        self._kept_blocks = set(group.blocks)
         self._looking = False       # somebody reads a page
         self.version = 0            # goes up when a member that waits may get something
         self._cut = cut
         self._lost = lost
         self._deleted = False
         self._filter = definition.filter
+        self.is_shared = definition.rules.shared
 
     # -- reading -------------------------------------------------------------
 
@@ -182,12 +188,15 @@ class ConsumerGroup:
                 if not more:
                     self._wait(stream, version, left)
 
-    def read_some(self, member, count, steps=STEPS):
-        """(what `read` gives, whether there is more of the log to look at): without waiting, at most so many pages."""
+    def read_some(self, member, count, steps=STEPS, **how):
+        """(what `read` gives, whether there is more of the log to look at): without waiting, at most so many pages.
+
+        how    acked=True: what a shared group gives is done with that
+        """
         for _ in range(steps):
             with self._lock:
                 self._check()
-                items = self._group.take(member, count, time.monotonic(), self._store.clock())
+                items = self._group.take(member, count, time.monotonic(), self._store.clock(), **how)
             given = self._fetch(items)
             if given:
                 return given, True
@@ -229,14 +238,23 @@ class ConsumerGroup:
     @property
     def has_more(self):
         """Whether there is something of the log to look at, and room for it."""
-        return self._group.next < self._visible() and self._group.room > 0
+        return self._group.next < self.visible and self._group.room > 0
 
-    def _visible(self):
+    @property
+    def visible(self):
+        """The key behind the last event that readers see."""
         stream = self._stream()
         return 0 if stream is None else stream.visible
 
     def _stream(self):
         return self._store.all if self.definition.by_position else self._store.find(self.definition.key)
+
+    @contextmanager
+    def rules(self):
+        """The Group or SharedGroup, under its lock.  Raises NoGroup."""
+        with self._lock:
+            self._check()
+            yield self._group
 
     def _check(self):
         """Under the lock."""
@@ -248,7 +266,7 @@ class ConsumerGroup:
     def _look(self):
         """Look at a page of the log; False if there is nothing, or somebody else does."""
         with self._lock:
-            first, room, stop = self._group.next, self._group.room, self._visible()
+            first, room, stop = self._group.next, self._group.room, self.visible
             if self._looking or first >= stop or room <= 0:
                 return False
             self._looking = True
@@ -261,11 +279,12 @@ class ConsumerGroup:
         finally:
             with self._lock:
                 self._looking = False
-                for key, stream, number in found:
-                    self._group.offer(key, stream, number)
-                self._group.look(end)
-                self._cut += cut
-                self._lost += lost
+                if self._group.next == first:       # else it was set to another place meanwhile
+                    for key, stream, number in found:
+                        self._group.offer(key, stream, number)
+                    self._group.look(end)
+                    self._cut += cut
+                    self._lost += lost
             self.changed()
         return True
 
@@ -289,6 +308,8 @@ class ConsumerGroup:
     def _events_in(self, one, begin, end):
         """Yield (which, its stream, its number) of those events of a record that are the group's."""
         wanted = range(begin, end) if self._filter is None else self._filter.passing(one, begin, end)
+        if self.is_shared and one.flags & record.DETAILS:
+            wanted = [i for i in wanted if not _is_redacted(one, i)]
         if one.pack is None:
             stream = one.stream.decode()
             for i in wanted:
@@ -307,7 +328,7 @@ class ConsumerGroup:
                 if size >= MOST_AT_ONCE:
                     break
                 event = events.event(taken)
-                if event is None:
+                if event is None or self.is_shared and record.is_redacted(event):
                     self._forget(item.key, events.lost)
                 else:
                     given.append(Given(item.key, item.tries, event))
@@ -322,7 +343,19 @@ class ConsumerGroup:
                 with self._lock:
                     self._group.take_back(items[taken:])
                 self.changed()
+        if self.is_shared and given:
+            with self._lock:
+                for one in given:
+                    self._group.got(one.key, one.event.time // 1000)
         return given
+
+    def events_of(self, items):
+        """Yield the event of each of these Items or Entries, None where there is none, or none any more."""
+        visible = self.visible
+        events = _Events(self._store, items)
+        for i, item in enumerate(items):
+            event = events.event(i) if item.key < visible else None
+            yield None if event is None or record.is_redacted(event) else event
 
     def _forget(self, key, lost):
         with self._lock:
@@ -411,7 +444,7 @@ class ConsumerGroup:
     def lag(self):
         """How many events aren't done, as in `info`; it takes no time to say."""
         with self._lock:
-            return self._group.pending(max(self._visible(), self._group.next))
+            return self._group.pending(max(self.visible, self._group.next))
 
     @property
     def parked_count(self):
@@ -424,7 +457,7 @@ class ConsumerGroup:
             one = self._group
             one.expire(time.monotonic(), self._store.clock())
             held = one.held
-            end = max(self._visible(), one.next)
+            end = max(self.visible, one.next)
             return GroupInfo(self.name, self.definition.selector, one.rules, one.checkpoint, one.next,
                              one.pending(end), sum(held.values()), held, len(one.parked),
                              one.given, one.acknowledged, one.refused, one.late, self._cut, self._lost,
@@ -443,17 +476,25 @@ class ConsumerGroup:
                 if self._deleted or not self._group.changed and parked.keys() == self._kept_parked:
                     return
                 state = self._group.state
+                blocks = self._group.changed_blocks() if self.is_shared else {}
                 entries = [(STATES, self._name, _encode_state(state, self._cut, self._lost))]
+            for number in blocks:
+                if blocks[number]:
+                    entries.append((PENDING, _numbered(self._name, number), _encode_block(blocks[number])))
+                elif number in self._kept_blocks:
+                    entries.append((PENDING, _numbered(self._name, number), None))
             for key in parked.keys() - self._kept_parked:
-                entries.append((PARKED, _parked_key(self._name, key), json.dumps(parked[key][1:]).encode()))
+                entries.append((PARKED, _numbered(self._name, key), json.dumps(parked[key][1:]).encode()))
             for key in self._kept_parked - parked.keys():
-                entries.append((PARKED, _parked_key(self._name, key), None))
+                entries.append((PARKED, _numbered(self._name, key), None))
             try:
                 self._store.put_many(entries)
             except StoreError:
                 with self._lock:
-                    self._group.changed = True
+                    self._group.not_kept(blocks)
                 raise
+            for number in blocks:
+                (self._kept_blocks.add if blocks[number] else self._kept_blocks.discard)(number)
             self._kept_parked = set(parked)
 
     def end(self):
@@ -463,7 +504,8 @@ class ConsumerGroup:
                 self._deleted = True
             self.changed()
             return [(TOPIC, self._name, None), (STATES, self._name, None),
-                    *((PARKED, _parked_key(self._name, key), None) for key in self._kept_parked)]
+                    *((PARKED, _numbered(self._name, key), None) for key in self._kept_parked),
+                    *((PENDING, _numbered(self._name, number), None) for number in self._kept_blocks)]
 
 
 class _Events:
@@ -524,6 +566,7 @@ class Groups:
         self._lock = threading.Lock()
         self._changing = threading.Lock()
         self._groups = {}
+        self._of_streams = {}       # stream -> {name} of those that are of it alone
         self._failing = None        # the failure to keep that was logged last
         self.load()
         self._keeper = Keeper("meilies-groups", self._keep_quietly, interval=INTERVAL)
@@ -531,24 +574,24 @@ class Groups:
     def load(self):
         """Take the groups that the store's entries say there are, and that aren't known yet."""
         with self._changing:
-            parked = {}
+            parked, blocks = {}, {}
             for key, value in self._store.entries(PARKED):
-                name, key = key[:-_KEY.size - 1], _KEY.unpack(key[-_KEY.size:])[0]
+                name, key = _split_numbered(key)
                 parked.setdefault(name, []).append(Parked(key, *json.loads(value)))
+            for key, value in self._store.entries(PENDING):
+                blocks.setdefault(_split_numbered(key)[0], []).append(value)
             states = dict(self._store.entries(STATES))
             for name, value in self._store.entries(TOPIC):
                 if name in self._groups:
                     continue
                 definition = Definition.decode(value)
-                state, cut, lost = _decode_state(states[name]) if name in states else (State(definition.first), 0, 0)
-                group = Group(definition.rules, state, parked.get(name, ()))
-                with self._lock:
-                    self._groups[name] = ConsumerGroup(self._store, name, definition, group, cut, lost)
+                self._enter(name, definition, _restored(definition, states.get(name), parked.get(name, ()),
+                                                        blocks.get(name, ())))
 
     def new_among(self, entries):
         """Those of `entries` that aren't of a group which is there."""
         return [(topic, key, value) for topic, key, value in entries if topic not in TOPICS
-                or (key[:-_KEY.size - 1] if topic == PARKED else key) not in self._groups]
+                or (_split_numbered(key)[0] if topic in _KEYED else key) not in self._groups]
 
     def create(self, name, definition):
         """The ConsumerGroup, new or with the same definition.
@@ -559,17 +602,34 @@ class Groups:
         _check_definition(name, definition)
         with self._changing:
             known = self._groups.get(name)
-            if known is not None:
-                if known.definition._replace(first=0) != definition._replace(first=0):
-                    raise GroupExists(name.decode(), known.definition.selector)
-                return known
-            if len(self._groups) >= MAX_GROUPS:
-                raise ValueError(f"there are {MAX_GROUPS} groups, expected no more")
-            self._store.put_many([(TOPIC, name, definition.encode())])
-            made = ConsumerGroup(self._store, name, definition, Group(definition.rules, State(definition.first)))
-            with self._lock:
-                self._groups[name] = made
-            return made
+            if known is None:
+                return self._make(name, definition)
+            if known.definition._replace(first=0) != definition._replace(first=0):
+                raise GroupExists(name.decode(), known.definition.selector)
+            return known
+
+    def create_shared(self, name, definition, state):
+        """The ConsumerGroup, new, with a SharedState.  Raises GroupExists whatever is there; else as `create`."""
+        _check_definition(name, definition)
+        with self._changing:
+            if name in self._groups:
+                raise GroupExists(name.decode(), self._groups[name].definition.selector)
+            return self._make(name, definition, _encode_state(state, 0, 0))
+
+    def _make(self, name, definition, state=None):
+        if len(self._groups) >= MAX_GROUPS:
+            raise ValueError(f"there are {MAX_GROUPS} groups, expected no more")
+        kept = [] if state is None else [(STATES, name, state)]
+        self._store.put_many([(TOPIC, name, definition.encode()), *kept])
+        return self._enter(name, definition, _restored(definition, state))
+
+    def _enter(self, name, definition, restored):
+        made = ConsumerGroup(self._store, name, definition, *restored)
+        with self._lock:
+            self._groups[name] = made
+            if not definition.by_position:
+                self._of_streams.setdefault(definition.key, set()).add(name)
+        return made
 
     def get(self, name):
         """Raises NoGroup."""
@@ -582,14 +642,24 @@ class Groups:
     def delete(self, name):
         """Raises NoGroup; and as Store.put."""
         with self._changing:
-            self._store.put_many(self.get(name).end())
+            group = self.get(name)
+            self._store.put_many(group.end())
             with self._lock:
                 del self._groups[name]
+                names = self._of_streams.get(group.definition.key, set())
+                names.discard(name)
+                if not names:
+                    self._of_streams.pop(group.definition.key, None)
 
     def all(self):
         """The ConsumerGroups, by name."""
         with self._lock:
             return [self._groups[name] for name in sorted(self._groups)]
+
+    def of(self, stream):
+        """Those that are of this stream alone, by name."""
+        with self._lock:
+            return [self._groups[name] for name in sorted(self._of_streams.get(stream, ()))]
 
     def _keep_quietly(self):
         for group in self.all():
@@ -614,14 +684,33 @@ def check_entry(topic, key, value):
         if topic == TOPIC:
             _check_definition(key, Definition.decode(value))
         elif topic == STATES:
-            state, cut, lost = _decode_state(value)
-            Group(Rules(), state)
-            if not all(type(number) is int and number >= 0 for number in (state.checkpoint, *state.done, cut, lost)):
-                raise ValueError(f"found a state from {state.checkpoint!r:.60} on")
+            _check_state(*_decode_state(value))
+        elif topic == PENDING:
+            _check_block(_split_numbered(key)[1], value)
         else:
-            Parked(*_KEY.unpack(key[-_KEY.size:]), *json.loads(value))
-    except (TypeError, AttributeError, struct.error, zlib.error) as error:
+            Parked(_split_numbered(key)[1], *json.loads(value))
+    except (TypeError, AttributeError, KeyError, struct.error, zlib.error) as error:
         raise ValueError(f"it can't be read: {error}") from None
+
+
+def _check_state(state, cut, lost):
+    if isinstance(state, SharedState):
+        SharedGroup(SHARED, state)
+        numbers = state.next, *state.last, abs(state.shift or 0), *chain.from_iterable(
+            (seen, active or 0) for _, seen, active in state.members)
+    else:
+        Group(Rules(), state)
+        numbers = state.checkpoint, *state.done
+    if not all(type(number) is int and number >= 0 for number in (*numbers, cut, lost)):
+        raise ValueError(f"found a state from {state[0]!r:.60} on")
+
+
+def _check_block(number, value):
+    for entry in _decode_block(value, ""):
+        if entry.key // BLOCK != number or not isinstance(entry.holder, (str, type(None))):
+            raise ValueError(f"found event {entry.key!r:.60} of {entry.holder!r:.60} in block {number}")
+        if not all(type(one) is int and one >= 0 for one in (entry.time, entry.tries, entry.ms or 0)):
+            raise ValueError(f"event {entry.key} was given at {entry.time!r:.60}, {entry.tries!r:.60} times")
 
 
 def define(selector, first, rules, names=()):
@@ -645,13 +734,20 @@ def _check_definition(name, definition):
     rules = definition.rules
     if definition.first < 0:
         raise ValueError(f"the first key is {definition.first}, expected 0 or more")
-    if rules.tries < 1 or not 0 < rules.wait < 1e9 or not 0 <= rules.pause < 1e9:
+    if rules.shared:
+        if definition.by_position or definition.names:
+            raise ValueError("a shared group is of one stream, and of all its events")
+    elif rules.tries < 1 or not 0 < rules.wait < 1e9 or not 0 <= rules.pause < 1e9:
         raise ValueError(f"found {rules.tries} tries, {rules.wait:g} seconds to wait and a pause of {rules.pause:g}, "
                          f"expected at least 1 try, more than 0 seconds, and 0 or more")
 
 
-def _parked_key(name, key):
-    return name + b"\0" + _KEY.pack(key)
+def _numbered(name, number):
+    return name + b"\0" + _KEY.pack(number)
+
+
+def _split_numbered(key):
+    return key[:-_KEY.size - 1], _KEY.unpack(key[-_KEY.size:])[0]
 
 
 # Bytes of a state: its keys are bounded by how far a group may run ahead of its checkpoint.
@@ -659,12 +755,59 @@ _MOST_STATE = 256 << 20
 
 
 def _encode_state(state, cut, lost):
+    if isinstance(state, SharedState):
+        return _packed({**state._asdict(), "cut": cut, "lost": lost})
     done = [key - state.checkpoint for key in state.done]
-    return zlib.compress(json.dumps([state.checkpoint, done, sorted(state.tries.items()), state.again,
-                                     cut, lost]).encode(), 1)
+    return _packed([state.checkpoint, done, sorted(state.tries.items()), state.again, cut, lost])
 
 
 def _decode_state(value):
-    """(State, cut, lost)"""
-    checkpoint, done, tries, again, cut, lost = json.loads(inflate(value, _MOST_STATE))
+    """(State or SharedState, cut, lost)"""
+    found = _unpacked(value)
+    if isinstance(found, dict):
+        members = tuple(map(tuple, found["members"]))
+        return (SharedState(found["next"], tuple(found["last"]), found["shift"], members),
+                found["cut"], found["lost"])
+    checkpoint, done, tries, again, cut, lost = found
     return State(checkpoint, tuple(checkpoint + key for key in done), dict(tries), tuple(map(tuple, again))), cut, lost
+
+
+def _encode_block(rows):
+    """The rows of SharedGroup.changed_blocks, column by column."""
+    return _packed(list(zip(*rows)))
+
+
+def _decode_block(value, stream):
+    """The Entries of a block."""
+    return [Entry(key, stream, holder, time, tries, ms)
+            for key, holder, ms, time, tries in _rows(_unpacked(value))]
+
+
+def _rows(columns):
+    if len(columns) != 5 or len(set(map(len, columns))) > 1:
+        raise ValueError(f"found {len(columns)} columns, expected 5 that are as long as each other")
+    return zip(*columns)
+
+
+def _packed(value):
+    return zlib.compress(json.dumps(value).encode(), 1)
+
+
+def _unpacked(value):
+    return json.loads(inflate(value, _MOST_STATE))
+
+
+def _restored(definition, value=None, parked=(), blocks=()):
+    """(Group or SharedGroup, cut, lost): as a state's value says, and what was kept with it; without one, new."""
+    if definition.rules.shared:
+        stream = definition.key.decode()
+        state, cut, lost = (SharedState(definition.first), 0, 0) if value is None else _decode_state(value)
+        entries = [entry for block in blocks for entry in _decode_block(block, stream)]
+        return SharedGroup(definition.rules, state, parked, entries), cut, lost
+    state, cut, lost = (State(definition.first), 0, 0) if value is None else _decode_state(value)
+    return Group(definition.rules, state, parked), cut, lost
+
+
+def _is_redacted(one, i):
+    """Whether an event of a record was redacted; the data is looked at only where it may be."""
+    return one.details_of(i)[1] == record.REDACTED and record.is_redacted(next(iter(one.events(i, i + 1))))
