@@ -16,7 +16,6 @@ import resp
 
 from .attempts import TooManyAttempts
 from .following import end_unless_permitted
-from .grouping import end_read_unless_permitted
 from .table import ANYONE, NOAUTH, OK, CommandError, command, why_not
 from .users import APPEND, EVERYTHING, MAX_PASSWORD, NOPASS
 
@@ -115,7 +114,7 @@ def act_for(server, connection, user):
     server.become(connection, user)
     for follower in list(connection.subscriptions.values()):
         end_unless_permitted(server, connection, follower)
-    end_read_unless_permitted(server, connection)
+    server.blocked.refuse_unless_permitted(connection)
 
 
 def users_changed(server):

@@ -1,37 +1,48 @@
-"""Reads of consumer groups that wait for events: one thread answers all of them.
+"""Reads that wait for events: one thread answers all of them.
 
-    group-read … BLOCK ──> a worker: nothing there ──> Blocked ──> given, or time is up ──> reply
+    a worker: nothing there ──> Blocked ──> look() brings a reply, or time is up ──> reply
+                                   ^
+    a stream goes on, or a group ──'    those who wait for it are looked for, nobody else
 
 The connection of such a read is `working`: what it sends next waits for the
 reply.  So there is one read a connection, and nobody waits in a worker.
 
-The thread sleeps while there is no read.  While there is one it is woken by each
-event and by each change of a group, and looks at the groups that are read.
+The store calls `_ring` with each stream that goes on and that a read is for: it
+writes down the name, and wakes the thread, which looks.  So an event costs its
+publisher nothing for reads of other streams, however many wait.
 
-Locks: `_wanted` guards the reads and `_stopping`; nothing is taken under it but
-the store's lock to wake.  A look at a group holds neither.
+A read is an object with
+
+    streams    names of the streams that may bring it something; ALL for any
+    deadline   a time.monotonic(), or None: it waits for ever
+    due        a time.monotonic() at which something may be there unasked, or None
+    look()     the reply in bytes, or None if there is nothing yet.  Raises CommandError, StoreError
+    nothing()  the reply when its time is up
+    undo()     what `look` returned last was not sent: the client is gone
+    why_not(user)   why that User, or None, may not have it, as an error's text; None if he may
+
+`look` and `undo` are called by the thread only, one read after the other.
+
+Locks: `_wanted` guards all that is here; nothing is taken under it.  A look holds none.
 """
 
+import heapq
+import itertools
 import logging
 import threading
 import time
-from typing import NamedTuple
 
-from store import StoreClosed
-from store.names import ALL
+import resp
+from store import StoreError
 
-log = logging.getLogger("meilies.groups")
+from .table import CommandError
 
+log = logging.getLogger("meilies.blocked")
 
-class BlockedRead(NamedTuple):
-    """deadline   a time.monotonic(), or None: it waits for ever
-    answer     answer(given, error) makes the reply"""
-
-    group: object
-    member: str
-    count: int
-    deadline: float
-    answer: object
+# Milliseconds: the longest a read waits that doesn't wait for ever.
+_LONGEST = 10 ** 12
+# Alarms of reads that were answered already, before they are thrown out.
+_OUTDATED = 100
 
 
 class Blocked:
@@ -44,25 +55,49 @@ class Blocked:
         self._store = store
         self._done = done
         self._wanted = threading.Condition(threading.Lock())
-        self._reads = {}            # connection -> BlockedRead, in the order in which they came
+        self._reads = {}            # connection -> its read
+        self._watched = {}          # connection -> [Stream, …] that it watches
+        self._waiting = {}          # stream's name -> {connection: None}, in the order in which they came
+        self._rung = set()          # names of streams that went on, or whose groups changed
+        self._fresh = []            # connections whose reads weren't looked at since they came
         self._ending = set()        # connections whose clients wait no longer
+        self._alarms = []           # (time, tie, connection): when to look unasked
+        self._alarm = {}            # connection -> its next one
+        self._tie = itertools.count()
         self._stopping = False
-        self._changes = 0           # of what stands above
         self._thread = None
 
     def add(self, connection, read):
         """Answer `connection` when there is something for its read, or when its time is up."""
+        streams = []
+        try:
+            for name in read.streams:
+                streams.append(self._store.watch(name, self._ring))
+        except StoreError as error:
+            self._leave(streams)
+            self._send(connection, _refusal(error))
+            return
         with self._wanted:
             stopping = self._stopping
-            if not connection.closed:
-                self._reads[connection] = read
+            there = not connection.closed and not stopping
+            if there:
+                self._register(connection, read, streams)
             if self._thread is None and not stopping:
                 self._thread = threading.Thread(target=self._run, name="meilies-blocked", daemon=True)
                 self._thread.start()
+        if not there:
+            self._leave(streams)
         if stopping:
-            self._answer(connection, read, [])
-        else:
-            self._wake()
+            self._send(connection, read.nothing())
+
+    def _register(self, connection, read, streams):
+        """Under the lock.  It is looked at once more: what came before `watch` rang for nobody."""
+        self._reads[connection] = read
+        self._watched[connection] = streams
+        for stream in streams:
+            self._waiting.setdefault(stream.name, {})[connection] = None
+        self._fresh.append(connection)
+        self._wanted.notify_all()
 
     def __len__(self):
         return len(self._reads)
@@ -70,124 +105,154 @@ class Blocked:
     def __contains__(self, connection):
         return connection in self._reads
 
-    def group_of(self, connection):
-        """The group that a connection waits for, or None."""
-        read = self._reads.get(connection)
-        return None if read is None else read.group
-
     def refuse(self, connection, error):
         """Answer a connection with an error, if it waits."""
         read = self._reads.get(connection)
-        if read is not None:
-            self._answer(connection, read, [], error)
+        if read is not None and self._forget(connection, read):
+            self._send(connection, _refusal(error))
+
+    def refuse_unless_permitted(self, connection):
+        """Answer a read that isn't, or isn't any more, for the connection's user with an error."""
+        read = self._reads.get(connection)
+        why = None if read is None else read.why_not(connection.user)
+        if why is not None:
+            self.refuse(connection, CommandError(why))
 
     def forget(self, connection):
         """It is closed."""
-        with self._wanted:
-            found = self._reads.pop(connection, None)
-        if found is not None:
-            self._wake()
+        read = self._reads.get(connection)
+        if read is not None:
+            self._forget(connection, read)
 
     def end(self, connection):
-        """Its client sends no more: answer now, with what there is."""
+        """Its client waits no longer: answer now, with what there is."""
         with self._wanted:
             if connection in self._reads:
                 self._ending.add(connection)
-        self._wake()
+                self._wanted.notify_all()
 
     def stop(self):
         """Answer all, and return when the thread has ended."""
         with self._wanted:
             self._stopping = True
+            self._wanted.notify_all()
             thread = self._thread
         if thread is not None:
-            self._wake()
             thread.join()
 
-    def _wake(self):
+    def _ring(self, stream):
+        """The store's: there may be something new for those who wait for `stream`."""
+        if stream.name in self._rung:       # the thread hasn't begun to look
+            return
         with self._wanted:
-            self._changes += 1
+            self._rung.add(stream.name)
             self._wanted.notify_all()
-        self._store.all.notify()
 
     # -- the thread ----------------------------------------------------------
 
     def _run(self):
         while True:
             with self._wanted:
-                while not self._reads and not self._stopping:
-                    self._wanted.wait()
+                concerned = self._concerned()
+                while not concerned and not self._stopping:
+                    self._wanted.wait(self._until_alarm())
+                    concerned = self._concerned()
                 if self._stopping:
                     break
-            self._serve_until_none()
+            for connection, ending in concerned.items():
+                self._serve(connection, ending)
         for connection, read in list(self._reads.items()):
-            self._answer(connection, read, [])
+            self._answer(connection, read, read.nothing())
 
-    def _serve_until_none(self):
-        try:
-            stream = self._store.attend(ALL)
-        except StoreClosed as error:
-            for connection, read in list(self._reads.items()):
-                self._answer(connection, read, [], error)
-            return
-        try:
-            while True:
-                seen = self._seen(stream)       # first: what comes after it wakes
-                if self._stopping or not self._reads:
-                    break
-                wait = self._serve()
-                if wait is None or wait > 0:
-                    with stream.condition:
-                        if self._seen(stream) == seen and not self._store.closed:
-                            stream.condition.wait(wait)
-        finally:
-            self._store.leave(stream)
-
-    def _seen(self, stream):
-        """What says, when it changes, that there is something to do."""
-        with self._wanted:
-            groups = {read.group for read in self._reads.values()}
-        return stream.visible, self._changes, {group.name: group.version for group in groups}
-
-    def _serve(self):
-        """Look once for each read; the seconds until it is to be done again unasked, None for never."""
+    def _concerned(self):
+        """{connection: whether it waits no longer} of those to look at now, the first come first; under the lock."""
+        rung, self._rung = self._rung, set()
+        fresh, self._fresh = self._fresh, []
+        ending, self._ending = self._ending, set()
+        found = {one: False for name in rung for one in self._waiting.get(name, ())}
+        found.update(dict.fromkeys(fresh, False))
         now = time.monotonic()
-        wait = None
-        with self._wanted:
-            reads = list(self._reads.items())
-            ending, self._ending = self._ending, set()
-        idle = set()        # groups that have nothing for anybody
-        for connection, read in reads:
-            given, more = ([], False) if read.group in idle else self._look(connection, read)
-            if given or more is None:
-                continue
-            if read.group.is_idle:
-                idle.add(read.group)
-            if connection in ending or read.deadline is not None and read.deadline <= now:
-                self._answer(connection, read, [])
-                continue
-            moments = [moment for moment in (read.deadline, read.group.due) if moment is not None]
-            left = 0 if more else min(moments) - now if moments else None
-            if left is not None:
-                wait = max(0, left) if wait is None else min(wait, max(0, left))
-        return wait
+        while self._alarms and self._alarms[0][0] <= now:
+            moment, _, connection = heapq.heappop(self._alarms)
+            if self._alarm.get(connection) == moment:
+                del self._alarm[connection]
+                found[connection] = False
+        found.update(dict.fromkeys(ending, True))
+        return found
 
-    def _look(self, connection, read):
-        """(what is given, whether there is more of the log to look at; None if it was answered)"""
-        try:
-            given, more = read.group.read_some(read.member, read.count, 1)
-        except Exception as error:
-            self._answer(connection, read, [], error)
-            return [], None
-        if given:
-            self._answer(connection, read, given)
-        return given, more
+    def _until_alarm(self):
+        return min(max(0, self._alarms[0][0] - time.monotonic()), threading.TIMEOUT_MAX) if self._alarms else None
 
-    def _answer(self, connection, read, given, error=None):
-        with self._wanted:
-            there = self._reads.pop(connection, None) is not None
-        if not there:       # it was closed meanwhile
-            read.group.unread(given)
+    def _serve(self, connection, ending):
+        """Answer a read if there is something for it, or if its time is up."""
+        read = self._reads.get(connection)
+        if read is None:
             return
-        connection.outbox.put_and_flush(read.answer(given, error))
+        try:
+            reply = read.look()
+        except Exception as error:
+            self._answer(connection, read, _refusal(error))
+            return
+        if reply is None and (ending or read.deadline is not None and read.deadline <= time.monotonic()):
+            reply = read.nothing()
+        if reply is None:
+            self._set_alarm(connection, read)
+        else:
+            self._answer(connection, read, reply)
+
+    def _set_alarm(self, connection, read):
+        moment = min((one for one in (read.deadline, read.due) if one is not None), default=None)
+        with self._wanted:
+            if moment is None or connection not in self._reads or self._alarm.get(connection, moment + 1) <= moment:
+                return
+            self._alarm[connection] = moment
+            heapq.heappush(self._alarms, (moment, next(self._tie), connection))
+            if len(self._alarms) > 2 * len(self._alarm) + _OUTDATED:
+                self._alarms = [(moment, next(self._tie), one) for one, moment in self._alarm.items()]
+                heapq.heapify(self._alarms)
+
+    def _answer(self, connection, read, reply):
+        if self._forget(connection, read):
+            self._send(connection, reply)
+        else:       # it was closed meanwhile, or refused
+            read.undo()
+
+    def _forget(self, connection, read):
+        """Whether this read of a connection waited until now."""
+        with self._wanted:
+            if self._reads.get(connection) is not read:
+                return False
+            del self._reads[connection]
+            streams = self._watched.pop(connection)
+            for stream in streams:
+                waiting = self._waiting.get(stream.name, {})
+                waiting.pop(connection, None)
+                if not waiting:
+                    self._waiting.pop(stream.name, None)
+            self._ending.discard(connection)
+            self._alarm.pop(connection, None)
+        self._leave(streams)
+        return True
+
+    def _leave(self, streams):
+        for stream in streams:
+            self._store.unwatch(stream, self._ring)
+
+    def _send(self, connection, reply):
+        connection.outbox.put_and_flush(reply)
         self._done(connection)
+
+
+def deadline_of(block):
+    """A read's deadline that waits for so many milliseconds, 0 for ever."""
+    return time.monotonic() + min(block, _LONGEST) / 1000 if block else None
+
+
+def _refusal(error):
+    """The reply to a read that can't be had."""
+    if isinstance(error, CommandError):
+        return resp.error(str(error))
+    if isinstance(error, StoreError):
+        return resp.error(f"ERR {error}")
+    log.error("a blocked read failed", exc_info=error)
+    return resp.error("ERR internal error; the server's log has the details")

@@ -160,7 +160,7 @@ def _clients(page, server):
     page.gauge("meilies_feed_threads", "Of them, those with so many followers that they have a thread.",
                server.feeds.threads())
     page.counter("meilies_logins_refused_total", "Attempts to log in that were refused.", server.refused_logins)
-    page.gauge("meilies_blocked_reads", "Reads of groups that wait for events.", len(server.blocked))
+    page.gauge("meilies_blocked_reads", "Reads that wait for events.", len(server.blocked))
 
 
 def _groups(page, server):

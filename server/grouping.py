@@ -1,19 +1,16 @@
 """The commands for consumer groups."""
 
-import logging
 import time
 
 import resp
-from store import GroupExists, NoGroup, Prefix, StoreError
+from store import GroupExists, NoGroup, Prefix
 from store.names import check_name
 
-from .blocked import BlockedRead
+from .blocked import deadline_of
 from .selecting import parse_from, parse_names, parse_selector
 from .table import OK, CommandError, command, parse_number
 from .text import printable
 from .users import GROUP, READ
-
-log = logging.getLogger("meilies.commands")
 
 # What one group-read gives at most, and one group-parked lists.
 MOST = 1000
@@ -106,20 +103,46 @@ def group_read(server, connection, arguments):
     given, _ = _try(lambda: group.read_some(member, count))
     if given or block is None:
         return _given(given)
-    deadline = time.monotonic() + min(block, 10 ** 12) / 1000 if block else None
-    server.blocked.add(connection, BlockedRead(group, member, count, deadline, _answer))
-    end_read_unless_permitted(server, connection)       # who changed its user may have looked before it was there
+    server.blocked.add(connection, _GroupRead(group, member, count, deadline_of(block)))
+    server.blocked.refuse_unless_permitted(connection)  # who changed its user may have looked before it was there
     return None
 
 
-def end_read_unless_permitted(server, connection):
-    """Answer a blocked read that isn't, or isn't any more, for the connection's user with an error."""
-    group = server.blocked.group_of(connection)
-    user = connection.user
-    if group is None or user is not None and user.may(GROUP) and user.reaches(*_touched(group)):
-        return
-    server.blocked.refuse(connection, CommandError(f"NOPERM the read has ended: user {user.name if user else 'nobody'} "
-                                                   f"may not read group '{printable(group.name)}' any more"))
+class _GroupRead:
+    """A group-read that waits; see blocked.py."""
+
+    def __init__(self, group, member, count, deadline):
+        self.streams = [group.watched]
+        self.deadline = deadline
+        self._group = group
+        self._member = member
+        self._count = count
+        self._given = []
+        self._more = False      # of the log to look at
+
+    def look(self):
+        due = self._group.due
+        if self._group.is_idle and (due is None or due > time.monotonic()):
+            self._more = False
+            return None
+        self._given, self._more = _try(lambda: self._group.read_some(self._member, self._count, 1))
+        return _given(self._given) if self._given else None
+
+    @property
+    def due(self):
+        return 0 if self._more else self._group.due
+
+    def nothing(self):
+        return _given([])
+
+    def undo(self):
+        self._group.unread(self._given)
+
+    def why_not(self, user):
+        if user is not None and user.may(GROUP) and user.reaches(*_touched(self._group)):
+            return None
+        return (f"NOPERM the read has ended: user {user.name if user else 'nobody'} may not read group "
+                f"'{printable(self._group.name)}' any more")
 
 
 def _with_keys(server, arguments, work):
@@ -226,18 +249,6 @@ def _try(call):
         raise CommandError(f"ERR {error}") from None
     except (NoGroup, GroupExists) as error:
         raise CommandError(f"{_CODES[type(error)]} {error}") from None
-
-
-def _answer(given, error):
-    """The reply to a read that was blocked."""
-    if error is None:
-        return _given(given)
-    if isinstance(error, CommandError):
-        return resp.error(str(error))
-    if isinstance(error, StoreError):
-        return resp.error(f"{_CODES.get(type(error), 'ERR')} {error}")
-    log.error("a blocked read failed", exc_info=error)
-    return resp.error("ERR internal error; the server's log has the details")
 
 
 def _given(given):

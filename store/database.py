@@ -1099,6 +1099,24 @@ class Store:
         """
         return self.retention.truncate(encoded(stream), number)
 
+    def watch(self, name, call):
+        """Have call(stream) called when there may be something new of the stream `name`, ALL for any; until `unwatch`.
+
+        It is called by whoever made it so, a publisher perhaps, and by `close`: it has to be short, and may not wait.
+        Returns   the Stream, which may have no event yet
+        Raises    StoreClosed
+        """
+        stream = self.attend(name)
+        with self._log.lock:
+            stream.watch(call)
+        return stream
+
+    def unwatch(self, stream, call):
+        """End what one `watch` began."""
+        with self._log.lock:
+            stream.unwatch(call)
+        self.leave(stream)
+
     def delete(self, stream, forever=False):
         """Cut all events of `stream`, forget their ids and take its snapshot out.
 

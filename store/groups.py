@@ -204,9 +204,14 @@ class ConsumerGroup:
                 return [], False
         return [], True
 
+    @property
+    def watched(self):
+        """The name of the stream whose watchers, and who waits on it, hear that a member may get something, or ALL."""
+        return ALL if self.definition.by_position else self.definition.key
+
     @contextmanager
     def _attended(self):
-        stream = self._store.attend(ALL if self.definition.by_position else self.definition.key)
+        stream = self._store.attend(self.watched)
         try:
             yield stream
         finally:
@@ -232,8 +237,8 @@ class ConsumerGroup:
 
     @property
     def is_idle(self):
-        """Whether no member could be given an event now, or after a pause."""
-        return not self._group.waiting and not self.has_more
+        """Whether no member could be given an event now, or after a pause, or be told that the group is deleted."""
+        return not (self._group.waiting or self.has_more or self._deleted)
 
     @property
     def has_more(self):
@@ -408,9 +413,8 @@ class ConsumerGroup:
         """Wake who waits for an event."""
         with self._lock:
             self.version += 1
-        self._store.all.notify()
         stream = self._stream()
-        if stream is not None and stream is not self._store.all:
+        if stream is not None:
             stream.notify()
 
     # -- parked --------------------------------------------------------------

@@ -18,6 +18,17 @@ no Condition of their own until somebody waits.  (A Condition is 1.2 KB.)
 import threading
 
 
+class _Waiters(threading.Condition):
+    """Who waits for a stream: threads on the Condition, and functions.
+
+    calls   {function: how often it watches}, replaced and never changed, so that it is read without a lock
+    """
+
+    def __init__(self):
+        super().__init__(threading.Lock())
+        self.calls = {}
+
+
 class Stream:
     """`next`, `visible` and `condition` are written under the append lock, and read without.
 
@@ -42,7 +53,7 @@ class Stream:
         Condition afterwards, so no move goes unnoticed.
         """
         if waiting and self.condition is None:
-            self.condition = threading.Condition(threading.Lock())
+            self.condition = _Waiters()
         self._held += 1
 
     def leave(self):
@@ -54,8 +65,26 @@ class Stream:
         return True
 
     def notify(self):
-        """Wake those who wait; called without the append lock, after `visible` moved."""
+        """Wake those who wait; called without the append lock, after `visible` moved.
+
+        Each of `calls` has to be short, and may not wait for anything.
+        """
         condition = self.condition
         if condition is not None:
             with condition:
                 condition.notify_all()
+            for call in condition.calls:
+                call(self)
+
+    def watch(self, call):
+        """Have `notify` call call(self), too; under the append lock, by who has called `attend` to wait."""
+        calls = self.condition.calls
+        self.condition.calls = {**calls, call: calls.get(call, 0) + 1}
+
+    def unwatch(self, call):
+        """End what one call of `watch` began; under the append lock."""
+        calls = dict(self.condition.calls)
+        calls[call] -= 1
+        if not calls[call]:
+            del calls[call]
+        self.condition.calls = calls

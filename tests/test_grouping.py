@@ -209,17 +209,17 @@ def test_a_blocked_read_of_a_group_that_is_deleted_is_told(serving, client):
 def test_a_blocked_read_that_fails_is_told_and_others_wait_on(serving, client, caplog, monkeypatch):
     other = serving.connect()
     client.ask("group-create", "g", "$all", "0")
-    client.ask("group-create", "h", "$all", "0")
+    client.ask("group-create", "h", "stream", "t", "0")
     client.command("group-read", "g", "m", 1, "BLOCK", 0)
     other.command("group-read", "h", "m", 1, "BLOCK", 0)
     waiting(serving, 2)
     broken = serving.store.group("g")
     monkeypatch.setattr(broken, "read_some", lambda *arguments: 1 / 0)
-    broken.changed()
+    fill(serving, "s")
     reply = client.value()
     assert isinstance(reply, ErrorReply) and str(reply).startswith("ERR internal error")
     assert "ZeroDivisionError" in caplog.text
-    fill(serving, "s")
+    fill(serving, "t")
     assert keys(other.value()) == [0]
 
 

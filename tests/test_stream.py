@@ -49,3 +49,18 @@ def test_notify_wakes_all_who_wait():
 
 def test_notify_without_anybody_is_nothing():
     Stream(b"s", 0).notify()
+
+
+def test_notify_calls_all_who_watch_until_as_often_as_they_watched_they_do_no_more():
+    stream = Stream(b"s", 0)
+    told = []
+    stream.attend(waiting=True)
+    for _ in range(2):
+        stream.watch(told.append)
+    stream.notify()
+    assert told == [stream]
+    stream.unwatch(told.append)
+    stream.notify()
+    stream.unwatch(told.append)
+    stream.notify()
+    assert told == [stream] * 2
