@@ -19,7 +19,7 @@ CORE := resp.py,store/*
 REST := meilies_*.py,cli/*,server/*,terminal/*
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture lint pyz bench clean
+.PHONY: help run test clients torture lint pyz bench clean
 
 help: ## show this
 	@echo "make TARGET, where TARGET is one of"
@@ -38,6 +38,9 @@ test: lint ## lint, run all tests, check that they cover enough
 	$(BIN)/coverage report --include='$(CORE)' --fail-under=100
 	$(BIN)/coverage report --include='$(REST)' --fail-under=95
 
+clients: $(INSTALLED) ## try nine clients of Redis's in five languages; see tests/clients
+	$(BIN)/python -m tests.clients
+
 torture: $(INSTALLED) ## provoke faults for MINUTES=60; see tests/faults
 	-$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements-torture.txt
 	$(BIN)/python -m tests.faults --minutes $(MINUTES)
@@ -53,7 +56,7 @@ bench: ## compare with redis-server, in about ten minutes
 	$(PYTHON) -m bench
 
 clean: ## remove everything that was made here, but no data
-	rm -rf .venv* dist build *.egg-info .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv* .clients dist build *.egg-info .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements-dev.txt

@@ -21,7 +21,7 @@ def certificates(tmp_path_factory):
     if not shutil.which("openssl"):
         pytest.skip("openssl is not there")
     folder = tmp_path_factory.mktemp("certificates")
-    server, client, other = (_self_signed(folder, name) for name in ("server", "client", "other"))
+    server, client, other = (self_signed(folder, name) for name in ("server", "client", "other"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*server)
     return SimpleNamespace(server=server, client=client, other=other,
@@ -30,7 +30,7 @@ def certificates(tmp_path_factory):
                            context=context)
 
 
-def _self_signed(folder, name):
+def self_signed(folder, name):
     certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",

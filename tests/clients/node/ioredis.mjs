@@ -1,0 +1,70 @@
+// ioredis, with the settings that it has by default.
+import { CA, PORT, TLS_PORT, outage, say, shown, shownEvents } from './story.mjs'
+let handled = 0 // [test]
+
+// [paste
+import { Redis } from 'ioredis'
+
+const redis = new Redis(PORT)
+await redis.call('publish', 'orders', 'created', 'one')
+await redis.call('append', 'orders', '0', 'paid', 'two', '', '')        // if event 0 is its last one
+const events = await redis.call('read', 'stream', 'orders', '0', '100') // from number 0 on, at most 100
+console.log(events)
+
+const reader = redis.duplicate() // what waits has a connection of its own
+let last = '0'                   // '$': what comes from now on
+for (;;) {
+  const [[, entries]] = await reader.xread('BLOCK', 0, 'STREAMS', 'orders', last)
+  for (const [id, fields] of entries) {
+    console.log(id, fields)      // 1790000000000-0 [ 'created', 'one' ]
+    last = id
+    say('xread', fields.join('=')) // [test]
+    handled += 1 // [test]
+  }
+  if (handled === 3) break // [test]
+}
+// paste]
+
+say('read', shownEvents(events))
+
+const patterns = redis.duplicate()
+const matched = new Promise((resolve) => patterns.on('pmessage', (pattern, ...message) => resolve(message)))
+await patterns.psubscribe('ord*')
+say('psubscribed')
+say('psubscribe', ...await matched)
+patterns.disconnect()
+
+const channels = redis.duplicate({ db: 1 })
+const arrived = new Promise((resolve) => channels.on('message', (...message) => resolve(message)))
+await channels.subscribe('orders')
+say('subscribed')
+say('subscribe', ...await arrived)
+channels.disconnect()
+
+say('xadd', (await redis.xadd('orders', '*', 'closed', 'six')).split('-')[1])
+await redis.xgroup('CREATE', 'orders', 'billing', '0')
+const [[, entries]] = await redis.xreadgroup('GROUP', 'billing', 'ann', 'COUNT', 2, 'STREAMS', 'orders', '>')
+say('xreadgroup', ...entries.map(([, fields]) => fields.join('=')))
+say('xack', await redis.xack('orders', 'billing', ...entries.map(([id]) => id)))
+say('xpending', (await redis.xpending('orders', 'billing'))[0])
+
+const pipeline = redis.pipeline()
+for (let number = 0; number < 100; number++) pipeline.xadd('batch', '*', 'counted', number)
+const ids = await pipeline.exec()
+say('pipelined', ids.filter(([error]) => !error).length, 'stored', await redis.xlen('batch'))
+const pair = await redis.multi().xadd('pair', '*', 'debited', 1).xadd('pair', '*', 'credited', 1).exec()
+say('multi', pair.filter(([error]) => !error).length)
+try {
+  await redis.multi().xadd('pair', '*', 'debited', 2).xlen('pair').exec()
+} catch {
+  say('multi refused', await redis.xlen('pair'))
+}
+
+await outage(() => redis.ping())
+
+const { readFileSync } = await import('node:fs')
+const secure = new Redis({
+  port: TLS_PORT, username: 'ann', password: 'correct horse', tls: { ca: readFileSync(CA) },
+})
+say('secure', await secure.call('acl', 'whoami'))
+process.exit()

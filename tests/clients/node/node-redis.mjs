@@ -1,0 +1,69 @@
+// node-redis, with the settings that it has by default.
+import { CA, PORT, TLS_PORT, outage, say, shown, shownEvents } from './story.mjs'
+let handled = 0 // [test]
+
+// [paste
+import { createClient } from 'redis'
+
+const client = await createClient({ socket: { port: PORT } }).on('error', console.error).connect()
+await client.sendCommand(['publish', 'orders', 'created', 'one'])
+await client.sendCommand(['append', 'orders', '0', 'paid', 'two', '', ''])        // if event 0 is its last one
+const events = await client.sendCommand(['read', 'stream', 'orders', '0', '100']) // from number 0 on, at most 100
+console.log(events)
+
+const reader = await client.duplicate().on('error', console.error).connect() // what waits has its own
+let last = '0' // '$': what comes from now on
+for (;;) {
+  const [{ messages }] = await reader.xRead({ key: 'orders', id: last }, { BLOCK: 0 })
+  for (const { id, message } of messages) {
+    console.log(id, message) // 1790000000000-0 { created: 'one' }
+    last = id
+    say('xread', shown(message)) // [test]
+    handled += 1 // [test]
+  }
+  if (handled === 3) break // [test]
+}
+// paste]
+
+say('read', shownEvents(events))
+
+// One message of a subscription, once that is there.
+async function message(client, kind, channel) {
+  let arrived
+  const message = new Promise((resolve) => { arrived = resolve })
+  await client[kind](channel, (data, channel) => arrived([channel, data]))
+  say(`${kind.toLowerCase()}d`)
+  say(kind.toLowerCase(), ...await message)
+  client.destroy()
+}
+
+await message(await client.duplicate().connect(), 'pSubscribe', 'ord*')
+await message(await client.duplicate({ database: 1 }).connect(), 'subscribe', 'orders')
+
+say('xadd', (await client.xAdd('orders', '*', { closed: 'six' })).split('-')[1])
+await client.xGroupCreate('orders', 'billing', '0')
+const [{ messages }] = await client.xReadGroup('billing', 'ann', { key: 'orders', id: '>' }, { COUNT: 2 })
+say('xreadgroup', ...messages.map(({ message }) => shown(message)))
+say('xack', await client.xAck('orders', 'billing', messages.map(({ id }) => id)))
+say('xpending', (await client.xPending('orders', 'billing')).pending)
+
+const numbers = Array.from({ length: 100 }, (_, number) => String(number))
+const ids = await Promise.all(numbers.map((counted) => client.xAdd('batch', '*', { counted }))) // one pipeline
+say('pipelined', ids.length, 'stored', await client.xLen('batch'))
+const pair = await client.multi().xAdd('pair', '*', { debited: '1' }).xAdd('pair', '*', { credited: '1' }).exec()
+say('multi', pair.length)
+try {
+  await client.multi().xAdd('pair', '*', { debited: '2' }).xLen('pair').exec()
+} catch {
+  say('multi refused', await client.xLen('pair'))
+}
+
+await outage(() => client.ping())
+
+const { readFileSync } = await import('node:fs')
+const secure = await createClient({
+  username: 'ann', password: 'correct horse',
+  socket: { port: TLS_PORT, tls: true, ca: readFileSync(CA) },
+}).connect()
+say('secure', await secure.sendCommand(['acl', 'whoami']))
+process.exit()

@@ -1,0 +1,115 @@
+"""What redis-py and valkey-py do alike, once they have shown how they connect, publish, append, read and follow.
+
+Both raise the same errors and have the same methods, in modules of other names.
+"""
+
+import os
+import sys
+import time
+
+PORT = int(os.environ["PORT"])
+
+_handled = []
+
+
+def say(*words):
+    print("-", *words, flush=True)
+
+
+def shown(fields):
+    """An entry's fields, or an event's name and data, as the lines have them."""
+    return " ".join(f"{name.decode()}={data.decode()}" for name, data in dict(fields).items())
+
+
+def handle(fields):
+    """What a program does with an event."""
+    say("xread", shown(fields))
+    _handled.append(fields)
+
+
+def done():
+    return len(_handled) == 3
+
+
+def the_rest(module, make, events):
+    """All other steps.
+
+    module   redis or valkey
+    make     its class of clients
+    events   what `read` has answered
+    """
+    r = make(port=PORT)
+    say("read", shown((name, data) for _, _, _, _, name, data, *_ in events))
+    patterns(r)
+    channels(make)
+    group(r)
+    together(module, r)
+    outage(module, r)
+    secure(make)
+
+
+def patterns(r):
+    with r.pubsub() as pubsub:
+        pubsub.psubscribe("ord*")
+        first_message(pubsub, "psubscribe", "psubscribed")
+        message = first_message(pubsub, "pmessage")
+    say("psubscribe", message["channel"].decode(), message["data"].decode())
+
+
+def channels(make):
+    with make(port=PORT, db=1).pubsub() as pubsub:
+        pubsub.subscribe("orders")
+        first_message(pubsub, "subscribe", "subscribed")
+        message = first_message(pubsub, "message")
+    say("subscribe", message["channel"].decode(), message["data"].decode())
+
+
+def first_message(pubsub, kind, line=None):
+    for message in pubsub.listen():
+        if message["type"] == kind:
+            if line:
+                say(line)
+            return message
+
+
+def group(r):
+    say("xadd", r.xadd("orders", {"closed": "six"}).decode().partition("-")[2])
+    r.xgroup_create("orders", "billing", "0")
+    [[_, entries]] = r.xreadgroup("billing", "ann", {"orders": ">"}, count=2)
+    say("xreadgroup", *(shown(fields) for _, fields in entries))
+    say("xack", r.xack("orders", "billing", *(id_ for id_, _ in entries)))
+    say("xpending", r.xpending("orders", "billing")["pending"])
+
+
+def together(module, r):
+    """A pipeline, and what is stored as a whole or not at all."""
+    with r.pipeline(transaction=False) as pipeline:
+        for number in range(100):
+            pipeline.xadd("batch", {"counted": number})
+        say("pipelined", len(pipeline.execute()), "stored", r.xlen("batch"))
+    with r.pipeline() as transaction:
+        say("multi", len(transaction.xadd("pair", {"debited": "1"}).xadd("pair", {"credited": "1"}).execute()))
+    try:
+        with r.pipeline() as transaction:
+            transaction.xadd("pair", {"debited": "2"}).xlen("pair").execute()
+    except module.RedisError:
+        say("multi refused", r.xlen("pair"))
+
+
+def outage(module, r):
+    r.ping()
+    say("ready for an outage")
+    sys.stdin.readline()
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            r.ping()
+            return say("reconnected")
+        except module.ConnectionError:
+            time.sleep(0.05)
+
+
+def secure(make):
+    r = make(port=int(os.environ["TLS_PORT"]), username="ann", password="correct horse", ssl=True,
+             ssl_ca_certs=os.environ["CA"])
+    say("secure", r.execute_command("acl", "whoami").decode())
