@@ -1,4 +1,4 @@
-"""The commands for whoever looks why the server is slow: SLOWLOG, LATENCY, MEMORY."""
+"""The commands for whoever looks why the server is slow: SLOWLOG, LATENCY."""
 
 import resp
 from store.times import BOUNDS
@@ -84,8 +84,3 @@ _SLOWLOG = {
 _LATENCY = {
     b"histogram": (_latency_histogram, 1000, "[COMMAND ...]"),
 }
-
-
-@command("memory", -2, "SUBCOMMAND", "Isn't here: see INFO memory", ADMIN)
-def memory(server, connection, arguments):
-    raise CommandError(f"ERR MEMORY {printable(arguments[1].upper())} isn't supported: INFO memory has what is known")

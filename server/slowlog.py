@@ -27,6 +27,7 @@ _OPEN = frozenset("""
     group-create group-delete groups group-read group-ack group-leave group-parked group-replay group-discard group-info
     retain retention truncate delete redact compact snapshot-get snapshot-delete backup check export chain-head verify
     info time command select slowlog latency memory
+    scan keys dbsize randomkey type exists touch ttl pttl expiretime pexpiretime persist object
     """.split())
 # How many of the others' arguments are, the command itself among them.
 _LEADING = {"publish": 3, "append": 4, "dcb-append": 2, "snapshot-put": 3, "group-refuse": 4, "client": 2, "config": 3,

@@ -28,6 +28,7 @@ from typing import Callable, NamedTuple
 import resp
 from store import StoreError
 
+from .refusals import refusal
 from .syntax import alternatives
 from .text import printable
 from .users import EVERYTHING
@@ -140,6 +141,9 @@ def why_not(user, name, right, touched):
 
 def unknown(arguments):
     """The reply to a command that isn't in the table, worded as Redis words it."""
+    known = refusal(arguments[0])
+    if known is not None:
+        return known
     shown = " ".join(f"'{printable(argument[:128])}'" for argument in arguments[1:4])
     return resp.error(f"ERR unknown command '{printable(arguments[0][:128])}', "
                       f"with args beginning with: {shown}")

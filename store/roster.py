@@ -18,9 +18,13 @@ _PORTION = 4096
 
 
 class Roster:
-    """See the top of this file."""
+    """See the top of this file.
 
-    def __init__(self):
+    key   key(name) is what stands in it for a name, and what `fill` takes and `beginning` gives
+    """
+
+    def __init__(self, key=bytes):
+        self._key = key
         self.filling = threading.Lock()
         self._chunks = None
         self._firsts = None     # the first name of each
@@ -33,6 +37,7 @@ class Roster:
     def add(self, name):
         """A name that isn't there."""
         if self._chunks is not None:
+            name = self._key(name)
             at = max(0, bisect_right(self._firsts, name) - 1)
             chunk = self._chunks[at]
             insort(chunk, name)
@@ -46,6 +51,7 @@ class Roster:
     def discard(self, name):
         """A name that is there."""
         if self._chunks is not None:
+            name = self._key(name)
             at = bisect_right(self._firsts, name) - 1
             chunk = self._chunks[at]
             del chunk[bisect_left(chunk, name)]
@@ -61,7 +67,7 @@ class Roster:
         self._missed = []
 
     def fill(self, names):
-        """Take `names`, sorted, which were all there were when it began."""
+        """Take the keys of all names that there were when it began, sorted."""
         self._chunks = [names[i:i + _CHUNK] for i in range(0, len(names), _CHUNK)] or [[]]
         self._firsts = [chunk[0] if chunk else b"" for chunk in self._chunks]
         missed, self._missed = self._missed, None

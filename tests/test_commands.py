@@ -1015,7 +1015,7 @@ def test_commands_modules_names_are_what_the_transcript_and_design_name():
     assert {b"publish", b"subscribe", b"unsubscribe", b"follow", b"unfollow", b"last-event-number",
             b"search-streams",
             b"stream-names", b"hello", b"ping", b"echo", b"quit", b"reset", b"select", b"client", b"info",
-            b"time", b"config", b"command", b"slowlog", b"latency", b"memory",
+            b"time", b"config", b"command", b"slowlog", b"latency",
             b"append",
             b"dcb-read", b"dcb-append",
             b"read", b"read-back", b"read-last", b"stream-info",
@@ -1023,4 +1023,7 @@ def test_commands_modules_names_are_what_the_transcript_and_design_name():
             b"group-parked", b"group-replay", b"group-discard", b"group-info",
             b"retain", b"retention", b"truncate", b"delete", b"redact", b"compact",
             b"monitor", b"backup", b"check", b"export", b"import", b"chain-head", b"verify",
-            b"snapshot-put", b"snapshot-get", b"snapshot-delete", b"auth", b"acl"} == set(commands.COMMANDS)
+            b"snapshot-put", b"snapshot-get", b"snapshot-delete", b"auth", b"acl",
+            b"scan", b"keys", b"dbsize", b"randomkey", b"type", b"exists", b"touch", b"ttl", b"pttl", b"expiretime",
+            b"pexpiretime", b"persist", b"object", b"memory",
+            b"role", b"wait", b"module", b"lastsave", b"lolwut"} == set(commands.COMMANDS)

@@ -51,8 +51,7 @@ def test_latency_is_counted_in_buckets_of_microseconds(serving, client):
     (["slowlog", "get", "1", "2"], "ERR wrong number of arguments for 'slowlog|get' command"),
     (["slowlog", "len", "1"], "ERR wrong number of arguments for 'slowlog|len' command"),
     (["latency", "doctor"], "ERR unknown subcommand 'doctor', expected one of HISTOGRAM, HELP"),
-    (["memory", "usage", "x"], "ERR MEMORY USAGE isn't supported: INFO memory has what is known"),
-    (["memory", b"\r\n"], "ERR MEMORY \\r\\n isn't supported: INFO memory has what is known")])
+])
 def test_what_is_not_there_is_refused_by_name(client, arguments, text):
     assert client.error(*arguments) == text
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store import NO, Prefix, Store, roster
+from store.database import PLACES
 from store.roster import Roster, in_order
 
 __all__ = ["quick_index"]
@@ -82,3 +83,41 @@ def test_what_comes_while_it_is_filled_is_in_it(store, monkeypatch):
     store.append("s2", "n", b"")
     gate.append("go on")
     assert asked.result() == [b"s1", b"s2"]
+
+
+# -- places of names ----------------------------------------------------------------
+
+def test_each_stream_has_a_place_of_its_own_for_good(tmp_path):
+    names = [b"s%d" % i for i in range(50)]
+    with Store(str(tmp_path / "db"), sync=NO) as store:
+        for name in names[:40]:
+            store.append(name.decode(), "n", b"")
+        assert sorted(store.names_scattered(0, PLACES, 99)) == sorted(names[:40])
+        for name in names[40:]:
+            store.append(name.decode(), "n", b"")
+        found = store.names_scattered(0, PLACES, 99)
+        assert sorted(found) == sorted(names)
+        assert [store.place_of(name) for name in found] == sorted(map(store.place_of, names))
+        middle = store.place_of(found[20])
+        assert store.names_scattered(0, middle, 99) + store.names_scattered(middle, PLACES, 99) == found
+        assert store.names_scattered(middle, PLACES, 3) == found[20:23]
+        waiting = store.attend(b"waited for", waiting=False)
+        assert b"waited for" in store.names_scattered(0, PLACES, 99)
+        store.leave(waiting)
+        assert store.names_scattered(0, PLACES, 99) == found
+    with Store(str(tmp_path / "db"), sync=NO) as store:
+        assert store.names_scattered(0, PLACES, 99) == found
+
+
+def test_streams_that_have_begun_are_counted_without_those_that_are_waited_for_or_deleted(store):
+    assert store.begun_count() == 0
+    for name in ("a", "b", "c", "d"):
+        store.append(name, "n", b"")
+    store.delete("b")
+    store.truncate("c", 1)
+    waiting = [store.attend(name, waiting=False) for name in (b"a", b"new")]
+    assert store.begun_count() == 3         # a, c, d
+    for one in waiting:
+        store.leave(one)
+    store.append("b", "n", b"")
+    assert store.begun_count() == 4
