@@ -87,6 +87,7 @@ def test_stopping_forgets_who_waits_and_takes_nobody(users, logins):
     answers = []
     for name in ("first", "second"):
         logins.put(Connection(), name, b"word", answers.append)
+    eventually(lambda: len(logins._queue) == 1)         # the first is looked at
     stopper = threading.Thread(target=logins.stop)
     stopper.start()
     eventually(lambda: logins._stopping)
