@@ -3,7 +3,8 @@
     append STREAM EXPECTED NAME DATA ID METADATA ...  ──>  Append ──> the batch, with publishes
 
 Like a publish it is committed with what came before and behind it, and answered in
-its turn; see committer.py.
+its turn; see committer.py.  Other commands that store events join it in the same way:
+each has a function in BATCHED.
 """
 
 from store import ANY, EXISTS, NONE
@@ -17,6 +18,11 @@ from .users import APPEND
 
 _FIELDS = 6         # of each event
 _USAGE = "stream expected name data id metadata [stream expected name data id metadata ...]"
+
+
+# Lower-case name of a command -> make(server, connection, arguments), which gives (an Append, bytes of the request).
+# It raises CommandError where the command's handler is to answer, in its turn.
+BATCHED = {}
 
 
 class _Known(dict):
@@ -68,6 +74,9 @@ def _appends(server, arguments):
 def append(server, connection, arguments):
     """Says what is wrong; those that are right never come here but go to the store in batches."""
     append_of(arguments, server.limits)
+
+
+BATCHED[b"append"] = lambda server, connection, arguments: append_of(arguments, server.limits)
 
 
 def append_of(arguments, limits):

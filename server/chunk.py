@@ -12,6 +12,11 @@ before the next event that says so, as `follow` promises:
 
     *3 +checkpoint +KEY :key    all before `key` was looked at
     *3 +caught-up +KEY :key     the same, and all that was there was sent
+
+Subscribers of channels, as Redis has them, get data alone, and no events that were redacted:
+
+    *3 $message $CHANNEL $data
+    *4 $pmessage $PATTERN $CHANNEL $data
 """
 
 from bisect import bisect_right
@@ -21,7 +26,10 @@ from typing import NamedTuple, Optional
 
 from store.filter import Filter
 from store.names import ALL
-from store.record import CUT
+from store.record import CUT, REDACTED
+
+from .globs import Glob
+from .keys import key_of
 
 CHECKPOINT = b"checkpoint"
 CAUGHT_UP = b"caught-up"
@@ -33,16 +41,20 @@ class Form(NamedTuple):
     recorded   the long form of `follow`, with position, id, metadata and time
     push       RESP3
     filter     None: all events
+    opening    what the frames of a channel's subscribers begin with, behind the first byte; b"" for all others
+    glob       which channels those are, of the streams that the filter passes; None: all
     """
 
     recorded: bool
     push: bool
     filter: Optional[Filter] = None
+    opening: bytes = b""
+    glob: Optional[Glob] = None
 
     @property
     def as_stored(self):
         """Whether its frames are those of the log, but for the first byte."""
-        return not self.recorded and self.filter is None
+        return not self.recorded and self.filter is None and not self.opening
 
 
 class Chunk:
@@ -158,7 +170,9 @@ def chunk_of_frames(frames, first, stop, form):
 
 
 def chunk_at_hand(frames, first, form):
-    """The same of a draft's frames that follow one another, the first with the key `first`."""
+    """The same of a draft's frames that follow one another, the first with the key `first`; none is left out."""
+    if form.opening:
+        frames = [_message(frame, form) for frame in frames]
     if len(frames) == 1:
         data = bytes(frames[0])
         chunk = Chunk(first, first + 1, form, data, (len(data),))
@@ -183,6 +197,8 @@ def chunk_of_found(found, first, stop, by_position, form):
     frames, keys = [], []
     for one, some in groupby(found, itemgetter(0)):
         events = [i for _, i in some]
+        if form.opening:
+            events = _for_channels(one, events, form.glob)
         base = one.position if by_position else one.number
         frames += _frames(one, events, form)
         keys += [base + i for i in events]
@@ -208,12 +224,14 @@ def _encoded(parts, first, stop, by_position, form):
         base = one.position if by_position else one.number
         if form.filter is None:
             events = range(begin, end)
-            if base + begin != expected:
+            if base + begin != expected and not form.opening:
                 frames.append(_notice(CHECKPOINT, ALL if by_position else one.stream, base + begin, form))
                 keys.append(base + begin)
             expected = base + end
         else:
             events = form.filter.passing(one, begin, end)
+        if form.opening:
+            events = _for_channels(one, events, form.glob)
         frames += _frames(one, events, form)
         keys += [base + i for i in events]
     ends = list(accumulate(map(len, frames)))
@@ -223,6 +241,10 @@ def _encoded(parts, first, stop, by_position, form):
 def _frames(one, events, form):
     """Yield the frame of each of `events`, counted from the record's own first."""
     kind = b">" if form.push else b"*"
+    if form.opening:
+        for i in events:
+            yield _message(one.frames(i, i + 1), form)
+        return
     if not form.recorded:
         for i in events:
             yield kind + bytes(one.frames(i, i + 1))[1:]
@@ -243,3 +265,22 @@ def recorded(one, events, kind=b"*"):
 
 
 _EVENT = len(b"*5\r\n+event\r\n")
+
+
+def _for_channels(one, events, glob):
+    """Those of `events` that subscribers of channels are told of: such that weren't redacted, of keys that match."""
+    found = []
+    for i in events:
+        _, _, stream, _, _, length, _ = bytes(one.frames(i, i + 1)).split(b"\r\n", 6)
+        redacted = length == b"$0" and one.details()[i][1] == REDACTED
+        if not redacted and (glob is None or glob.matches(key_of(stream[1:]))):
+            found.append(i)
+    return found
+
+
+def _message(frame, form):
+    """What subscribers of channels get for an event's frame."""
+    _, _, stream, _, _, length, data = bytes(frame).split(b"\r\n", 6)
+    channel = key_of(stream[1:])
+    return b"%b%b$%d\r\n%b\r\n%b\r\n%b" % (b">" if form.push else b"*", form.opening, len(channel), channel, length,
+                                           data)

@@ -21,6 +21,8 @@ log = logging.getLogger("meilies.commands")
 def ping(server, connection, arguments):
     if len(arguments) > 2:
         raise CommandError("ERR wrong number of arguments for 'ping' command; usage: ping [text]")
+    if connection.only_listens:     # as a message, which is all that such a client reads
+        return resp.array([resp.bulk(b"pong"), resp.bulk(arguments[1] if len(arguments) == 2 else b"")])
     return resp.bulk(arguments[1]) if len(arguments) == 2 else b"+PONG\r\n"
 
 
@@ -99,14 +101,20 @@ def reset(server, connection, arguments):
     connection.name = b""
     connection.protocol = 2
     connection.tracking = ()
+    connection.database = 0
+    connection.transact(None)
     act_for(server, connection, server.users.anonymous)
     return b"+RESET\r\n"
 
 
-@command("select", 2, "0", "There is one database, 0", "")
+@command("select", 2, "0|1", "Both are the same store; in 1, SUBSCRIBE and UNSUBSCRIBE are Redis's", "")
 def select(server, connection, arguments):
-    if arguments[1] != b"0":
-        raise CommandError("ERR DB index is out of range; there is one database, 0")
+    if not re.match(rb"-?(0|[1-9][0-9]{0,8})\Z", arguments[1]):
+        raise CommandError("ERR value is not an integer or out of range")
+    if arguments[1] not in (b"0", b"1"):
+        raise CommandError("ERR DB index is out of range; there is one database, 0, which is called 1 as well "
+                           "where SUBSCRIBE is to be Redis's")
+    connection.database = int(arguments[1])
     return OK
 
 

@@ -12,12 +12,14 @@ from . import (
     keyspace,
     monitoring,
     observing,
+    pubsub,
     reading,
     retaining,
     safekeeping,
     snapshots,
     streams,
     tagging,
+    transactions,
 )
 from .table import COMMANDS, execute, unknown
 
@@ -35,11 +37,13 @@ __all__ = [
     "keyspace",
     "monitoring",
     "observing",
+    "pubsub",
     "reading",
     "retaining",
     "safekeeping",
     "snapshots",
     "streams",
     "tagging",
+    "transactions",
     "unknown",
 ]

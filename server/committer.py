@@ -25,6 +25,7 @@ from store import (
     StreamDeleted,
     WrongVersion,
 )
+from store.append import Append
 from store.times import BOUNDS
 
 log = logging.getLogger("meilies.commit")
@@ -244,14 +245,20 @@ def _replies_to(singles):
     return b"".join([_PLACE % one if type(one) is tuple else error_reply(one) for one in outcomes])
 
 
-def reply_to(append):
-    """The reply to an Append that is stored, or refused."""
-    if append.error is not None:
-        return error_reply(append.error)
-    places = append.places
+def places_reply(places):
+    """The reply to an append whose events are at these places."""
     if len(places) == 1:
         return _PLACE % places[0]
     return b"*%d\r\n%b" % (len(places), b"".join([b"*2\r\n:%d\r\n:%d\r\n" % place for place in places]))
+
+
+def reply_to(append):
+    """The reply to an Append that is stored, or refused; those of other commands than `append` know theirs."""
+    if append.error is not None:
+        return error_reply(append.error)
+    if type(append) is not Append:
+        return append.reply()
+    return places_reply(append.places)
 
 
 def error_reply(error):

@@ -4,6 +4,7 @@
     replies, events ──> outbox ──> the socket, which is not here
 
     subscriptions   selector -> Follower
+    listening       how many of them are of Redis's pub/sub, see channels.py
     behind          those of them that must read the log before they are live
 
 The poller owns `pending` and what stands beside it.  `lock` guards the
@@ -53,6 +54,7 @@ class Connection:
         self.library = {}               # what CLIENT SETINFO said: lib-name, lib-ver
         self.protocol = 2
         self.tracking = ()              # the options of CLIENT TRACKING ON; empty: it is off
+        self.database = 0               # what SELECT chose: in 1, SUBSCRIBE is Redis's
         self.began = time.monotonic()
         self.active = self.began        # when it last sent something, as its driver says
         self.last_command = ""
@@ -61,6 +63,7 @@ class Connection:
         # The poller's own:
         self.pending = deque()          # what Requests.take gave and isn't executed yet
         self.uncommitted = 0            # batches that hold publishes of this connection
+        self.transaction = None         # the Transaction that MULTI began
         self.working = False            # a worker executes a command of this connection
         self.input_ended = False        # no more will come; it closes when all is answered
         self.closed = False
@@ -69,6 +72,7 @@ class Connection:
         self.mask = 0                   # what its socket is watched for; guarded by the outbox's lock
         self.lock = threading.Lock()
         self.subscriptions = {}         # selector -> Follower
+        self.listening = 0
         self._requests = Requests(b"publish", _STREAMS, _NAMES, together=_SINGLE_APPEND)
         self.take_again = self._requests.take_again     # one publish, like the one before: see there
         self.room = self._requests.room     # where to receive, for `received`; None: anywhere, for `receive`
@@ -84,7 +88,8 @@ class Connection:
         """Act for another User from now on, or for None."""
         limits, before = self.limits, self.user
         self.user = user
-        self.publishes_freely = user is not None and user.appends_everywhere    # nobody looks at each of its events
+        with self.lock:
+            self._look_at_each()
         if user is None:
             self._requests.limit(strangers.MAX_ARGUMENT, strangers.MAX_ARGUMENTS, strangers.MAX_ARGUMENT,
                                  strangers.MAX_REQUEST)
@@ -93,6 +98,23 @@ class Connection:
                                  limits.max_request_size)
             if before is None:
                 self.take()     # what waited for the answer
+
+    def _look_at_each(self):
+        """Whether somebody has to look at each event that it publishes; under `lock`, when that may have changed."""
+        user = self.user
+        self.publishes_freely = (user is not None and user.appends_everywhere
+                                 and self.transaction is None and not self.only_listens)
+
+    def transact(self, transaction):
+        """Be in a Transaction from now on, or in None."""
+        self.transaction = transaction
+        with self.lock:
+            self._look_at_each()
+
+    @property
+    def only_listens(self):
+        """Whether it may ask nothing: on RESP2, replies and messages of Redis's pub/sub look alike."""
+        return self.listening > 0 and self.protocol == 2
 
     # -- input, in the poller's thread ---------------------------------------
 
@@ -150,8 +172,9 @@ class Connection:
     def follow(self, follower):
         """Add a subscription; the Follower that it replaces, or None."""
         with self.lock:
-            replaced = self.subscriptions.pop(follower.selector, None)
+            replaced = self._forget(self.subscriptions.get(follower.selector))
             self.subscriptions[follower.selector] = follower
+            self._count(follower, 1)
             return replaced
 
     def unfollow(self, selector):
@@ -178,7 +201,13 @@ class Connection:
             self._behind.pop(follower, None)
             if self.subscriptions.get(follower.selector) is follower:
                 del self.subscriptions[follower.selector]
+                self._count(follower, -1)
         return follower
+
+    def _count(self, follower, change):
+        if follower.form.opening:
+            self.listening += change
+            self._look_at_each()
 
     def speak(self, protocol, reply):
         """Speak `protocol` from `reply` on, which begins it; so do the subscriptions."""
@@ -186,6 +215,7 @@ class Connection:
             self.protocol = protocol
             for follower in self.subscriptions.values():
                 follower.form = follower.form._replace(push=protocol == 3)
+            self._look_at_each()
 
         with self.lock:
             self.outbox.put(reply, change)
@@ -196,6 +226,8 @@ class Connection:
             followers = list(self.subscriptions.values())
             self.subscriptions.clear()
             self._behind.clear()
+            self.listening = 0
+            self._look_at_each()
             return followers
 
     # -- catching up ---------------------------------------------------------

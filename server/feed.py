@@ -38,6 +38,7 @@ from store import StoreError
 from store.names import ALL
 from store.reading import Selection, page
 
+from .channels import Channels
 from .chunk import chunk_at_hand, chunk_of, chunk_of_found, chunk_of_frames
 
 log = logging.getLogger("meilies.feed")
@@ -165,7 +166,7 @@ class Feed:
                 return False
             followers = list(self.pool)
             form = followers[0].form
-            if form.recorded or form.filter:
+            if form.recorded or form.filter or form.glob:
                 return False
             for follower in followers:
                 if follower.form != form:
@@ -316,6 +317,7 @@ class Feeds:
         self._soon = soon
         self._lock = threading.Lock()
         self._feeds = {}        # stream's name -> Feed
+        self.channels = Channels()      # what is subscribed to in Redis's way; changed under `_lock`
         self._threads = set()   # of those feeds that had many followers
 
     def __len__(self):
@@ -333,12 +335,16 @@ class Feeds:
             follower.feed = feed
             follower.begin(self._store.next_of(feed.stream) if first is None else first)
             feed.members.add(follower)
+            if follower.form.opening:
+                self.channels.add(follower.selector)
 
     def remove(self, follower):
         """End a follower, and its feed with the last one."""
         with self._lock:
-            follower.ended = True
             feed = follower.feed
+            if follower.form.opening and feed is not None and not follower.ended:
+                self.channels.remove(follower.selector)
+            follower.ended = True
             if feed is None or not feed.leave(follower) or self._feeds.get(feed.stream.name) is not feed:
                 return
             del self._feeds[feed.stream.name]

@@ -3,12 +3,17 @@
 import resp
 from store.names import ALL, check_stream
 
+from .channels import acknowledgement, is_classic, touched
 from .chunk import CHECKPOINT, Form, notice
 from .follower import Follower
 from .selecting import filter_of, is_time, parse_from, parse_names, parse_selector, reads_selector
 from .table import MAX_NUMBER, CommandError, checked, command, parse_number
 from .text import printable
 from .users import READ
+
+# What a subscription is said to be, to programs that know Redis, and to those that know MeiliES.
+_SUBSCRIBED = b"subscribe", b"subscribed"
+_UNSUBSCRIBED = b"unsubscribe", b"unsubscribed"
 
 
 def _reads(server, arguments):
@@ -20,9 +25,9 @@ def _reads(server, arguments):
 def subscribe(server, connection, arguments):
     ranges = [_parse_range(argument) for argument in arguments[1:]]
     form = Form(False, connection.protocol == 3)
-    followers = [(Follower(connection, ("stream", name), stop, form), name, name, first)
+    followers = [(Follower(connection, ("stream", name), stop, form), name, first)
                  for name, first, stop in ranges]
-    return _begin(server, connection, followers)
+    return begin(server, connection, followers)
 
 
 @command("follow", -3, "<$all | STREAM name | PREFIX prefix> from|@microseconds|- [TO n] [NAMES n name [name ...]]",
@@ -36,7 +41,7 @@ def follow(server, connection, arguments):
     follower = Follower(connection, selector, stop, form, notices=True)
     # What a time came to is told at once: all before it is passed over.
     begins = notice(CHECKPOINT, key, first, form).data if is_time(rest[0]) else b""
-    return _begin(server, connection, [(follower, ALL if kind == "prefix" else key, key, first)], begins)
+    return begin(server, connection, [(follower, ALL if kind == "prefix" else key, first)], begins)
 
 
 def _parse_part(store, selector, arguments):
@@ -61,8 +66,8 @@ def _parse_part(store, selector, arguments):
     return first, stop, names or frozenset()
 
 
-def _begin(server, connection, followers, begins=b""):
-    """Subscribe to all of (follower, stream, key, first) and acknowledge each before its events.
+def begin(server, connection, followers, begins=b""):
+    """Subscribe to all of (follower, stream, first) and acknowledge each before its events.
 
     begins   what is sent behind each acknowledgement
 
@@ -75,14 +80,15 @@ def _begin(server, connection, followers, begins=b""):
         raise CommandError(f"ERR {count} subscriptions, expected no more than "
                            f"{server.limits.max_subscriptions} a connection")
     feeds = server.feeds
-    effective = {follower.selector: follower for follower, *_ in followers}     # of equal ones the last
-    for follower, name, key, first in followers:
-        if effective[follower.selector] is follower:
+    effective = _effective(connection, followers)
+    for follower, name, first in followers:
+        wanted = effective.get(follower.selector) is follower
+        if wanted:
             replaced = connection.follow(follower)
             if replaced is not None:
                 feeds.remove(replaced)
-        connection.outbox.put(_acknowledgement(connection, b"subscribe", b"subscribed", key) + begins)
-        if effective[follower.selector] is not follower:
+        connection.outbox.put(_acknowledgement(connection, _SUBSCRIBED, follower.selector) + begins)
+        if not wanted:
             continue
         feeds.add(follower, name, first)
         if connection.closed:       # `close` may have looked before it was there
@@ -95,10 +101,28 @@ def _begin(server, connection, followers, begins=b""):
     return b""
 
 
-def _acknowledgement(connection, push, simple, key):
+def _effective(connection, followers):
+    """{selector: Follower} of those that are wanted of (follower, …): of equal ones the last.
+
+    Who subscribes to a channel again goes on as before, and misses nothing.
+    """
+    wanted = {}
+    for follower, *_ in followers:
+        if not is_classic(follower.selector):
+            wanted[follower.selector] = follower
+        elif follower.selector not in connection.subscriptions:
+            wanted.setdefault(follower.selector, follower)
+    return wanted
+
+
+def _acknowledgement(connection, words, selector):
     """What says that a subscription has begun or ended."""
+    push, simple = words
+    if is_classic(selector):
+        return acknowledgement(connection, push, selector)
+    key = selector[1]
     if connection.protocol == 3:
-        count = len(connection.subscriptions)
+        count = len(connection.subscriptions) - connection.listening
         return resp.push([resp.bulk(push), resp.bulk(key), resp.integer(count)], 3)
     return resp.array([resp.simple(simple), resp.simple(key)])
 
@@ -111,10 +135,10 @@ def unsubscribe(server, connection, arguments):
             if name != ALL:
                 checked(check_stream, name)
     else:
-        selectors = list(connection.subscriptions)
+        selectors = [selector for selector in connection.subscriptions if not is_classic(selector)]
     if not selectors:
         return _nothing_to_end(connection)
-    return b"".join([_end(server, connection, selector) for selector in selectors])
+    return b"".join([end(server, connection, selector) for selector in selectors])
 
 
 @command("unfollow", -2, "<$all | STREAM name | PREFIX prefix>", "End what follow began", "")
@@ -122,29 +146,35 @@ def unfollow(server, connection, arguments):
     selector, rest = parse_selector(arguments[1:])
     if rest:
         raise CommandError("ERR syntax error, expected: unfollow SELECTOR")
-    return _end(server, connection, selector)
+    return end(server, connection, selector)
 
 
-def _end(server, connection, selector):
+def end(server, connection, selector):
+    """End a subscription, if it is there; what acknowledges that."""
     follower = connection.unfollow(selector)
     if follower is not None:
         server.feeds.remove(follower)
-    return _acknowledgement(connection, b"unsubscribe", b"unsubscribed", selector[1])
+    return _acknowledgement(connection, _UNSUBSCRIBED, selector)
 
 
 def end_unless_permitted(server, connection, follower):
     """End a subscription that isn't, or isn't any more, for the connection's user, and tell the client.
 
+    Who listens to a channel is cut off, as by Redis: its clients come again, ask anew, and are refused.
     True if it isn't; any thread may call it, once the connection has both the follower and the user.
     """
     user = connection.user
-    kind, key = follower.selector
+    classic = is_classic(follower.selector)
+    kind, key = touched(follower.selector) if classic else follower.selector
     if user is not None and user.may(READ) and user.reaches(READ, kind, key):
         return False
     if connection.drop(follower):
         server.feeds.remove(follower)
+        if classic:
+            server.call_soon(lambda: server.close(connection))
+            return True
         if connection.protocol == 3:
-            told = _acknowledgement(connection, b"unsubscribe", b"unsubscribed", key)
+            told = _acknowledgement(connection, _UNSUBSCRIBED, follower.selector)
         else:       # what a client takes for an error, in place of events that never come
             told = resp.error(f"NOPERM the subscription to '{printable(key)}' has ended: "
                               f"user {user.name if user else 'nobody'} may not read it any more")

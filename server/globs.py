@@ -17,17 +17,19 @@ MAX_PATTERN = 4096
 class Glob:
     """One pattern (bytes).
 
+    pattern     as it was written; equal patterns are equal globs
     prefix      what each key that matches begins with
     is_literal  whether `prefix` is the one key that matches
     Raises      ValueError  more than MAX_PATTERN bytes
     """
 
-    __slots__ = ("prefix", "is_literal", "_first", "_between", "_last", "_last_length")
+    __slots__ = ("pattern", "prefix", "is_literal", "_first", "_between", "_last", "_last_length")
 
     def __init__(self, pattern):
         if len(pattern) > MAX_PATTERN:
             raise ValueError(f"a pattern of {len(pattern)} bytes, expected no more than {MAX_PATTERN}")
         pieces = _pieces(pattern)
+        self.pattern = pattern
         self.prefix = b"".join(_leading_literals(pieces[0]))
         self.is_literal = len(pieces) == 1 and all(map(_is_literal, pieces[0]))
         self._first = _compiled(pieces[0])
@@ -35,6 +37,12 @@ class Glob:
         self._last, self._last_length = None, 0
         if len(pieces) > 1:
             self._last, self._last_length = _compiled(pieces[-1]), len(pieces[-1])
+
+    def __eq__(self, other):
+        return isinstance(other, Glob) and self.pattern == other.pattern
+
+    def __hash__(self):
+        return hash(self.pattern)
 
     def matches(self, key):
         """Whether `key` (bytes) is one of those that the pattern means."""

@@ -203,6 +203,8 @@ def client_line(connection):
     """One line of CLIENT LIST, in bytes."""
     now = time.monotonic()
     subscriptions = len(connection.subscriptions)
+    patterns = sum(1 for kind, _ in list(connection.subscriptions) if kind == "pattern")
+    transaction = connection.transaction
     fields = [
         ("id", connection.id),
         ("addr", connection.peer),
@@ -210,8 +212,10 @@ def client_line(connection):
         ("age", int(now - connection.began)),
         ("idle", int(now - connection.active)),
         ("flags", "P" if subscriptions else "N"),
-        ("db", 0),
-        ("sub", subscriptions),
+        ("db", connection.database),
+        ("sub", subscriptions - patterns),
+        ("psub", patterns),
+        ("multi", -1 if transaction is None else len(transaction.parts)),
         ("qbuf", connection.unread),
         ("omem", connection.outbox.size),
         ("tot-net-out", connection.outbox.sent),

@@ -29,7 +29,7 @@ import resp
 from resp import Alike, BadRequest, ProtocolError
 
 from .access import judged, users_changed
-from .appending import append_of, singles_of
+from .appending import BATCHED, singles_of
 from .blocked import Blocked
 from .commands import COMMANDS, execute, unknown
 from .committer import Batch, Committer
@@ -38,14 +38,15 @@ from .feed import Feeds
 from .figures import Figures
 from .logins import Logins
 from .metrics import Metrics
-from .monitoring import Monitors
+from .monitoring import Monitors, requests_of
 from .retaining import refused
 from .slowlog import SlowLog
 from .sparing import Sparing
 from .strangers import MOST, Strangers
-from .table import NOAUTH, CommandError, denial
+from .table import NOAUTH, CommandError, denial, find
 from .text import printable, shown_address
 from .tls import TLSSocket
+from .transactions import is_exec, is_for_now, queue
 from .users import Users
 from .waiting import Waiting, processors
 from .workers import Workers
@@ -567,19 +568,19 @@ class Poller:
                     self._add_runs(connection, *pending.popleft(), closed)
                 else:
                     self._batch.add(connection, *pending.popleft())
-            elif type(first) is list and first[0].lower() == b"append":
+            elif type(first) is list and first[0].lower() in BATCHED:
                 try:
-                    append, size = append_of(first, self.limits)
+                    append, size = BATCHED[first[0].lower()](self, connection, first)
                 except CommandError:
                     return      # to be answered in its turn
                 self._batch.add_append(connection, append, size)
                 pending.popleft()
             elif type(first) is Alike:
-                pending.popleft()
                 singles = singles_of(first.commands, self.limits)
                 if singles is None:
-                    pending.extendleft(map(list, reversed(first.commands)))     # each to be judged in its turn
+                    self._take_apart(pending)
                 else:
+                    pending.popleft()
                     self._batch.add_append(connection, singles, first.size)
             else:
                 return
@@ -588,6 +589,9 @@ class Poller:
         """Whether its user may append what comes first.  What he may not is put aside, to be refused in its turn."""
         pending, user = connection.pending, connection.user
         first = pending[0]
+        if connection.only_listens or connection.transaction is not None:
+            self._take_apart(pending)
+            return connection.transaction is not None and is_exec(pending[0])
         if type(first) is tuple:
             parts = judged(user, first)
             if len(parts) > 1 or parts[0] is not first:
@@ -595,12 +599,19 @@ class Poller:
                 pending.extendleft(reversed(parts))
             return type(pending[0]) is tuple
         if type(first) is Alike and not all(user and user.may_append(one[1]) for one in first.commands):
-            pending.popleft()
-            pending.extendleft(map(list, reversed(first.commands)))     # each to be judged in its turn
+            self._take_apart(pending)
         first = pending[0]
-        if type(first) is list and first[0].lower() == b"append":
-            return denial(COMMANDS[b"append"], self, user, first) is None
+        if type(first) is list and first[0].lower() in BATCHED:
+            try:
+                return denial(COMMANDS[first[0].lower()], self, user, first) is None
+            except CommandError:
+                return False
         return True
+
+    def _take_apart(self, pending):
+        """Have what comes first as single requests, each to be judged in its turn."""
+        if type(pending[0]) in (tuple, Alike):
+            pending.extendleft(map(list, reversed(requests_of(pending.popleft()))))
 
     def _add_runs(self, connection, runs, count, size, closed):
         """Add publishes of which some may be to streams that were deleted for good."""
@@ -632,8 +643,10 @@ class Poller:
                 connection.refuse_input()
         else:
             self.executed += 1
-            command = COMMANDS.get(request[0].lower())
-            if command is None:
+            command = find(request[0], connection)
+            if connection.transaction is not None and not is_for_now(command, request):
+                self._queue(connection, command, request)
+            elif command is None:
                 self._refuse(connection, unknown(request) if connection.user is not None else resp.error(NOAUTH))
             elif command.slow and connection.user is not None:      # a stranger is refused here
                 self._give_to_worker(connection, command, request)
@@ -642,8 +655,18 @@ class Poller:
                 if reply is not None:       # otherwise it comes later
                     put(reply)
 
+    def _queue(self, connection, command, request):
+        """Keep a command of a transaction for its EXEC, or refuse it, and with it the transaction."""
+        reply = unknown(request) if command is None else queue(command, self, connection, request)
+        if reply[:1] == b"-":
+            self._refuse(connection, reply)
+        else:
+            connection.outbox.put(reply)
+
     def _refuse(self, connection, reply):
         self.metrics.failed(reply)
+        if connection.transaction is not None:
+            connection.transaction.broken = True
         connection.outbox.put(reply)
 
     def _give_to_worker(self, connection, command, arguments):

@@ -26,6 +26,7 @@ _OPEN = frozenset("""
     read read-back read-last stream-info dcb-read
     group-create group-delete groups group-read group-ack group-leave group-parked group-replay group-discard group-info
     retain retention truncate delete redact compact snapshot-get snapshot-delete backup check export chain-head verify
+    psubscribe punsubscribe pubsub multi exec discard watch unwatch
     info time command select slowlog latency memory
     scan keys dbsize randomkey type exists touch ttl pttl expiretime pexpiretime persist object
     """.split())
@@ -99,6 +100,8 @@ class SlowLog:
 def shown(name, arguments):
     """Of the arguments of the command `name`, itself the first, what may be kept."""
     count = len(arguments) if name in _OPEN else min(len(arguments), _LEADING.get(name, 1))
+    if name == "publish":       # what comes last is data, whether there is a name before it or not
+        count = min(count, len(arguments) - 1)
     found = [_shortened(one) for one in arguments[:min(count, _MOST)]]
     if len(arguments) > len(found):
         rest = arguments[len(found):]

@@ -62,14 +62,23 @@ class Command(NamedTuple):
 
 
 COMMANDS = {}       # lower-case name in bytes -> Command
+REDIS_COMMANDS = {}     # those that are others in database 1, where they are Redis's: see `SELECT`
 
 
-def command(name, arity, usage, summary, right, touches=None, words=None, slow=False):
-    """Put the decorated function into COMMANDS."""
+def command(name, arity, usage, summary, right, touches=None, words=None, slow=False, table=COMMANDS):
+    """Put the decorated function into a table."""
     def add(handler):
-        COMMANDS[name.encode()] = Command(name, arity, handler, usage, summary, slow, right, words or {}, touches)
+        table[name.encode()] = Command(name, arity, handler, usage, summary, slow, right, words or {}, touches)
         return handler
     return add
+
+
+def find(name, connection):
+    """The Command that a name means to a connection, or None."""
+    name = name.lower()
+    if connection.database and name in REDIS_COMMANDS:
+        return REDIS_COMMANDS[name]
+    return COMMANDS.get(name)
 
 
 def execute(command, server, connection, arguments):
@@ -81,14 +90,18 @@ def execute(command, server, connection, arguments):
     return reply
 
 
+# What a client may ask that listens to channels on RESP2, where it couldn't tell other replies from messages.
+_LISTENING = frozenset("""
+    subscribe unsubscribe psubscribe punsubscribe follow unfollow ping quit reset
+    """.split())
+
+
 def _executed(command, server, connection, arguments):
     try:
-        if not takes(command.arity, arguments):
-            raise CommandError(f"ERR wrong number of arguments for '{command.name}' command; "
-                               f"usage: {command.name} {command.usage}".rstrip())
-        why = denial(command, server, connection.user, arguments)
-        if why:
-            raise CommandError(why)
+        check(command, server, connection.user, arguments)
+        if connection.only_listens and command.name not in _LISTENING:
+            raise CommandError(f"ERR Can't execute '{command.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / "
+                               f"QUIT / RESET are allowed in this context")
         return command.handler(server, connection, arguments)
     except CommandError as error:
         return resp.error(str(error))
@@ -108,6 +121,16 @@ def help_of(name, usage):
     """The reply to the subcommand HELP of a command with such a usage, in Redis's form."""
     lines = [f"{name.upper()} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", *alternatives(usage)]
     return resp.array([resp.simple(line.encode()) for line in lines])
+
+
+def check(command, server, user, arguments):
+    """Raise CommandError unless a request has as many arguments as it takes, and is for its user."""
+    if not takes(command.arity, arguments):
+        raise CommandError(f"ERR wrong number of arguments for '{command.name}' command; "
+                           f"usage: {command.name} {command.usage}".rstrip())
+    why = denial(command, server, user, arguments)
+    if why:
+        raise CommandError(why)
 
 
 def denial(command, server, user, arguments):

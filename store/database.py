@@ -436,7 +436,7 @@ class Store:
         Raises    StoreFull, StoreFailed, StoreClosed
         """
         if appends is None:
-            appends = [unit for unit in units if type(unit) in (Append, Singles)]
+            appends = [unit for unit in units if isinstance(unit, (Append, Singles))]
         log = self._log
         if self.sync_policy == EVERYSEC:
             log.wait_for_slow_sync()

@@ -192,7 +192,7 @@ def drafts_of_units(units, streams, new_stream, position, nexts, known=None, clo
     for unit in units:
         if type(unit) is Singles:
             _add_singles(gathered, unit, take, streams, known, closed)
-        elif type(unit) is Append:
+        elif isinstance(unit, Append):
             if known is not None and known.recall(unit):
                 unit.is_new = False
                 continue

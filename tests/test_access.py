@@ -210,6 +210,9 @@ TOUCHING = """
     read-back stream {} - 10
     read-last stream {}
     subscribe {}:0:1
+    psubscribe {}
+    pubsub numsub {}
+    publish {} data
     follow stream {} 0 TO 1
     group-read g-{} member 10
     group-ack g-{} 0
@@ -243,6 +246,7 @@ TOUCHING += OF_STREAMS_ADMINS
 # ... that are of all streams.
 OF_ALL = """
     subscribe $all
+    psubscribe *
     follow $all 0
     read $all 0 10
     read-back $all - 10
@@ -305,6 +309,12 @@ OTHERS = """
     lolwut
     unsubscribe
     unfollow $all
+    punsubscribe
+    multi
+    exec
+    discard
+    unwatch
+    watch orders-1
 """
 
 

@@ -78,7 +78,7 @@ def times(serving):
 # -- the table ----------------------------------------------------------------
 
 BAD_COUNTS = [
-    ("publish", ["s", "x"]), ("publish", ["s", "x", "d", "more"]), ("publish", []),
+    ("publish", ["s"]), ("publish", ["s", "x", "d", "more"]), ("publish", []),
     ("last-event-number", []), ("last-event-number", ["a", "b"]),
     ("subscribe", []), ("follow", ["$all"]), ("unfollow", []), ("echo", []), ("echo", ["a", "b"]),
     ("ping", ["a", "b"]), ("reset", ["x"]), ("select", []), ("client", []), ("time", ["x"]), ("config", ["get"]),
@@ -631,9 +631,22 @@ def test_reset_makes_a_connection_as_new(serving, client):
     assert len(serving.poller.feeds) == 0
 
 
-def test_there_is_one_database(client):
-    assert client.ask("select", 0) == b"OK"
-    assert client.error("select", 1) == "ERR DB index is out of range; there is one database, 0"
+def test_there_is_one_database_by_two_numbers(serving, client):
+    client.ask("publish", "s", "x", "d")
+    for number in (0, 1, 0):
+        assert client.ask("select", number) == b"OK"
+        assert client.ask("stream-names") == [b"stream-names", b"s"]
+        assert f" db={number} ".encode() in client.ask("client", "info")
+    for number in (2, -1, 16):
+        assert client.error("select", number).startswith("ERR DB index is out of range; there is one database, 0")
+    for text in ("x", "", "01", " 1", "1.0", "9" * 30):
+        assert client.error("select", text) == "ERR value is not an integer or out of range"
+
+
+def test_reset_goes_back_to_database_0(client):
+    client.ask("select", 1)
+    client.ask("reset")
+    assert b" db=0 " in client.ask("client", "info")
 
 
 def test_time_is_seconds_and_microseconds(client):
@@ -841,14 +854,14 @@ def test_command_lists_counts_and_describes_what_there_is(client, client3):
     assert len(everything) == client.ask("command", "count") == len(COMMANDS)
     assert all(len(one) == 10 and type(one[0]) is bytes and type(one[1]) is int for one in everything)
     found = client.ask("command", "info", "publish", "nope", "PING")
-    assert [one and one[:2] for one in found] == [[b"publish", 4], None, [b"ping", -1]]
+    assert [one and one[:2] for one in found] == [[b"publish", -3], None, [b"ping", -1]]
     assert len(client.ask("command", "info")) == len(COMMANDS)
     assert client.error("command", "nope") == "ERR unknown subcommand 'nope', expected COUNT, DOCS or INFO"
 
     flat = client.ask("command", "docs", "publish", "nope")
     assert flat[0] == b"publish" and len(flat) == 2
     fields = dict(zip(flat[1][::2], flat[1][1::2]))
-    assert fields[b"complexity"] == b"usage: publish stream name data"
+    assert fields[b"complexity"] == b"usage: publish <stream name data | channel message>"
     assert client3.ask("command", "docs", "PUBLISH") == {b"publish": fields}
     assert set(client3.ask("command", "docs")) == set(COMMANDS)
 
@@ -1015,6 +1028,8 @@ def test_commands_modules_names_are_what_the_transcript_and_design_name():
     assert {b"publish", b"subscribe", b"unsubscribe", b"follow", b"unfollow", b"last-event-number",
             b"search-streams",
             b"stream-names", b"hello", b"ping", b"echo", b"quit", b"reset", b"select", b"client", b"info",
+            b"psubscribe", b"punsubscribe", b"pubsub",
+            b"multi", b"exec", b"discard", b"watch", b"unwatch",
             b"time", b"config", b"command", b"slowlog", b"latency",
             b"append",
             b"dcb-read", b"dcb-append",
