@@ -2,13 +2,15 @@
 
 It wants the whole input at once, reads a value by calling itself for each
 element, and was written from the specification without a look at the other.
-A value is a pair that says what it is, so that True, 1 and 1.0 differ:
+A value is a pair that says what it is, and as what it came:
 
-    ("string", bytes)   simple, bulk and verbatim     ("null", None)
-    ("error", str)      simple and bulk               ("list", [value, ...])   arrays and sets
-    ("integer", int)    also big ones                 ("push", [value, ...])
-    ("boolean", bool)                                 ("map", [(key, value), ...])
-    ("double", str)     repr() of the float           ("attribute", None)      never an element
+    ("simple", bytes)       ("integer", int)            ("array", [value, ...])
+    ("bulk", bytes)         ("big number", int)         ("set", [value, ...])
+    ("verbatim", bytes)     ("boolean", bool)           ("push", [value, ...])
+    ("error", str)          ("double", str)  its repr   ("map", [(key, value), ...])
+    ("bulk error", str)     ("null", "$", "*" or "_")   ("attribute", [(key, value), ...])   never an element
+
+The form of a verbatim string, its first three letters, isn't in its value.
 
 Where the specification leaves it open: a line ends at the first CR LF and may
 hold a CR or an LF of its own; there is no streaming; and numbers have no more
@@ -67,13 +69,14 @@ class Reader:
         line = self.data[pos + 1:end]
         after = end + 2
         if kind == "+":
-            return ("string", line), after
+            return ("simple", line), after
         if kind == "-":
             return ("error", line.decode("utf-8", "replace")), after
         if kind in ":(":
-            return self.integer(pos, line, 20 if kind == ":" else 4000), after
+            name, most_digits = {":": ("integer", 20), "(": ("big number", 4000)}[kind]
+            return (name, self.integer(pos, line, most_digits)), after
         if kind == "_" and line == b"":
-            return ("null", None), after
+            return ("null", "_"), after
         if kind == "#" and line in (b"t", b"f"):
             return ("boolean", line == b"t"), after
         if kind == ",":
@@ -88,7 +91,7 @@ class Reader:
         digits = without_sign(line)
         if not only_digits(digits) or len(digits) > most_digits:
             raise Invalid(pos)
-        return "integer", int(line.decode())
+        return int(line.decode())
 
     def double(self, pos, line):
         digits = without_sign(line)
@@ -104,7 +107,7 @@ class Reader:
 
     def string(self, kind, pos, line, after):
         if kind == "$" and line == b"-1":
-            return ("null", None), after
+            return ("null", "$"), after
         size = self.length(pos, line)
         if size > self.max_bulk:
             raise Invalid(pos)
@@ -115,16 +118,16 @@ class Reader:
             raise Invalid(end)
         text = self.data[after:end]
         if kind == "!":
-            return ("error", text.decode("utf-8", "replace")), end + 2
-        if kind == "=":
-            if len(text) < 4 or chr(text[3]) != ":":
-                raise Invalid(after)
-            text = text[4:]
-        return ("string", text), end + 2
+            return ("bulk error", text.decode("utf-8", "replace")), end + 2
+        if kind == "$":
+            return ("bulk", text), end + 2
+        if len(text) < 4 or chr(text[3]) != ":":
+            raise Invalid(after)
+        return ("verbatim", text[4:]), end + 2
 
     def aggregate(self, kind, pos, line, after, depth):
         if kind == "*" and line == b"-1":
-            return ("null", None), after
+            return ("null", "*"), after
         count = self.length(pos, line)
         if kind in "%|":
             count = 2 * count
@@ -136,13 +139,8 @@ class Reader:
             item, after = self.read(after, depth + 1)
             if item[0] != "attribute":
                 items.append(item)
-        if kind == "|":
-            return ("attribute", None), after
-        if kind == ">":
-            return ("push", items), after
-        if kind == "%":
-            return ("map", last_of_each_name(items[::2], items[1::2])), after
-        return ("list", items), after
+        name = {"*": "array", "~": "set", ">": "push", "%": "map", "|": "attribute"}[kind]
+        return (name, list(zip(items[::2], items[1::2])) if kind in "%|" else items), after
 
     def length(self, pos, line):
         if not only_digits(line) or len(line) > 18:
@@ -150,12 +148,66 @@ class Reader:
         return int(line.decode())
 
 
-def last_of_each_name(keys, values):
-    """The pairs; where all keys are strings, one for each, as in a dict."""
-    pairs = list(zip(keys, values))
-    if any(key[0] != "string" for key in keys):
-        return pairs
-    return [(("string", name), value) for name, value in {key[1]: value for key, value in pairs}.items()]
+# Types that mean the same to who reads values.
+SAME = {"simple": "string", "bulk": "string", "verbatim": "string", "bulk error": "error", "big number": "integer",
+        "array": "list", "set": "list"}
+
+
+def plain(value):
+    """A value without how it came: ("string", ...), ("error", ...), ("integer", ...), ("list", ...), ("null", None).
+
+    The pairs of a map whose keys are all strings are one for each key, as in a dict.
+    """
+    kind, content = value
+    kind = SAME.get(kind, kind)
+    if kind == "null":
+        return kind, None
+    if kind == "map":
+        pairs = [(plain(key), plain(item)) for key, item in content]
+        if all(key[0] == "string" for key, _ in pairs):
+            pairs = list({key: (key, item) for key, item in pairs}.values())
+        return kind, pairs
+    return kind, [plain(item) for item in content] if kind in ("list", "push") else content
+
+
+def in_resp2(value):
+    """A value of RESP3 as RESP2 has it, which knows simple and bulk strings, errors, integers, arrays and nulls alone.
+
+    Which of its two nulls it is can't be told: ("null", None).
+    """
+    kind, content = value
+    if kind == "boolean":
+        return "integer", int(content)
+    if kind == "double":
+        return "bulk", (content[:-2] if content.endswith(".0") else content).encode()
+    if kind == "big number":
+        return "bulk", b"%d" % content
+    if kind == "verbatim":
+        return "bulk", content
+    if kind == "bulk error":
+        return "error", content.replace("\r", " ").replace("\n", " ")
+    if kind == "null":
+        return kind, None
+    if kind == "map":
+        content = [part for pair in content for part in pair]
+    if kind in ("map", "set", "push", "array"):
+        return "array", [in_resp2(item) for item in content]
+    return value
+
+
+def types(value):
+    """The types that a value is made of; of nulls which one it is: {"array", "bulk", "null *"}."""
+    kind, content = value
+    if kind == "null":
+        return {f"null {content}"}
+    if kind == "map":
+        content = [part for pair in content for part in pair]
+    return {kind}.union(*map(types, content)) if isinstance(content, list) else {kind}
+
+
+# Those that there are in RESP2, and those that RESP3 has instead of others.
+IN_RESP2 = {"simple", "bulk", "error", "integer", "array", "null $", "null *"}
+NOT_IN_RESP3 = {"null $", "null *"}
 
 
 def without_sign(line):

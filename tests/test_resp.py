@@ -7,12 +7,13 @@ import tracemalloc
 import weakref
 
 import pytest
+from alike.redis import Redis, needs_redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import resp
 from resp import Alike, BadRequest, CRLF, ErrorReply, INCOMPLETE, Known, Parser, ProtocolError, Push
-from tests.naive_resp import read_all
+from tests.naive_resp import IN_RESP2, NOT_IN_RESP3, in_resp2, plain, read_all, types
 
 # Big enough to be out of the way, small enough that a test can reach them.
 LIMITS = {"max_bulk": 300, "max_elements": 40}
@@ -26,7 +27,7 @@ def examples(count):
 # -- helpers -----------------------------------------------------------------
 
 def shape(value):
-    """A value of `resp` as the naive reader says it, so that True, 1 and 1.0 differ."""
+    """A value of `resp` with the name of its type, so that True, 1 and 1.0 differ."""
     if isinstance(value, Push):
         return "push", [shape(item) for item in value]
     if isinstance(value, list):
@@ -43,14 +44,17 @@ def shape(value):
 
 def as_read(value):
     """What the naive reader says, with a map that can't be a dict as the list of lists it is read as."""
-    kind, items = value
+    return as_shape(plain(value))
+
+
+def as_shape(value):
+    kind, content = value
     if kind == "map":
-        items = [(as_read(key), as_read(item)) for key, item in items]
-        if any(key[0] != "string" for key, _ in items):
-            return "list", [("list", list(pair)) for pair in items]
-    elif kind in ("list", "push"):
-        items = [as_read(item) for item in items]
-    return kind, items
+        pairs = [(as_shape(key), as_shape(item)) for key, item in content]
+        if all(key[0] == "string" for key, _ in pairs):
+            return kind, pairs
+        return "list", [("list", list(pair)) for pair in pairs]
+    return kind, [as_shape(item) for item in content] if kind in ("list", "push") else content
 
 
 def read(pieces, parser=None):
@@ -559,6 +563,60 @@ def test_any_values_that_are_encoded_are_read_back(nodes):
     assert read([wire(nodes)]) == ([expected(node) for node in nodes if node[0] != "|"], "end", None)
 
 
+NULLS = [resp.null, resp.null_array]
+GROUPS = [resp.members, resp.push]
+PAIRS = [resp.mapping, resp.attribute]
+# What is written with a function of `resp` and what that is given.
+scalar = st.one_of(
+    st.tuples(st.just(resp.boolean), st.booleans()), st.tuples(st.just(resp.double), st.floats()),
+    st.tuples(st.just(resp.big_number), st.integers()), st.tuples(st.just(resp.verbatim), text),
+    st.tuples(st.just(resp.bulk_error), st.text(max_size=9)), st.tuples(st.sampled_from(NULLS), st.none()))
+grouped = st.tuples(st.sampled_from(GROUPS), st.lists(scalar, max_size=4))
+paired = st.tuples(st.sampled_from(PAIRS), st.lists(st.tuples(scalar, scalar | grouped), max_size=3))
+nested = st.tuples(st.sampled_from(GROUPS), st.lists(grouped | paired, max_size=3))
+replies = st.lists(scalar | grouped | paired | nested, max_size=4)
+
+
+def said(node, protocol):
+    """What `resp` writes of it."""
+    make, content = node
+    if make in NULLS:
+        return make(protocol)
+    if make in GROUPS:
+        # An attribute is no element.
+        content = [item for item in content if item[0] is not resp.attribute]
+        return make([said(item, protocol) for item in content], protocol)
+    if make in PAIRS:
+        return make([(said(key, protocol), said(item, protocol)) for key, item in content], protocol)
+    return make(content, protocol)
+
+
+def heard(node):
+    """The shape that who speaks RESP3 must read it as."""
+    make, content = node
+    if make in NULLS:
+        return "null", None
+    if make in GROUPS:
+        return ("push" if make is resp.push else "list",
+                [heard(item) for item in content if item[0] is not resp.attribute])
+    if make is resp.mapping:
+        return as_shape(("map", [(heard(key), heard(item)) for key, item in content]))
+    kinds = {resp.boolean: "boolean", resp.big_number: "integer", resp.verbatim: "string", resp.bulk_error: "error"}
+    return ("double", repr(content)) if make is resp.double else (kinds[make], content)
+
+
+@given(replies)
+@examples(200)
+def test_what_is_written_in_resp3_is_read_back_and_in_resp2_is_the_same_in_its_types(nodes):
+    in_3 = b"".join(said(node, 3) for node in nodes)
+    in_2 = b"".join(said(node, 2) for node in nodes)
+    assert read([in_3]) == ([heard(node) for node in nodes if node[0] is not resp.attribute], "end", None)
+    values_of_3, values_of_2 = read_all(in_3)[0], read_all(in_2)[0]
+    assert list(map(in_resp2, values_of_2)) == list(map(in_resp2, values_of_3))
+    assert set().union(*map(types, values_of_2)) <= IN_RESP2
+    assert not set().union(*map(types, values_of_3)) & NOT_IN_RESP3
+
+
 @given(trees, st.data())
 @examples(100)
 def test_values_do_not_depend_on_how_the_input_is_split(nodes, data):
@@ -591,6 +649,78 @@ def test_no_split_changes_the_error_of_a_line_that_is_too_long(monkeypatch):
             whole = read([data], Parser(max_size=max_size))
             for pieces in every_split(data, most_pieces=2):
                 assert read(pieces, Parser(max_size=max_size)) == whole
+
+
+# -- what Redis writes -----------------------------------------------------------
+
+# What DEBUG PROTOCOL of Redis 7.0.15 answers: in RESP2, in RESP3, and the value of that.
+DEBUG_PROTOCOL = {
+    "string": (b"$11\r\nHello World\r\n", b"$11\r\nHello World\r\n", b"Hello World"),
+    "integer": (b":12345\r\n", b":12345\r\n", 12345),
+    "double": (b"$5\r\n3.141\r\n", b",3.141\r\n", 3.141),
+    "null": (b"$-1\r\n", b"_\r\n", None),
+    "array": (b"*3\r\n:0\r\n:1\r\n:2\r\n", b"*3\r\n:0\r\n:1\r\n:2\r\n", [0, 1, 2]),
+    "set": (b"*3\r\n:0\r\n:1\r\n:2\r\n", b"~3\r\n:0\r\n:1\r\n:2\r\n", [0, 1, 2]),
+    "map": (b"*6\r\n:0\r\n:0\r\n:1\r\n:1\r\n:2\r\n:0\r\n", b"%3\r\n:0\r\n#f\r\n:1\r\n#t\r\n:2\r\n#f\r\n",
+            [[0, False], [1, True], [2, False]]),
+    "attrib": (b"$39\r\nSome real reply following the attribute\r\n",
+               b"|1\r\n$14\r\nkey-popularity\r\n*2\r\n$7\r\nkey:123\r\n:90\r\n"
+               b"$39\r\nSome real reply following the attribute\r\n", b"Some real reply following the attribute"),
+    "verbatim": (b"$25\r\nThis is a verbatim\nstring\r\n", b"=29\r\ntxt:This is a verbatim\nstring\r\n",
+                 b"This is a verbatim\nstring"),
+    "true": (b":1\r\n", b"#t\r\n", True),
+    "false": (b":0\r\n", b"#f\r\n", False),
+    "bignum": (b"$37\r\n1234567999999999999999999999999999999\r\n", b"(1234567999999999999999999999999999999\r\n",
+               1234567999999999999999999999999999999),
+}
+OURS = {
+    "string": lambda protocol: resp.bulk(b"Hello World"),
+    "integer": lambda protocol: resp.integer(12345),
+    "double": lambda protocol: resp.double(3.141, protocol),
+    "null": resp.null,
+    "array": lambda protocol: resp.array([resp.integer(i) for i in range(3)]),
+    "set": lambda protocol: resp.members([resp.integer(i) for i in range(3)], protocol),
+    "map": lambda protocol: resp.mapping(
+        [(resp.integer(i), resp.boolean(i == 1, protocol)) for i in range(3)], protocol),
+    "attrib": lambda protocol: resp.attribute(
+        [(resp.bulk(b"key-popularity"), resp.array([resp.bulk(b"key:123"), resp.integer(90)]))],
+        protocol) + resp.bulk(b"Some real reply following the attribute"),
+    "verbatim": lambda protocol: resp.verbatim(b"This is a verbatim\nstring", protocol),
+    "true": lambda protocol: resp.boolean(True, protocol),
+    "false": lambda protocol: resp.boolean(False, protocol),
+    "bignum": lambda protocol: resp.big_number(1234567999999999999999999999999999999, protocol),
+}
+
+
+@pytest.mark.parametrize("kind", DEBUG_PROTOCOL)
+def test_every_type_is_written_and_read_as_redis_does(kind):
+    in_2, in_3, value = DEBUG_PROTOCOL[kind]
+    assert (OURS[kind](2), OURS[kind](3)) == (in_2, in_3)
+    assert [shape(one) for one in values(in_3)] == [shape(value)]
+
+
+def test_a_push_that_redis_sends_comes_before_the_reply():
+    assert values(b">2\r\n$16\r\nserver-cpu-usage\r\n:42\r\n$5\r\nreply\r\n") == [
+        Push([b"server-cpu-usage", 42]), b"reply"]
+
+
+@needs_redis
+def test_redis_itself_answers_as_these_tests_say():
+    def ask(protocol):
+        sock.sendall(b"".join(resp.command("debug", "protocol", kind) for kind in DEBUG_PROTOCOL))
+        expected = b"".join(answers[protocol - 2] for answers in DEBUG_PROTOCOL.values())
+        found = b""
+        while len(found) < len(expected):
+            found += sock.recv(len(expected) - len(found)) or b"the end"
+        assert found == expected
+
+    with Redis() as redis, redis.connect() as sock:
+        ask(2)
+        sock.sendall(resp.command("hello", 3))
+        parser = Parser()
+        while parser.get() is INCOMPLETE:
+            parser.feed(sock.recv(1 << 16))
+        ask(3)
 
 
 # -- against the naive reader ------------------------------------------------

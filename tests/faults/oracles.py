@@ -21,7 +21,7 @@ import time
 import zlib
 from pathlib import Path
 
-from naive_resp import read_all
+from naive_resp import plain, read_all
 from resp import BadRequest, ErrorReply, Parser, ProtocolError, Push
 from server import options
 from server.connection import Connection
@@ -58,6 +58,7 @@ def parser(data):
     """data[0] says how the rest is split."""
     text = data[1:]
     values, ending, pos = read_all(text, **LIMITS)
+    values = [plain(value) for value in values]
     for pieces in _splits(text, data[:1]):
         found, how, why = _parsed(pieces)
         assert len(found) == len(values) and all(map(same, found, values)), f"found {found}, expected {values}"
@@ -117,7 +118,7 @@ def commands(data):
     """data[0] says how the rest is split."""
     text = data[1:]
     values, ending, pos = read_all(text, max_bulk=MAX_REQUEST, max_elements=MAX_ARGUMENTS)
-    expected = [_command(value) for value in values]
+    expected = [_command(plain(value)) for value in values]
     for pieces in _splits(text, data[:1]):
         found, error = _received(pieces)
         assert error is not None or ending != "invalid", f"nothing was wrong, expected an error at byte {pos}"
