@@ -25,7 +25,8 @@ _REFUSED_CONFIG = {
 def info_command(server, connection, arguments):
     user = connection.user
     whole = user.may(ADMIN) or user.may_read_prefix(b"")
-    return resp.bulk(info(server, [argument.decode("utf-8", "replace").lower() for argument in arguments[1:]], whole))
+    sections = [argument.decode("utf-8", "replace").lower() for argument in arguments[1:]]
+    return resp.verbatim(info(server, sections, whole), connection.protocol)
 
 
 @command("time", 1, "", "The server's clock: seconds and microseconds since 1970", "")

@@ -44,6 +44,8 @@ def quit(server, connection, arguments):
 def hello(server, connection, arguments):
     protocol, options = connection.protocol, {}
     if len(arguments) > 1:
+        if not re.match(rb"(?:0|-?[1-9][0-9]{0,18})\Z", arguments[1]):
+            raise CommandError("ERR Protocol version is not an integer or out of range, expected 2 or 3")
         if arguments[1] not in (b"2", b"3"):
             raise CommandError("NOPROTO unsupported protocol version, expected 2 or 3")
         protocol = int(arguments[1])
@@ -88,7 +90,7 @@ def _parse_hello(options):
             found["login"] = options[1], options[2]
             options = options[3:]
         else:
-            raise CommandError(f"ERR syntax error in HELLO option '{printable(options[0])}'")
+            raise CommandError(f"ERR Syntax error in HELLO option '{printable(options[0])}'")
     return found
 
 
@@ -163,7 +165,7 @@ def _client_setinfo(server, connection, arguments):
 
 
 def _client_info(server, connection, arguments):
-    return resp.bulk(client_line(connection))
+    return resp.verbatim(client_line(connection), connection.protocol)
 
 
 def _client_list(server, connection, arguments):
@@ -173,7 +175,7 @@ def _client_list(server, connection, arguments):
         everyone = [one for one in everyone if one.user is not None and one.user.name == connection.user.name]
     if arguments:
         everyone = [one for one in everyone if _listed(arguments)(one)]
-    return resp.bulk(b"".join(map(client_line, everyone)))
+    return resp.verbatim(b"".join(map(client_line, everyone)), connection.protocol)
 
 
 def _listed(arguments):
@@ -331,5 +333,5 @@ _ARITY = {word.lower().encode(): arity(arguments, words=2)
 
 def _client_name(name):
     if len(name) > 1024 or not re.match(rb"[!-~]*\Z", name):
-        raise CommandError("ERR Client names cannot contain spaces, newlines or special characters")
+        raise CommandError("ERR Client names cannot contain spaces, newlines or special characters.")
     return name
