@@ -20,6 +20,7 @@ from . import (
     streams,
     tagging,
     transactions,
+    xread,
 )
 from .table import COMMANDS, execute, unknown
 
@@ -46,4 +47,5 @@ __all__ = [
     "tagging",
     "transactions",
     "unknown",
+    "xread",
 ]

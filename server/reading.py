@@ -37,9 +37,9 @@ def read_last(server, connection, arguments):
     if rest:
         raise CommandError("ERR syntax error, expected: read-last SELECTOR")
     selection = _selection(selector, frozenset())
-    found, following = _told(page, server.store, selection, None, 1, back=True)
+    found, following = told(page, server.store, selection, None, 1, back=True)
     while not found and following is not None:      # the pages that end the log may hold none
-        found, following = _told(page, server.store, selection, following, 1, back=True)
+        found, following = told(page, server.store, selection, following, 1, back=True)
     return _frames(found)[0] if found else resp.null(connection.protocol)
 
 
@@ -47,7 +47,7 @@ def read_last(server, connection, arguments):
          slow=True)
 def stream_info(server, connection, arguments):
     checked(check_stream, arguments[1])
-    info = _told(server.store.info, arguments[1])
+    info = told(server.store.info, arguments[1])
     if info is None:
         return resp.null(connection.protocol)
     return resp.mapping([(resp.bulk(name.replace("_", "-").encode()), _integer(value, connection))
@@ -64,7 +64,7 @@ def _read(server, connection, arguments, back):
     selection = _selection(selector, names)
     key = _parse_from(server.store, selection, rest[0])
     count = parse_number(rest[1], "COUNT")
-    found, following = _told(page, server.store, selection, key, count, back)
+    found, following = told(page, server.store, selection, key, count, back)
     return resp.array([_integer(following, connection), resp.array(_frames(found))])
 
 
@@ -87,7 +87,7 @@ def _parse_from(store, selection, text):
     return store.number_at(selection.stream, time)
 
 
-def _told(read, *arguments, **more):
+def told(read, *arguments, **more):
     """What `read` returns.  Raises CommandError, with a code for what programs branch on."""
     try:
         return read(*arguments, **more)

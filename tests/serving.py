@@ -112,16 +112,17 @@ def eventually(condition, what="it"):
 class Serving:
     """A store and its server, with its loop in a thread; a context manager.
 
-    files         stands in for the disk
+    files, clock  stand in for the disk and for microseconds since 1970
     users         the Users who may log in, if they have to
     certificates  what it shows at `tls_port`, which it has if there are any
     limits        options by name, with _ for -
     """
 
-    def __init__(self, path, sync="no", files=None, tick=lambda now: None, users=None, certificates=None, **limits):
+    def __init__(self, path, sync="no", files=None, tick=lambda now: None, users=None, certificates=None, clock=None,
+                 **limits):
         self.limits = options.parse(["--db-path", str(path), "--port", "0"], {})
         vars(self.limits).update(limits)
-        self.store = Store(path, sync, files=files)
+        self.store = Store(path, sync, files=files, clock=clock)
         listeners = [on_tcp("127.0.0.1", 0), *([on_tcp("127.0.0.1", 0, tls=True)] if certificates else [])]
         self.server = EventServer(listeners, self.store, self.limits, tick, users, certificates)
         self.tls_port = listeners[-1].port if certificates else None

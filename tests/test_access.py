@@ -209,6 +209,9 @@ TOUCHING = """
     read stream {} 0 10
     read-back stream {} - 10
     read-last stream {}
+    xrange {} - +
+    xrevrange {} + -
+    xread COUNT 1 STREAMS {} 0
     subscribe {}:0:1
     psubscribe {}
     pubsub numsub {}
@@ -730,6 +733,17 @@ def test_a_read_of_a_group_that_begins_to_wait_while_its_right_is_taken_ends(ser
 
     monkeypatch.setattr(serving.poller.blocked, "add", add_late)
     assert denied(client.ask("group-read", "g", "m", "1", "BLOCK", "0"))
+    assert client.ask("ping") == b"PONG"
+
+
+def test_a_read_of_entries_that_waits_ends(serving, log_in):
+    ops, client = log_in("ops"), log_in("reader")
+    assert denied(client.ask("xread", "BLOCK", "0", "STREAMS", "orders-1", "secret", "$", "$"))
+    client.command("xread", "BLOCK", "0", "STREAMS", "orders-1", "$")
+    eventually(lambda: serving.connection_of(client) in serving.poller.blocked)
+    assert ops.ask("acl", "setuser", "reader", "resetkeys") == b"OK"
+    assert denied(client.value())
+    assert ops.ask("publish", "orders-1", "x", "d") == b"OK"
     assert client.ask("ping") == b"PONG"
 
 

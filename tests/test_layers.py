@@ -164,6 +164,7 @@ ORDER = {
         "following",
         "pubsub",
         "blocked",
+        "xread",
         "grouping",
         "snapshots",
         "monitoring",
