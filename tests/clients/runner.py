@@ -72,7 +72,7 @@ def run_program(program, language, folder, secure):
     started = time.monotonic()
     own = folder / program.client
     own.mkdir()
-    stage = Stage(own, secure)
+    stage = Stage(own, secure, program.speaks)
     try:
         tell(language.command(program.program), language.environ, stage)
     except (Mismatch, AssertionError) as failure:

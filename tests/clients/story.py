@@ -6,6 +6,7 @@
 """
 
 import contextlib
+import re
 import subprocess
 import threading
 from typing import Callable, NamedTuple, Optional
@@ -26,10 +27,12 @@ class Stage:
 
     folder   where its store and its log are
     secure   (port, certificate) of a server with TLS, where ann may log in
+    speaks   the protocol that the program is to choose, 2 or 3
     """
 
-    def __init__(self, folder, secure):
+    def __init__(self, folder, secure, speaks):
         self._folder = folder
+        self._speaks = speaks
         self._tls_port, self._authority = secure
         self._server = self._start("0")
 
@@ -47,10 +50,12 @@ class Stage:
             client.close()
 
     def wait_until_blocked(self):
-        """Return when a client waits for an event."""
+        """Return when a client waits for an event; fail unless it speaks what it is to speak."""
         client = Client("127.0.0.1", self._server.port)
         try:
             eventually(lambda: b"blocked_clients:1" in client.ask("info", "clients"), "a blocked client")
+            found = re.search(rb" cmd=xread .* resp=(\d)", client.ask("client", "list"))
+            assert found and int(found[1]) == self._speaks, f"found {found}, expected RESP{self._speaks}"
         finally:
             client.close()
 

@@ -34,8 +34,9 @@ def test_docs_show_the_lines_that_a_program_runs(program):
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.client)
-def test_docs_name_the_version_that_is_tried(program):
-    assert re.search(rf"^\| {program.client} \| {re.escape(program.version())} \|", PAGE, re.M), program.version()
+def test_docs_name_the_version_and_the_protocol_that_are_tried(program):
+    row = f"| {program.client} | {program.version()} | RESP{program.speaks} |"
+    assert f"\n{row}" in PAGE, row
 
 
 def test_a_program_that_tells_the_story_and_ends_well_is_fine():
