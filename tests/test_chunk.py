@@ -2,13 +2,17 @@
 
 import pytest
 
+import resp
 from server.chunk import CAUGHT_UP, Form, chunk_at_hand, chunk_of, chunk_of_found, chunk_of_frames, notice
+from server.globs import Glob
 from store import record
 from store.filter import Filter
 
 PLAIN = Form(False, False)
 PUSH = Form(False, True)
 RECORDED = Form(True, False)
+CHANNEL = Form(False, False, opening=b"3\r\n$7\r\nmessage\r\n")
+PATTERN = Form(False, True, opening=b"4\r\n$8\r\npmessage\r\n$1\r\n?\r\n", glob=Glob(b"?"))
 
 
 def run(stream, number, position, datas, details=None, clock=1000):
@@ -52,7 +56,8 @@ def test_ends_are_where_the_frames_end(records):
     assert chunk.ends == [sum(map(len, frames[:i + 1])) for i in range(4)]
 
 
-@pytest.mark.parametrize("form", [PLAIN, PUSH, RECORDED, Form(True, True, Filter(b"a")), Form(False, False, Filter())])
+@pytest.mark.parametrize("form", [PLAIN, PUSH, RECORDED, CHANNEL, PATTERN, Form(True, True, Filter(b"a")),
+                                  Form(False, False, Filter()), PATTERN._replace(filter=Filter(b"b"))])
 def test_a_part_is_what_a_chunk_of_that_range_is(records, form):
     whole = chunk_of(records, 10, 16, True, form)
     for first in range(9, 17):
@@ -121,7 +126,7 @@ def test_a_chunk_of_frames_is_the_chunk_of_their_records(records, form):
             assert [found.cut(n) for n in taken] == [expected.cut(n) for n in taken]
 
 
-@pytest.mark.parametrize("form", [PLAIN, PUSH])
+@pytest.mark.parametrize("form", [PLAIN, PUSH, CHANNEL, PATTERN._replace(glob=None)])
 @pytest.mark.parametrize("count", [1, 6])
 def test_a_chunk_of_frames_at_hand_is_the_chunk_of_their_records(records, count, form):
     expected = chunk_of(records, 10, 10 + count, True, form)
@@ -152,6 +157,38 @@ def test_a_chunk_of_nothing_reaches_to_where_it_was_looked():
     for gone in ([], [record.Passed(b"s", 3, 4, 10)]):
         chunk = chunk_of(gone, 3, 7, False, RECORDED)
         assert (chunk.first, chunk.stop, chunk.count, chunk.data) == (3, 7, 0, b"")
+
+
+def test_subscribers_of_channels_get_data_and_the_key_of_its_stream():
+    one = run(b"a%3A1", 3, 7, [b"a\r\nb", b""])
+    assert chunk_of([one], 3, 5, False, CHANNEL).data == (resp.command("message", "a:1", "a\r\nb")
+                                                         + resp.command("message", "a:1", ""))
+    push = CHANNEL._replace(push=True)
+    assert chunk_of([one], 4, 5, False, push).data == b">" + resp.command("message", "a:1", "")[1:]
+
+
+def test_subscribers_of_channels_are_told_nothing_of_what_is_no_more(records):
+    chunk = chunk_of([records[0], records[2]], 10, 16, True, CHANNEL)
+    assert (chunk.first, chunk.stop, chunk.count) == (10, 16, 5)
+    assert chunk.data == b"".join(resp.command("message", "a", data) for data in (b"3", b"4", b"5", b"66", b"777"))
+    assert [chunk.key_after(n) for n in range(6)] == [10, 11, 13, 14, 15, 16]
+
+
+def test_subscribers_of_channels_get_no_event_that_was_redacted():
+    events = run(b"a", 0, 0, [b"0", b"1"], [(b"", record.REDACTED, b"")] * 2)
+    redacted = record.redacted(run(b"a", 2, 2, [b"2"], [(b"", b"", b"")]))
+    empty = run(b"a", 3, 3, [b""], [(b"", b"metadata", b"")])
+    for find in (lambda: chunk_of([events, redacted, empty], 0, 4, True, CHANNEL),
+                 lambda: chunk_of_found([(events, 0), (events, 1), (redacted, 0), (empty, 0)], 0, 4, True, CHANNEL)):
+        chunk = find()
+        assert (chunk.count, chunk.key_after(2), chunk.stop) == (3, 3, 4)
+        assert chunk.data == b"".join(resp.command("message", "a", data) for data in ("0", "1", ""))
+
+
+def test_a_pattern_passes_the_keys_that_match_and_no_streams_that_do_not(records):
+    chunk = chunk_of([run(b"a%3A", 0, 9, [b"x"]), *records], 9, 16, True, PATTERN._replace(glob=Glob(b"[^:]")))
+    assert (chunk.first, chunk.stop, chunk.count, chunk.key_after(0), chunk.key_after(1)) == (9, 16, 6, 10, 11)
+    assert chunk_of(records, 10, 16, True, PATTERN._replace(glob=Glob(b"a:"))).count == 0
 
 
 @pytest.mark.parametrize("form", [Form(True, False, Filter(b"a")), Form(True, True, Filter(b"", frozenset([b"x"])))])
