@@ -27,8 +27,9 @@ class JedisProgram extends Story {
         RedisClient redis = RedisClient.create("localhost", PORT);
         redis.sendCommand("publish"::getBytes, "orders", "created", "one");
         redis.sendCommand("append"::getBytes, "orders", "0", "paid", "two", "", ""); // if event 0 is its last one
-        Object events = redis.sendCommand("read"::getBytes, "stream", "orders", "0", "100"); // at most 100 from 0 on
-        ((List<?>) events).forEach(System.out::println); // lists of numbers and byte[]
+        List<?> page = (List<?>) redis.sendCommand("read"::getBytes, "stream", "orders", "0", "100");
+        List<?> events = (List<?>) page.get(1); // from 0 on, at most 100, behind where to go on
+        events.forEach(System.out::println); // lists of numbers and byte[]
 
         StreamEntryID last = new StreamEntryID(0); // XREAD_NEW_ENTRY: what comes from now on
         while (true) {
@@ -46,7 +47,7 @@ class JedisProgram extends Story {
         // paste]
 
         List<Object> shown = new ArrayList<>(List.of("read"));
-        for (Object event : (List<?>) events) {
+        for (Object event : events) {
             List<?> fields = (List<?>) event;
             shown.add(new String((byte[]) fields.get(4)) + "=" + new String((byte[]) fields.get(5)));
         }

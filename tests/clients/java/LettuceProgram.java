@@ -53,8 +53,9 @@ class LettuceProgram extends Story {
         redis.dispatch(new Word("publish"), new StatusOutput<>(StringCodec.UTF8), words("orders", "created", "one"));
         redis.dispatch(new Word("append"), new ArrayOutput<>(StringCodec.UTF8),
                 words("orders", "0", "paid", "two", "", "")); // if event 0 is its last one
-        List<Object> events = redis.dispatch(new Word("read"), new ArrayOutput<>(StringCodec.UTF8),
-                words("stream", "orders", "0", "100")); // from number 0 on, at most 100
+        List<Object> page = redis.dispatch(new Word("read"), new ArrayOutput<>(StringCodec.UTF8),
+                words("stream", "orders", "0", "100")); // from 0 on, at most 100
+        List<?> events = (List<?>) page.get(1); // behind where to go on
         events.forEach(System.out::println);
 
         RedisCommands<String, String> reader = client.connect().sync(); // what waits has a connection of its own

@@ -7,8 +7,8 @@ import { Redis } from 'ioredis'
 
 const redis = new Redis(PORT)
 await redis.call('publish', 'orders', 'created', 'one')
-await redis.call('append', 'orders', '0', 'paid', 'two', '', '')        // if event 0 is its last one
-const events = await redis.call('read', 'stream', 'orders', '0', '100') // from number 0 on, at most 100
+await redis.call('append', 'orders', '0', 'paid', 'two', '', '') // if event 0 is its last one
+const [next, events] = await redis.call('read', 'stream', 'orders', '0', '100') // from 0 on, at most 100
 console.log(events)
 
 const reader = redis.duplicate() // what waits has a connection of its own

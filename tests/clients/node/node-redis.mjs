@@ -7,8 +7,8 @@ import { createClient } from 'redis'
 
 const client = await createClient({ socket: { port: PORT } }).on('error', console.error).connect()
 await client.sendCommand(['publish', 'orders', 'created', 'one'])
-await client.sendCommand(['append', 'orders', '0', 'paid', 'two', '', ''])        // if event 0 is its last one
-const events = await client.sendCommand(['read', 'stream', 'orders', '0', '100']) // from number 0 on, at most 100
+await client.sendCommand(['append', 'orders', '0', 'paid', 'two', '', '']) // if event 0 is its last one
+const [next, events] = await client.sendCommand(['read', 'stream', 'orders', '0', '100']) // from 0 on, at most 100
 console.log(events)
 
 const reader = await client.duplicate().on('error', console.error).connect() // what waits has its own

@@ -8,7 +8,7 @@ import valkey
 r = valkey.Valkey(port=PORT)
 r.execute_command("publish", "orders", "created", "one")
 r.execute_command("append", "orders", "0", "paid", "two", "", "")       # if event 0 is its last one
-events = r.execute_command("read", "stream", "orders", "0", "100")      # from number 0 on, at most 100
+next_number, events = r.execute_command("read", "stream", "orders", "0", "100")     # from 0 on, at most 100
 print(events)
 
 last = "0"                                                              # "$": what comes from now on

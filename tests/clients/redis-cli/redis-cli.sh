@@ -15,7 +15,7 @@ shown() {
 # [paste
 redis-cli -p $PORT publish orders created one
 redis-cli -p $PORT append orders 0 paid two '' ''       # if event 0 is its last one
-redis-cli -p $PORT read stream orders 0 100             # from number 0 on, at most 100
+redis-cli -p $PORT read stream orders 0 100             # from 0 on, at most 100; first where to go on
 
 last=0                                                  # '$': what comes from now on
 while true; do
@@ -27,7 +27,7 @@ while true; do
 done
 # paste]
 
-say "read $(redis-cli -p $PORT read stream orders 0 2 | sed -n '5,6p; 14,15p' | shown -)"
+say "read $(redis-cli -p $PORT read stream orders 0 2 | sed -n '6,7p; 15,16p' | shown -)"
 
 # One message of a subscription, once that is there.  KIND LINES-BEFORE-THE-CHANNEL OPTION...
 message() {

@@ -34,9 +34,9 @@ func main() {
 	rdb := redis.NewClient(&redis.Options{Addr: "localhost:" + PORT})
 	check(rdb.Do(ctx, "publish", "orders", "created", "one").Err())
 	check(rdb.Do(ctx, "append", "orders", 0, "paid", "two", "", "").Err()) // if event 0 is its last one
-	events, err := rdb.Do(ctx, "read", "stream", "orders", 0, 100).Slice() // from number 0 on, at most 100
+	page, err := rdb.Do(ctx, "read", "stream", "orders", 0, 100).Slice()   // from 0 on, at most 100
 	check(err)
-	fmt.Println(events...)
+	fmt.Println(page...) // where to go on, and events
 
 	for last := "0"; ; { // "$": what comes from now on
 		streams, err := rdb.XRead(ctx, &redis.XReadArgs{Streams: []string{"orders", last}, Block: 0}).Result()
@@ -51,7 +51,7 @@ func main() {
 			break // [test]
 		} // [test]
 	}
-	theRest(rdb, events) // [test]
+	theRest(rdb, page[1].([]any)) // [test]
 }
 
 // paste]

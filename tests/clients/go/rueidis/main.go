@@ -39,8 +39,10 @@ func main() {
 		return client.Do(ctx, client.B().Arbitrary(words...).Build())
 	}
 	check(do("publish", "orders", "created", "one").Error())
-	check(do("append", "orders", "0", "paid", "two", "", "").Error())   // if event 0 is its last one
-	events, err := do("read", "stream", "orders", "0", "100").ToArray() // from number 0 on, at most 100
+	check(do("append", "orders", "0", "paid", "two", "", "").Error()) // if event 0 is its last one
+	page, err := do("read", "stream", "orders", "0", "100").ToArray() // from 0 on, at most 100
+	check(err)
+	events, err := page[1].ToArray() // behind where to go on
 	check(err)
 	for _, event := range events {
 		fmt.Println(event.AsStrSlice())
