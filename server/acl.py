@@ -53,7 +53,7 @@ def _getuser(server, connection, arguments):
     rights = " ".join(rule for rule in rules if rule[0] == "+")
     streams = " ".join(rule for rule in rules if "~" in rule)
     nothing = resp.array([])
-    fields = [("flags", resp.array([resp.bulk(flag.encode()) for flag in flags])),
+    fields = [("flags", resp.members([resp.bulk(flag.encode()) for flag in flags], connection.protocol)),
               ("passwords", nothing),       # of which nothing is shown
               ("commands", resp.bulk(rights.encode() or b"-@all")), ("keys", resp.bulk(streams.encode())),
               ("channels", resp.bulk(b"")), ("selectors", nothing)]
