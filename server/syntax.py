@@ -12,6 +12,7 @@ A word without a small letter is sent as it is, and so is `$all`.
 """
 
 import re
+from functools import cache
 from typing import NamedTuple
 
 # A word may have brackets of its own, as in stream[:from[:to]].
@@ -61,6 +62,7 @@ class Argument(NamedTuple):
         return not (self.optional or self.multiple) and same and all(one.fixed for one in self.arguments)
 
 
+@cache
 def parse(usage):
     """The tuple of Arguments that a usage names.  Raises ValueError where it isn't one."""
     return _sequence(_alternatives(_Reader(usage)))
@@ -79,6 +81,7 @@ def alternatives(usage):
     return found
 
 
+@cache
 def subcommands(usage):
     """{word in capitals: the tuple of its Arguments} of a usage that is a list of subcommands; {} if it isn't."""
     found = _alternatives(_Reader(usage))

@@ -857,23 +857,6 @@ def test_config_tells_settings_by_pattern(serving, client, client3):
     assert client.error("config", "help") == "ERR unknown subcommand 'help', expected GET or SET"
 
 
-def test_command_lists_counts_and_describes_what_there_is(client, client3):
-    everything = client.ask("command")
-    assert len(everything) == client.ask("command", "count") == len(COMMANDS)
-    assert all(len(one) == 10 and type(one[0]) is bytes and type(one[1]) is int for one in everything)
-    found = client.ask("command", "info", "publish", "nope", "PING")
-    assert [one and one[:2] for one in found] == [[b"publish", -3], None, [b"ping", -1]]
-    assert len(client.ask("command", "info")) == len(COMMANDS)
-    assert client.error("command", "nope") == "ERR unknown subcommand 'nope', expected COUNT, DOCS or INFO"
-
-    flat = client.ask("command", "docs", "publish", "nope")
-    assert flat[0] == b"publish" and len(flat) == 2
-    fields = dict(zip(flat[1][::2], flat[1][1::2]))
-    assert fields[b"complexity"] == b"usage: publish <stream name data | channel message>"
-    assert client3.ask("command", "docs", "PUBLISH") == {b"publish": fields}
-    assert set(client3.ask("command", "docs")) == set(COMMANDS)
-
-
 # -- order --------------------------------------------------------------------
 
 PIPELINE = b"".join([

@@ -158,6 +158,7 @@ ORDER = {
         "entries",
         "keyspace",
         "alone",
+        "describing",
         "appending",
         "streams",
         "reading",

@@ -1,11 +1,14 @@
 """Redis's own programs as clients."""
 
+import fcntl
 import os
 import pty
 import re
 import select
 import shutil
+import struct
 import subprocess
+import termios
 import time
 
 import pytest
@@ -45,7 +48,8 @@ def test_lines_on_its_stdin_are_answered_in_order(port, version):
     found = redis_cli(port, *version, lines=["publish s x one", 'publish s x "two\\r\\nlines"', "last-event-number s",
                                              "publish s", "stream-names"])
     assert found == ("OK\nOK\nlast-event-number\ns\n1\n"
-                     "ERR wrong number of arguments for 'publish' command; usage: publish stream name data\n\n"
+                     "ERR wrong number of arguments for 'publish' command; usage: publish <stream name data | "
+                     "channel message>\n\n"
                      "stream-names\ns\n")
 
 
@@ -85,9 +89,10 @@ def read_until(file, last):
 class Terminal:
     """A program that believes that a person is typing."""
 
-    def __init__(self, *argv):
+    def __init__(self, *argv, term="dumb"):
         self._master, slave = pty.openpty()
-        environ = {**os.environ, "TERM": "dumb", "HOME": "/nonexistent"}
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 400, 0, 0))
+        environ = {**os.environ, "TERM": term, "HOME": "/nonexistent"}
         self._program = subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=slave, env=environ)
         os.close(slave)
         self._seen = ""
@@ -103,7 +108,10 @@ class Terminal:
         return before
 
     def type(self, line):
-        os.write(self._master, line.encode() + b"\n")
+        self.press(line + "\n")
+
+    def press(self, keys):
+        os.write(self._master, keys.encode())
 
     def close(self):
         self._program.kill()
@@ -115,8 +123,8 @@ class Terminal:
 def terminal(port):
     opened = []
 
-    def start(*options):
-        opened.append(Terminal("redis-cli", "-p", str(port), *options))
+    def start(*options, term="dumb"):
+        opened.append(Terminal("redis-cli", "-p", str(port), *options, term=term))
         opened[-1].wait_for(f"127.0.0.1:{port}> ")      # it has read COMMAND DOCS by now
         return opened[-1]
 
@@ -136,6 +144,24 @@ def test_a_person_publishes_and_asks(terminal, version):
     person.wait_for("Store an event")
     person.type("nope")
     person.wait_for("(error) ERR unknown command 'nope'")
+
+
+@pytest.mark.parametrize("version", [["-2"], ["-3"]])
+@pytest.mark.parametrize("typed, hint", [
+    ("append ", "stream expected name data id metadata [stream expected name data id metadata ...]"),
+    ("group-create g ", "$all|STREAM name|PREFIX prefix from|- [TRIES n] [WAIT ms] [PAUSE ms] [NAMES n name "),
+    ("CLIENT LIST ", "[TYPE normal|pubsub|ID id [id ...]]"),
+])
+def test_a_person_who_types_sees_what_comes_next(terminal, version, typed, hint):
+    person = terminal(*version, term="xterm")
+    person.press(typed)
+    person.wait_for(hint)
+
+
+def test_a_person_has_a_command_completed(terminal):
+    person = terminal(term="xterm")
+    person.press("group-cre\t")
+    person.wait_for("GROUP-CREATE")
 
 
 @pytest.mark.parametrize("version", [["-2"], ["-3"]])
@@ -159,6 +185,34 @@ def test_a_person_follows_and_sees_events_as_they_come(terminal, port, version):
     redis_cli(port, "publish", "orders", "paid", "two")
     shown = person.wait_for('"two"')
     assert "(integer) 1" in shown and "paid" in shown
+
+
+# -- looking around -----------------------------------------------------------
+
+@pytest.fixture
+def filled(port):
+    redis_cli(port, lines=[f"publish s{number} x {'data' * number}" for number in range(20)])
+    return port
+
+
+def test_all_keys_are_scanned(filled):
+    assert sorted(redis_cli(filled, "--scan").split()) == sorted(f"s{number}" for number in range(20))
+    assert sorted(redis_cli(filled, "--scan", "--pattern", "s1?").split()) == [f"s1{number}" for number in range(10)]
+
+
+def test_the_keys_with_the_largest_events_are_found(filled):
+    found = redis_cli(filled, "--memkeys")
+    assert "Biggest stream found" in found and '"s19"' in found.split("summary")[1]
+    assert "20 streams with" in found
+
+
+def test_what_happens_is_shown_each_second(filled):
+    with subprocess.Popen(["redis-cli", "-p", str(filled), "--stat", "-i", "0.01"], text=True,
+                          stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as program:
+        assert "keys" in program.stdout.readline() + program.stdout.readline()
+        keys, memory, *_ = program.stdout.readline().split()
+        assert keys == "20" and memory[-1] in "MG"
+        program.kill()
 
 
 def benchmark(port, *arguments):
