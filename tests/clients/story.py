@@ -100,6 +100,7 @@ STORY = (
     Line("psubscribe orders four"),
     Line("subscribed", then=somebody_publishes("refunded", "five")),
     Line("subscribe orders five"),
+    Line("published 0 message=hello"),
     Line("xadd 5"),
     Line("xreadgroup created=one paid=two"),
     Line("xack 2"),

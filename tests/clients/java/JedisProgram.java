@@ -54,6 +54,7 @@ class JedisProgram extends Story {
         say(shown.toArray());
         patterns(redis);
         channels();
+        say("published", redis.publish("news:1", "hello"), shown(redis.xrange("news:1", "-", "+").get(0).getFields()));
         group(redis);
         together(redis);
         outage(redis::ping);
@@ -117,9 +118,9 @@ class JedisProgram extends Story {
     static void together(RedisClient redis) {
         try (Pipeline pipeline = redis.pipelined()) {
             for (int number = 0; number < 100; number++) {
-                pipeline.xadd("batch", StreamEntryID.NEW_ENTRY, Map.of("counted", String.valueOf(number)));
+                pipeline.xadd("batch:1", StreamEntryID.NEW_ENTRY, Map.of("counted", String.valueOf(number)));
             }
-            say("pipelined", pipeline.syncAndReturnAll().size(), "stored", redis.xlen("batch"));
+            say("pipelined", pipeline.syncAndReturnAll().size(), "stored", redis.xlen("batch:1"));
         }
         try (AbstractTransaction transaction = redis.multi()) {
             transaction.xadd("pair", StreamEntryID.NEW_ENTRY, Map.of("debited", "1"));

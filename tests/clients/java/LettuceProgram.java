@@ -16,6 +16,7 @@ import java.util.List;
 import io.lettuce.core.ClientOptions;
 import io.lettuce.core.Consumer;
 import io.lettuce.core.LettuceFutures;
+import io.lettuce.core.Range;
 import io.lettuce.core.RedisException;
 import io.lettuce.core.RedisFuture;
 import io.lettuce.core.SslOptions;
@@ -82,6 +83,8 @@ class LettuceProgram extends Story {
         say(shown.toArray());
         patterns(client);
         channels(RedisClient.create(RedisURI.builder().withHost("localhost").withPort(PORT).withDatabase(1).build()));
+        say("published", redis.publish("news:1", "hello"),
+                shown(redis.xrange("news:1", Range.unbounded()).get(0).getBody()));
         group(redis);
         together(redis);
         outage(redis::ping);
@@ -138,12 +141,12 @@ class LettuceProgram extends Story {
         List<RedisFuture<String>> ids = new ArrayList<>();
         connection.setAutoFlushCommands(false);
         for (int number = 0; number < 100; number++) {
-            ids.add(connection.async().xadd("batch", Map.of("counted", String.valueOf(number))));
+            ids.add(connection.async().xadd("batch:1", Map.of("counted", String.valueOf(number))));
         }
         connection.flushCommands();
         connection.setAutoFlushCommands(true);
         LettuceFutures.awaitAll(Duration.ofMinutes(1), ids.toArray(new RedisFuture<?>[0]));
-        say("pipelined", ids.size(), "stored", redis.xlen("batch"));
+        say("pipelined", ids.size(), "stored", redis.xlen("batch:1"));
 
         redis.multi();
         redis.xadd("pair", Map.of("debited", "1"));

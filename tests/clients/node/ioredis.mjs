@@ -41,6 +41,9 @@ say('subscribed')
 say('subscribe', ...await arrived)
 channels.disconnect()
 
+const receivers = await redis.publish('news:1', 'hello')
+say('published', receivers, ...(await redis.xrange('news:1', '-', '+')).map(([, fields]) => fields.join('=')))
+
 say('xadd', (await redis.xadd('orders', '*', 'closed', 'six')).split('-')[1])
 await redis.xgroup('CREATE', 'orders', 'billing', '0')
 const [[, entries]] = await redis.xreadgroup('GROUP', 'billing', 'ann', 'COUNT', 2, 'STREAMS', 'orders', '>')
@@ -49,9 +52,9 @@ say('xack', await redis.xack('orders', 'billing', ...entries.map(([id]) => id)))
 say('xpending', (await redis.xpending('orders', 'billing'))[0])
 
 const pipeline = redis.pipeline()
-for (let number = 0; number < 100; number++) pipeline.xadd('batch', '*', 'counted', number)
+for (let number = 0; number < 100; number++) pipeline.xadd('batch:1', '*', 'counted', number)
 const ids = await pipeline.exec()
-say('pipelined', ids.filter(([error]) => !error).length, 'stored', await redis.xlen('batch'))
+say('pipelined', ids.filter(([error]) => !error).length, 'stored', await redis.xlen('batch:1'))
 const pair = await redis.multi().xadd('pair', '*', 'debited', 1).xadd('pair', '*', 'credited', 1).exec()
 say('multi', pair.filter(([error]) => !error).length)
 try {

@@ -40,6 +40,9 @@ async function message(client, kind, channel) {
 await message(await client.duplicate().connect(), 'pSubscribe', 'ord*')
 await message(await client.duplicate({ database: 1 }).connect(), 'subscribe', 'orders')
 
+const receivers = await client.publish('news:1', 'hello')
+say('published', receivers, ...(await client.xRange('news:1', '-', '+')).map(({ message }) => shown(message)))
+
 say('xadd', (await client.xAdd('orders', '*', { closed: 'six' })).split('-')[1])
 await client.xGroupCreate('orders', 'billing', '0')
 const [{ messages }] = await client.xReadGroup('billing', 'ann', { key: 'orders', id: '>' }, { COUNT: 2 })
@@ -48,8 +51,8 @@ say('xack', await client.xAck('orders', 'billing', messages.map(({ id }) => id))
 say('xpending', (await client.xPending('orders', 'billing')).pending)
 
 const numbers = Array.from({ length: 100 }, (_, number) => String(number))
-const ids = await Promise.all(numbers.map((counted) => client.xAdd('batch', '*', { counted }))) // one pipeline
-say('pipelined', ids.length, 'stored', await client.xLen('batch'))
+const ids = await Promise.all(numbers.map((counted) => client.xAdd('batch:1', '*', { counted }))) // one pipeline
+say('pipelined', ids.length, 'stored', await client.xLen('batch:1'))
 const pair = await client.multi().xAdd('pair', '*', { debited: '1' }).xAdd('pair', '*', { credited: '1' }).exec()
 say('multi', pair.length)
 try {

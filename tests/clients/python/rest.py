@@ -42,6 +42,7 @@ def the_rest(module, make, events):
     say("read", shown((name, data) for _, _, _, _, name, data, *_ in events))
     patterns(r)
     channels(make)
+    message(r)
     group(r)
     together(module, r)
     outage(module, r)
@@ -72,6 +73,11 @@ def first_message(pubsub, kind, line=None):
             return message
 
 
+def message(r):
+    """One that nobody listens for, and that is kept all the same."""
+    say("published", r.publish("news:1", "hello"), *(shown(fields) for _, fields in r.xrange("news:1")))
+
+
 def group(r):
     say("xadd", r.xadd("orders", {"closed": "six"}).decode().partition("-")[2])
     r.xgroup_create("orders", "billing", "0")
@@ -85,8 +91,8 @@ def together(module, r):
     """A pipeline, and what is stored as a whole or not at all."""
     with r.pipeline(transaction=False) as pipeline:
         for number in range(100):
-            pipeline.xadd("batch", {"counted": number})
-        say("pipelined", len(pipeline.execute()), "stored", r.xlen("batch"))
+            pipeline.xadd("batch:1", {"counted": number})
+        say("pipelined", len(pipeline.execute()), "stored", r.xlen("batch:1"))
     with r.pipeline() as transaction:
         say("multi", len(transaction.xadd("pair", {"debited": "1"}).xadd("pair", {"credited": "1"}).execute()))
     try:

@@ -47,6 +47,9 @@ message() {
 message psubscribe 2 psubscribe 'ord*'
 message subscribe 1 -n 1 subscribe orders
 
+receivers=$(redis-cli -p $PORT publish news:1 hello)
+say "published $receivers $(redis-cli -p $PORT xrange news:1 - + | tail --lines 2 | shown -)"
+
 say "xadd $(redis-cli -p $PORT xadd orders '*' closed six | cut --delimiter - --fields 2)"
 redis-cli -p $PORT xgroup create orders billing 0
 given=$(redis-cli -p $PORT xreadgroup group billing ann count 2 streams orders '>')
@@ -54,8 +57,8 @@ say "xreadgroup $(sed -n '3,4p; 6,7p' <<< "$given" | shown -)"
 say "xack $(redis-cli -p $PORT xack orders billing $(sed -n '2p; 5p' <<< "$given"))"
 say "xpending $(redis-cli -p $PORT xpending orders billing | head --lines 1)"
 
-ids=$(for number in {1..100}; do echo "xadd batch * counted $number"; done | redis-cli -p $PORT)
-say "pipelined $(wc --lines <<< "$ids") stored $(redis-cli -p $PORT xlen batch)"
+ids=$(for number in {1..100}; do echo "xadd batch:1 * counted $number"; done | redis-cli -p $PORT)
+say "pipelined $(wc --lines <<< "$ids") stored $(redis-cli -p $PORT xlen batch:1)"
 pair=$(printf '%s\n' multi 'xadd pair * debited 1' 'xadd pair * credited 1' exec | redis-cli -p $PORT)
 say "multi $(grep --count -- '^[0-9]*-[0-9]$' <<< "$pair")"
 refused=$(printf '%s\n' multi 'xadd pair * debited 2' 'xlen pair' exec | redis-cli -p $PORT)

@@ -65,6 +65,7 @@ func theRest(rdb *redis.Client, events []any) {
 	story.Say(shown...)
 	patterns(rdb)
 	channels(redis.NewClient(&redis.Options{Addr: "localhost:" + PORT, DB: 1}))
+	message(rdb)
 	group(rdb)
 	together(rdb)
 	story.Outage(func() error { return rdb.Ping(ctx).Err() })
@@ -91,6 +92,15 @@ func channels(rdb *redis.Client) {
 	story.Say("subscribe", message.Channel, message.Payload)
 }
 
+// One that nobody listens for, and that is kept all the same.
+func message(rdb *redis.Client) {
+	receivers, err := rdb.Publish(ctx, "news:1", "hello").Result()
+	check(err)
+	kept, err := rdb.XRange(ctx, "news:1", "-", "+").Result()
+	check(err)
+	story.Say("published", receivers, story.Shown(kept[0].Values))
+}
+
 func group(rdb *redis.Client) {
 	id, err := rdb.XAdd(ctx, &redis.XAddArgs{Stream: "orders", Values: []string{"closed", "six"}}).Result()
 	check(err)
@@ -114,12 +124,12 @@ func group(rdb *redis.Client) {
 func together(rdb *redis.Client) {
 	ids, err := rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for number := 0; number < 100; number++ {
-			pipe.XAdd(ctx, &redis.XAddArgs{Stream: "batch", Values: []any{"counted", number}})
+			pipe.XAdd(ctx, &redis.XAddArgs{Stream: "batch:1", Values: []any{"counted", number}})
 		}
 		return nil
 	})
 	check(err)
-	story.Say("pipelined", len(ids), "stored", rdb.XLen(ctx, "batch").Val())
+	story.Say("pipelined", len(ids), "stored", rdb.XLen(ctx, "batch:1").Val())
 	pair, err := rdb.TxPipelined(ctx, func(pipe redis.Pipeliner) error {
 		pipe.XAdd(ctx, &redis.XAddArgs{Stream: "pair", Values: []string{"debited", "1"}})
 		pipe.XAdd(ctx, &redis.XAddArgs{Stream: "pair", Values: []string{"credited", "1"}})

@@ -78,6 +78,7 @@ func theRest(client rueidis.Client, events []rueidis.RedisMessage) {
 	channels, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{"localhost:" + PORT}, SelectDB: 1})
 	check(err)
 	message(channels, channels.B().Subscribe().Channel("orders").Build(), "subscribe")
+	published(client)
 	group(client)
 	together(client)
 	if client.DoCache(ctx, client.B().Pttl().Key("orders").Cache(), time.Minute).Error() == nil {
@@ -99,6 +100,15 @@ func message(client rueidis.Client, subscribe rueidis.Completed, kind string) {
 	check(dedicated.Do(ctx, subscribe).Error())
 	got := <-arrived
 	story.Say(kind, got.Channel, got.Message)
+}
+
+// One that nobody listens for, and that is kept all the same.
+func published(client rueidis.Client) {
+	receivers, err := client.Do(ctx, client.B().Publish().Channel("news:1").Message("hello").Build()).ToInt64()
+	check(err)
+	kept, err := client.Do(ctx, client.B().Xrange().Key("news:1").Start("-").End("+").Build()).AsXRange()
+	check(err)
+	story.Say("published", receivers, story.Shown(kept[0].FieldValues))
 }
 
 func group(client rueidis.Client) {
@@ -139,14 +149,14 @@ func xlen(client rueidis.Client, key string) int64 {
 func together(client rueidis.Client) {
 	var adds rueidis.Commands
 	for number := 0; number < 100; number++ {
-		adds = append(adds, xadd(client, "batch", "counted", strconv.Itoa(number)))
+		adds = append(adds, xadd(client, "batch:1", "counted", strconv.Itoa(number)))
 	}
 	stored := 0
 	for _, reply := range client.DoMulti(ctx, adds...) {
 		check(reply.Error())
 		stored++
 	}
-	story.Say("pipelined", stored, "stored", xlen(client, "batch"))
+	story.Say("pipelined", stored, "stored", xlen(client, "batch:1"))
 
 	pair, err := transaction(client, xadd(client, "pair", "debited", "1"), xadd(client, "pair", "credited", "1"))
 	check(err)
