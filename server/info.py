@@ -1,5 +1,6 @@
 """What the server says of itself: INFO, and a line of CLIENT LIST.  Redis's names, where it has one for the same."""
 
+import hashlib
 import os
 import platform
 import time
@@ -10,6 +11,9 @@ from .figures import process, system_memory
 
 # As in Redis, these are for those who ask for them, or for all.
 _LONG = ("commandstats", "latencystats")
+
+# Whose commands are spoken: by this clients decide what they may ask for.
+REDIS_VERSION = "7.0.15"
 
 
 def info(server, wanted, whole=True):
@@ -32,6 +36,7 @@ def info(server, wanted, whole=True):
 def _server(server):
     uptime = int(time.time() - server.began)
     return [
+        ("redis_version", REDIS_VERSION),
         ("meilies_version", __version__),
         ("redis_mode", "standalone"),
         ("os", f"{platform.system()} {platform.release()} {platform.machine()}"),
@@ -39,6 +44,7 @@ def _server(server):
         ("python_version", platform.python_version()),
         ("python_implementation", platform.python_implementation()),
         ("process_id", os.getpid()),
+        ("run_id", _as_run_id(server, server.began)),
         ("tcp_port", server.port),
         ("server_time_usec", time.time_ns() // 1000),
         ("uptime_in_seconds", uptime),
@@ -70,6 +76,7 @@ def _memory(server):
         ("used_memory_human", _human(found.memory)),
         ("used_memory_rss", found.memory),
         ("used_memory_rss_human", _human(found.memory)),
+        ("used_memory_lua", 0),
         ("used_memory_peak", found.peak),
         ("used_memory_peak_human", _human(found.peak)),
         ("total_system_memory", machine),
@@ -93,7 +100,10 @@ def _persistence(server):
     times = store.sync_times
     return [
         ("loading", 0),
+        ("rdb_changes_since_last_save", max(0, store.position - store.synced)),
+        ("rdb_bgsave_in_progress", 0),
         ("aof_enabled", 1),
+        ("aof_rewrite_in_progress", 0),
         ("aof_last_write_status", "ok" if store.failed is None else "err"),
         ("sync", store.sync_policy),
         ("store", store.uuid),
@@ -123,13 +133,22 @@ def _stats(server):
         ("instantaneous_input_kbps", f"{rates.received / 1024:.2f}"),
         ("instantaneous_output_kbps", f"{rates.sent / 1024:.2f}"),
         ("rejected_connections", server.refused),
+        ("expired_keys", 0),
+        ("evicted_keys", 0),
         ("total_error_replies", sum(count for _, count in metrics.codes())),
         ("slow_commands", metrics.slow_log.count),
     ]
 
 
 def _replication(server):
-    return [("role", "master"), ("connected_slaves", 0)]
+    store = server.store
+    return [("role", "master"), ("connected_slaves", 0), ("master_replid", _as_run_id(server, store.epoch)),
+            ("master_repl_offset", store.position), ("repl_backlog_active", 0)]
+
+
+def _as_run_id(server, what):
+    """40 hexadecimal digits, as Redis has for this start of it and for what it replicates, of the store and `what`."""
+    return hashlib.sha1(f"{server.store.uuid} {what}".encode()).hexdigest()
 
 
 def _cpu(server):

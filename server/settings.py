@@ -31,6 +31,11 @@ def settings(server):
         "appendonly": "yes",
         "appendfsync": store.sync_policy,
         "databases": "1",
+        "maxmemory": "0",
+        "maxmemory-policy": "noeviction",
+        "timeout": "0",
+        "notify-keyspace-events": "",
+        "latency-monitor-threshold": "0",
         "maxclients": str(limits.max_connections),
         "dir": store.path,
     }

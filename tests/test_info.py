@@ -30,7 +30,10 @@ def test_info_has_sections_of_lines_with_one_key_and_one_value(serving):
     assert found["Persistence"]["loading"] == "0"
     assert found["Persistence"]["store"] == serving.store.uuid
     assert int(found["Memory"]["used_memory_peak"]) >= int(found["Memory"]["used_memory"]) > 1 << 20
-    assert found["Replication"] == {"role": "master", "connected_slaves": "0"}
+    assert found["Server"]["redis_version"].startswith("7.0.")
+    assert len(found["Server"]["run_id"]) == len(found["Replication"].pop("master_replid")) == 40
+    assert found["Replication"] == {"role": "master", "connected_slaves": "0", "master_repl_offset": "0",
+                                    "repl_backlog_active": "0"}
     assert all(key and value for section in found.values() for key, value in section.items())
 
 
