@@ -54,11 +54,13 @@ class _Events:
     events   [(stream, expected, name, data, id, metadata, tags), …], at least one; names, id
              and metadata in bytes, tags as record.join_tags makes them
     whole    all of them are stored, or none
+    ascending   while the clock is behind earlier events, these get the time of those; see Log.write
     """
 
     __slots__ = ("events",)
 
     whole = True
+    ascending = False
 
     @property
     def has_keys(self):

@@ -12,22 +12,20 @@ Locks: the append lock (`log.lock`) guards the streams' dict, their numbers and
 `_pending`.  Conditions of streams are taken after it was let go.
 """
 
-import hashlib
 import logging
 import os
 import threading
 import time
 from collections import deque
 from functools import partial
-from itertools import takewhile
 
 from . import backup, check, digests, following, groups, reading, record, snapshot
-from .append import Append, Appended, Change, Singles, append_of, encoded
+from .append import Appended, Change, append_of, encoded
 from .blocks import MEMORY as REPLAY_MEMORY
 from .compaction import Compaction
 from .draft import MAX_SKIP, drafts_of, drafts_of_skip, drafts_of_units
 from .errors import (CannotRead, ConditionFailed, CorruptSegment, IndexUnusable, StoreClosed, StoreFailed, StoreFull,
-                     StoreLocked)
+                     StoreError, StoreLocked)
 from .expect import ANY, NONE
 from .files import Files, owner_of
 from .group import SHARED, Rules
@@ -52,10 +50,6 @@ NO = "no"               # the disk catches up when the system likes
 SEGMENT_SIZE = 256 << 20
 MAX_VALUE = 512 << 20   # bytes of all values of one put
 
-# Places of streams' names, see `names_scattered`: a program that takes numbers for doubles has them exactly.
-PLACES = 1 << 52
-_PLACE_SIZE = 7         # bytes
-
 # Looks at what others wrote meanwhile, before they are kept from it.
 _TRIES = 8
 
@@ -69,18 +63,18 @@ _WAS_COPIED = "this is a copy, and the store that it was made of may have gone o
 # Seconds after which a thread looks whether something is to be compacted.
 _TIDY = 60.0
 
+# Seconds in which trims gather for one entry.
+_TRIMS = 0.25
+
 # What one turn of a long read takes from the log, in bytes.
 _READ = 256 * 1024
-
-
-def _place_as_bytes(place):
-    return place.to_bytes(_PLACE_SIZE, "big")
 
 
 class Batch:
     """What one write stored.
 
     drafts     what became its records
+    clock      microseconds since 1970 that its events have which brought none of their own
     shown      [(stream, the number after its last event in this batch)]
     position   the position after the last event
     """
@@ -93,6 +87,10 @@ class Batch:
         self.position = position
         self._parts = parts
         self._salt = salt
+
+    @property
+    def clock(self):
+        return self.drafts[0].latest if self.drafts else 0
 
     def record(self, i):
         """The record of drafts[i], as reading the log would give it."""
@@ -132,6 +130,8 @@ class Store:
         self._attended = set()      # streams that somebody waits on
         self._keepers = []
         self._keeps_keys = False    # one of them looks after the look-up, once an event has an id or tags
+        self._keeps_trims = False   # one of them looks after what was trimmed, once something was
+        self._ending = threading.Event()    # it doesn't wait any more
         self._groups = None         # made when the first is asked for, under `_groups_lock`
         self._groups_lock = threading.Lock()
         if os.path.lexists(self.path) and self._files.keep_private(self.path):
@@ -147,7 +147,6 @@ class Store:
             raise
         self._streams = {}
         self._roster = Roster()
-        self._scattered = Roster(self._place_and_name)
         while heads:                # taken apart as it goes: there may be millions
             name, number = heads.popitem()
             if not name.startswith(record.UNKNOWN):
@@ -436,14 +435,15 @@ class Store:
         Raises    StoreFull, StoreFailed, StoreClosed
         """
         if appends is None:
-            appends = [unit for unit in units if isinstance(unit, (Append, Singles))]
+            appends = [unit for unit in units if type(unit) is not tuple]
         log = self._log
         if self.sync_policy == EVERYSEC:
             log.wait_for_slow_sync()
         keyed = [append for append in appends if append.has_keys] if appends else ()
         if not keyed:
             with log.lock:
-                return self._write(units, self._drafts_of_units if appends else drafts_of)
+                return self._write(units, self._drafts_of_units if appends else drafts_of,
+                                   ascending=any(append.ascending for append in appends))
         self._keep_keys()
         keyed = [(append, append.keys()) for append in keyed]       # hashed before the lock is taken
         while True:
@@ -455,7 +455,7 @@ class Store:
             draft = partial(self._drafts_of_units, known=known)
             with log.lock:
                 if known.is_current():
-                    return self._write(units, draft, keyed)
+                    return self._write(units, draft, keyed, any(append.ascending for append in appends))
 
     def _write_others(self, units, appends, refused, error):
         """`write` without those that have keys, of which nobody can say whether they are known."""
@@ -500,7 +500,7 @@ class Store:
             append.error = append.places = None
             first = max(first, known.position) if match is None else first
 
-    def _write(self, units, draft, keyed=()):
+    def _write(self, units, draft, keyed=(), ascending=False):
         """Draft and write units; the caller holds the append lock.
 
         keyed   (Append, its keys) of those that have any
@@ -511,7 +511,7 @@ class Store:
         nexts = {}
         try:
             drafts = draft(units, self._streams, self._new_stream, log.next_position, nexts)
-            parts, salt = log.write(drafts, keys=_entries_of(keyed) if keyed else ())
+            parts, salt = log.write(drafts, keys=_entries_of(keyed) if keyed else (), ascending=ascending)
         except BaseException:
             self._take_back(nexts)
             if log.failed:
@@ -542,14 +542,12 @@ class Store:
     def _new_stream(self, name):
         stream = self._streams[name] = Stream(name, 0)
         self._roster.add(name)
-        self._scattered.add(name)
         return stream
 
     def _forget(self, stream):
         """A stream has no event, and nobody waits for one; under the append lock."""
         if self._streams.pop(stream.name, None) is not None:
             self._roster.discard(stream.name)
-            self._scattered.discard(stream.name)
 
     def _take_back(self, nexts):
         """Give the numbers of a failed write back."""
@@ -723,18 +721,8 @@ class Store:
         return sorted([name for name, stream in list(self._streams.items()) if stream.visible > stream.first])
 
     def stream_count(self):
-        """How many streams there are, those that somebody waits for among them, in constant time."""
+        """How many streams there are, in constant time."""
         return len(self._streams)
-
-    def begun_count(self):
-        """How many streams have had an event, and since they were deleted, if they were.
-
-        Only those are looked at that somebody waits for, or that were cut.
-        """
-        with self._log.lock:
-            waited_for = [stream.name for stream in self._attended]
-        some = [self._streams.get(name) for name in {*waited_for, *self.retention.cut_names()}]
-        return len(self._streams) - sum(1 for one in some if one is not None and one.visible <= one.deleted)
 
     def read(self, stream, first=0, stop=None, limit=1000):
         """Return up to `limit` events of `stream` from number `first`, oldest first.
@@ -894,39 +882,17 @@ class Store:
 
         The first call sorts all there are.
         """
-        self._fill(self._roster, list)
-        with self._log.lock:
-            return self._roster.beginning(prefix, limit, after)
-
-    def names_scattered(self, first, stop, limit):
-        """Up to `limit` names (bytes) of streams with places in [first, stop), in the order of these.
-
-        A place is a number below PLACES that is a stream's own for as long as the store lives, so who goes from
-        place to place finds each stream that is there all the while.  The first call sorts all there are.
-        """
-        self._fill(self._scattered, lambda names: list(map(self._place_and_name, names)))
-        with self._log.lock:
-            found = self._scattered.beginning(b"", limit, _place_as_bytes(first))
-        return [key[_PLACE_SIZE:] for key in takewhile(lambda key: key < _place_as_bytes(stop), found)]
-
-    def place_of(self, name):
-        """The place of a stream's name; see `names_scattered`."""
-        digest = hashlib.blake2b(name, digest_size=8, key=self.uuid.encode()).digest()
-        return int.from_bytes(digest, "big") % PLACES
-
-    def _place_and_name(self, name):
-        return _place_as_bytes(self.place_of(name)) + name
-
-    def _fill(self, roster, keys):
-        """Fill a Roster that isn't, with keys(names)."""
+        roster = self._roster
         with roster.filling:
             if not roster.filled:
                 with self._log.lock:
                     names = list(self._streams)
                     roster.begin()
-                names = in_order(keys(names))
+                names = in_order(names)
                 with self._log.lock:
                     roster.fill(names)
+        with self._log.lock:
+            return roster.beginning(prefix, limit, after)
 
     def number_from(self, stream, position):
         """The number of the first event of a stream (its name in bytes) at `position` or behind it, or of its next."""
@@ -1162,6 +1128,16 @@ class Store:
             stream.unwatch(call)
         self.leave(stream)
 
+    def trim(self, stream, number):
+        """`truncate` for those who do it again and again: readers see it at once, and it is on disk soon.
+
+        It waits for nobody.  A crash may undo it, if it was in the last moment before; a stream that isn't there, or
+        doesn't go so far, is no error.
+        """
+        self.retention.trim(encoded(stream), number)
+        if not self._keeps_trims:
+            self._keep_trims()
+
     def delete(self, stream, forever=False):
         """Cut all events of `stream`, forget their ids and take its snapshot out.
 
@@ -1177,12 +1153,18 @@ class Store:
 
         Raises    ValueError    there is no such event; and as `truncate`
         """
+        self.redact_many(stream, [number])
+
+    def redact_many(self, stream, numbers):
+        """`redact` some events of a stream, at the cost of one; without a chain of digests, all of them or none."""
         name = encoded(stream)
         if self.hash_chain is None:
-            self.retention.redact(name, number)
-        else:
+            self.retention.redact(name, numbers)
+            return
+        for number in numbers:
             found = self.read(name, number, number + 1) if number >= 0 else []
-            self.hash_chain.redact(found[0].position if found else None, lambda: self.retention.redact(name, number))
+            self.hash_chain.redact(found[0].position if found else None,
+                                   partial(self.retention.redact, name, (number,)))
 
     def compact(self):
         """Take from the log on the disk all that was cut or redacted; return a Compacted(segments, bytes).
@@ -1199,6 +1181,25 @@ class Store:
         """The number of the first event of `stream` that readers see, or of its next one; None: there was never one."""
         known = self.find(encoded(stream))
         return self.retention.begin_of(known) if known is not None and known.visible else None
+
+    def length(self, stream):
+        """How many events of `stream` readers see, those that were redacted not counted."""
+        known = self.find(encoded(stream))
+        return self.retention.length(known) if known is not None else 0
+
+    def _keep_trims(self):
+        """Have a thread that puts into the log what was trimmed."""
+        with self._log.lock:
+            if not self._keeps_trims and not self._closed:
+                self._keepers.append(Keeper("meilies-trims", self._put_trims, wanted=self.retention.trimmed))
+                self._keeps_trims = True
+
+    def _put_trims(self):
+        self._ending.wait(_TRIMS)
+        try:
+            self.retention.keep_trims()
+        except StoreError as error:
+            logger.warning("%s: what was trimmed isn't in the log yet (%s)", self.path, error)
 
     def _tidy(self):
         self._log.tidy()
@@ -1243,6 +1244,9 @@ class Store:
             groups = self._groups
         if groups is not None and not self._closed:
             groups.close()
+        self._ending.set()
+        if self._keeps_trims and not self._closed:
+            self._put_trims()
         with self._log.lock:
             if self._closed:
                 return

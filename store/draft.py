@@ -16,7 +16,7 @@ from bisect import bisect_right
 from itertools import accumulate
 
 from . import record
-from .append import Append, Singles, refusal_of
+from .append import Append, refusal_of
 from .expect import ANY
 from .record import FRAME, MAX_FRAMES, MAX_PACK, NO_DETAILS
 
@@ -190,9 +190,9 @@ def drafts_of_units(units, streams, new_stream, position, nexts, known=None, clo
         return number
 
     for unit in units:
-        if type(unit) is Singles:
-            _add_singles(gathered, unit, take, streams, known, closed)
-        elif isinstance(unit, Append):
+        if type(unit) is tuple:
+            _add_run(gathered, unit, take)
+        elif unit.whole:
             if known is not None and known.recall(unit):
                 unit.is_new = False
                 continue
@@ -203,7 +203,7 @@ def drafts_of_units(units, streams, new_stream, position, nexts, known=None, clo
                 if known is not None:
                     known.note(unit)
         else:
-            _add_run(gathered, unit, take)
+            _add_singles(gathered, unit, take, streams, known, closed)
     gathered.close()
     if gathered.drafts and type(units[0]) is Append and units[0].clocks is not None:
         _date(gathered.drafts, units[0].clocks)

@@ -52,6 +52,9 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE}
 # Under everysec, appends wait for a sync that has been running this long.
 SLOW_SYNC = 2.0
 
+# Microseconds that the clock may be behind events for those that follow to get their time: more was a mistake once.
+_A_DAY = 86_400_000_000
+
 # Seconds between two steps of a merge, each of which takes about half as long.
 _PAUSE = 0.004
 # So many segments may wait for their small records to be joined; more are left as they are.
@@ -101,6 +104,7 @@ class Log:
         self._dirty = []            # segments written to since their last sync
         self._marked = 0            # the highest `synced` that a header says
         self._controls_marked = 0   # and the highest `controls_synced`
+        self._latest = 0            # the highest clock of all events
         self._syncing = threading.Condition(threading.Lock())
         self._sync_began = None     # time.monotonic() of the sync that is running
         self.sync_times = Times()   # of syncs since it was opened, those that failed too
@@ -139,6 +143,7 @@ class Log:
                     raise LogTooShort(self.folder, 0, through.durable)
                 self._begin()
             self._recover(through, heads, lost)
+            self._latest = max(self._with_index(self.index.latest).values(), default=0)
             return heads
         except BaseException:
             self._close_files()
@@ -442,10 +447,11 @@ class Log:
 
     # -- writing -------------------------------------------------------------
 
-    def write(self, drafts, entries=(), keys=()):
+    def write(self, drafts, entries=(), keys=(), ascending=False):
         """Append the events of `drafts`, and a control of `entries` if there are any, in one write.
 
-        keys   [(hash, position), …] to look events up by
+        keys        [(hash, position), …] to look events up by
+        ascending   while the clock is behind the latest of all events, up to a day, they have the time of that one
         Returns (bytes of each record, their salt).  The caller holds `lock`.
         Raises    StoreFull     nothing was stored, trying again may work
                   StoreFailed   nothing was stored, nothing will be
@@ -455,6 +461,8 @@ class Log:
         if not drafts and not entries:      # appends that were refused
             return [], b""
         clock, synced, level = self._clock(), self.synced, self._level
+        if ascending and clock < self._latest <= clock + _A_DAY:
+            clock = self._latest
         tail = self._segments[-1]
         parts, size = _encode(drafts, tail.salt, clock, synced, level)
         if entries:
@@ -477,6 +485,7 @@ class Log:
             self._marked = synced
             if drafts:
                 self._note(drafts, start)
+                self._latest = max(self._latest, drafts[-1].latest)
             if keys:
                 self._note_keys(keys, tail.end - len(parts[-1]))
             if entries:

@@ -12,20 +12,24 @@ All of it is kept as entries in the log:
 
     "retention"   s STREAM or p PREFIX -> a Rule, as JSON
     "cut"         STREAM               -> a Cut
-    "redacted"    u64 number, STREAM   -> nothing; until the segment is rewritten
+    "redacted"    u64 number, STREAM   -> nothing; 1 once the segment is rewritten, until the event is cut
 
 A rule of a stream counts alone, else the one of the longest prefix.  An event that
 is older than its stream may keep isn't shown, whether or not anybody came by to
 move `first`; the clock that this goes by never goes back while a store is open.
 
+A trim is a cut that readers see at once and the log has soon: who writes event after event
+and keeps the last so many doesn't wait for an entry each time.  A crash may undo it.
+
 Locks: `changing` is held over what changes any of this, and over the write of it:
-only those wait who change it too.  `_raising` guards the streams' `first`, and is
-held over nothing.  Readers take no lock.
+only those wait who change it too.  `_raising` guards the streams' `first`, `_cuts`, `_trimmed`
+and `_missing`, and is held over nothing.  Readers take no lock.
 """
 
 import json
 import struct
 import threading
+from bisect import bisect_left
 from typing import NamedTuple
 
 from . import record
@@ -42,6 +46,7 @@ FOREVER = (1 << 64) - 1
 
 _CUT = struct.Struct("<QQQ")
 _NUMBER = struct.Struct("<Q")
+_GONE = b"1"        # of a redacted event: its data is not in the log any more
 
 # Bytes of a stream that are looked at in one go, for the first event that isn't too old.
 _STEP = 64 * 1024
@@ -118,7 +123,10 @@ class Retention:
         self._now = 0
         self._oldest = {}       # stream with a rule of age -> (the first number that is left, its clock)
         self._cuts = {}
-        self._redacted = {}     # stream -> {number}
+        self._trimmed = set()   # streams whose cut the log hasn't
+        self.trimmed = threading.Event()    # set when there is one
+        self._redacted = {}     # stream -> {number}, while their data is in the log
+        self._missing = {}      # stream -> [number, …] of all that were redacted, ascending
         self._touched = 0       # what is hidden, but by rules, is below this position
         self._sought = None     # how frames begin that may be hidden; None: too many to search for
         self._take_rules({})
@@ -131,8 +139,8 @@ class Retention:
             self._take_rules({(key[:1], key[1:]): _rule_of(value) for key, value in self._entries(RULES)})
             for name, value in self._entries(CUTS):
                 self._take(name, Cut.decode(value))
-            for key, _ in self._entries(REDACTED):
-                self._note_redacted(key[_NUMBER.size:], _NUMBER.unpack_from(key)[0])
+            for key, value in self._entries(REDACTED):
+                self._note_redacted(key[_NUMBER.size:], _NUMBER.unpack_from(key)[0], value == _GONE)
 
     def _take_rules(self, rules):
         self._sought = None     # meanwhile: readers take no lock
@@ -300,6 +308,41 @@ class Retention:
             found.append((Prefix(key.decode()) if kind == b"p" else key.decode(), rule))
         return found
 
+    def length(self, stream):
+        """How many events of a Stream are shown with their data; of those that were redacted before 0.4 all count."""
+        first, stop = self.begin_of(stream), stream.visible
+        return self.kept(stream.name, first, stop) if first < stop else 0
+
+    def kept(self, name, first, stop):
+        """How many of the events [first, stop) of a stream weren't redacted."""
+        missing = self._missing.get(name, ())
+        return stop - first - (bisect_left(missing, stop) - bisect_left(missing, first))
+
+    def first_kept(self, name, first):
+        """The number of the first event of a stream from `first` on that wasn't redacted."""
+        missing = self._missing.get(name, ())
+        at = bisect_left(missing, first)
+        while at < len(missing) and missing[at] == first:
+            at, first = at + 1, first + 1
+        return first
+
+    def first_of_last(self, name, count, stop):
+        """The number that a stream begins with if of its events before `stop` the last `count` are kept.
+
+        Those that were redacted don't count.
+        """
+        missing = self._missing.get(name, ())
+        before = bisect_left(missing, stop)
+        fewest, most = 0, before        # of them that are among those that are left
+        while fewest < most:
+            middle = (fewest + most) // 2
+            kept = stop - 1 - missing[before - 1 - middle] - middle     # behind that one
+            if kept < count:
+                fewest = middle + 1
+            else:
+                most = middle
+        return max(0, stop - count - fewest)
+
     # -- changing it ---------------------------------------------------------
 
     def retain(self, selector, rule):
@@ -344,9 +387,34 @@ class Retention:
             stream = self._stream(name)
             cut = self._cuts.get(name, Cut())
             first = max(min(number, stream.visible), cut.first)
-            if first > cut.first:
+            if first > cut.first or name in self._trimmed:
                 self._put_cuts([(name, cut._replace(first=first))])
             return max(first, self.first_of(stream))
+
+    def trim(self, name, number):
+        """Have a stream begin with event `number`, or with its next one, for readers now and in the log soon.
+
+        It waits for nobody, and is nothing where there is no such stream.
+        """
+        stream = self._streams.get(name)
+        if stream is not None and name not in self.closed and stream.first < number:
+            with self._raising:
+                self._trimmed.add(name)
+            self._take(name, Cut(min(number, stream.visible)))
+            self.trimmed.set()
+
+    def keep_trims(self):
+        """Put into the log what was trimmed.  Raises    as `put`"""
+        with self.changing:
+            while self._trimmed:
+                with self._raising:
+                    names = [self._trimmed.pop() for _ in range(min(_PUT, len(self._trimmed)))]
+                try:
+                    self._put_cuts([(name, self._cuts[name]) for name in names])
+                except BaseException:
+                    with self._raising:
+                        self._trimmed.update(names)
+                    raise
 
     def delete(self, name, forever, also=()):
         """Take all events of a stream out, and forget their ids; `also` is put with that.
@@ -365,14 +433,17 @@ class Retention:
                 self.closed = self.closed - {name}
                 raise
 
-    def redact(self, name, number):
-        """Hide the data of one event; see `record.redacted`."""
+    def redact(self, name, numbers):
+        """Hide the data of some events; see `record.redacted`."""
         with self.changing:
             stream = self._stream(name)
-            if not self.begin_of(stream) <= number < stream.visible:
-                raise ValueError(f"stream {name.decode()!r} has no event {number}")
-            self._put_many([(REDACTED, _NUMBER.pack(number) + name, b"")])
-            self._note_redacted(name, number)
+            first = self.begin_of(stream)
+            for number in numbers:
+                if not first <= number < stream.visible:
+                    raise ValueError(f"stream {name.decode()!r} has no event {number}")
+            self._put_many([(REDACTED, _NUMBER.pack(number) + name, b"") for number in numbers])
+            for number in numbers:
+                self._note_redacted(name, number)
 
     def _stream(self, name):
         """The Stream called so, which must be open.  Raises ValueError, StreamDeleted."""
@@ -385,14 +456,31 @@ class Retention:
         return stream
 
     def _put_cuts(self, cuts, also=()):
-        self._put_many([(CUTS, name, cut.encode()) for name, cut in cuts] + list(also))
+        gone = [(REDACTED, _NUMBER.pack(number) + name, None) for name, cut in cuts
+                for number in self._gone_below(name, cut.first)]
+        self._put_many([(CUTS, name, cut.encode()) for name, cut in cuts] + gone + list(also))
         for name, cut in cuts:
             self._take(name, cut)
+            with self._raising:
+                if self._cuts[name] == cut:     # otherwise it was trimmed meanwhile
+                    self._trimmed.discard(name)
+
+    def _gone_below(self, name, first):
+        """The numbers of redacted events below `first` of which the log has no data any more."""
+        missing = self._missing.get(name)
+        if not missing:
+            return []
+        hidden = self._redacted.get(name, ())
+        return [number for number in missing[:bisect_left(missing, first)] if number not in hidden]
 
     def _take(self, name, cut):
         """From now on a stream begins there."""
+        with self._raising:
+            self._cuts[name] = cut = self._cuts.get(name, Cut()).with_more(cut)
+            if name in self._missing:
+                missing = self._missing[name]
+                self._missing[name] = missing[bisect_left(missing, cut.first):]
         self._seek(name)
-        self._cuts[name] = cut
         self._touched = max(self._touched, self._all.visible)
         if cut.forever:
             self.closed = self.closed | {name}
@@ -401,10 +489,16 @@ class Retention:
             stream.deleted = cut.deleted
             self._raise(stream, FOREVER if cut.forever else cut.first)
 
-    def _note_redacted(self, name, number):
-        self._seek(name)
-        self._redacted[name] = self._redacted.get(name, frozenset()) | {number}
-        self._touched = max(self._touched, self._all.visible)
+    def _note_redacted(self, name, number, gone=False):
+        with self._raising:
+            missing = self._missing.setdefault(name, [])
+            at = bisect_left(missing, number)
+            if missing[at:at + 1] != [number] and number >= self.cut_of(name).first:
+                missing.insert(at, number)
+        if not gone:
+            self._redacted.setdefault(name, set()).add(number)
+            self._seek(name)
+            self._touched = max(self._touched, self._all.visible)
 
     # -- for compaction ------------------------------------------------------
 
@@ -433,17 +527,17 @@ class Retention:
 
     def redacted(self):
         """{name: numbers} of events whose data is still in the log."""
-        return dict(self._redacted)
+        return {name: frozenset(numbers) for name, numbers in list(self._redacted.items())}
 
     def forget_redacted(self, events):
         """The data of these (name, number) is gone from the disk: no need to hide it any more."""
         with self.changing:
-            self._put_many([(REDACTED, _NUMBER.pack(number) + name, None) for name, number in events])
+            self._put_many([(REDACTED, _NUMBER.pack(number) + name,
+                             _GONE if number >= self.cut_of(name).first else None) for name, number in events])
             for name, number in events:
-                left = self._redacted.get(name, frozenset()) - {number}
-                if left:
-                    self._redacted[name] = left
-                else:
+                left = self._redacted.get(name, set())
+                left.discard(number)
+                if not left:
                     self._redacted.pop(name, None)
 
 
@@ -477,6 +571,8 @@ def without_redacted(run, numbers):
     """[Records] of a run, with a marker in place of the data of those events of it."""
     found = []
     begin = 0
+    if len(numbers) > run.count:
+        numbers = [number for number in range(run.number, run.stop) if number in numbers]
     for number in sorted(numbers):
         at = number - run.number
         if 0 <= at < run.count:

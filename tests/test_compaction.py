@@ -187,7 +187,7 @@ def test_the_time_of_a_redacted_event_counts_where_others_beside_it_are_cut(open
     assert [store.position_at(time) for time in (55, 645, 685, 690, 691)] == [6, 65, 69, 69, 70]
 
 
-def test_redacted_data_goes_from_the_disk_and_its_entry_with_it(opened, folder):
+def test_redacted_data_goes_from_the_disk_and_its_entry_when_the_event_is_cut(opened, folder):
     store = opened()
     fill(store)
     store.redact("a", 3)
@@ -197,8 +197,10 @@ def test_redacted_data_goes_from_the_disk_and_its_entry_with_it(opened, folder):
     assert store.compact().segments == 2
     assert b"event 6 " not in on_disk(folder) and b"event 119 " not in on_disk(folder)
     assert found(store) == before
-    assert store.entries("redacted") == [] and store.retention.redacted() == {}
+    assert [value for _, value in store.entries("redacted")] == [b"1"] * 2 and store.retention.redacted() == {}
     assert store.compact() == Compacted(0, 0)
+    store.truncate("a", 4)
+    assert [value for _, value in store.entries("redacted")] == [b"1"]
 
 
 def test_without_a_request_a_segment_is_rewritten_when_enough_of_it_is_dead(opened):

@@ -4,13 +4,14 @@ import errno
 import threading
 
 import pytest
-from disk import Disk, crash, drop_index, quick_index
+from disk import Disk, crash, drop_index, quick_index, until
 
 from store import (
     ANY,
     EVERYSEC,
     EXISTS,
     NONE,
+    Append,
     Appended,
     Change,
     IdConflict,
@@ -24,7 +25,8 @@ from store import (
     WrongVersion,
     record,
 )
-from store.retention import CUTS, FOREVER, REDACTED
+from store.append import Singles
+from store.retention import CUTS, FOREVER, REDACTED, Cut
 
 __all__ = ["quick_index"]
 
@@ -346,7 +348,8 @@ def test_the_data_of_a_redacted_event_is_gone_and_its_place_is_kept(opened):
     with pytest.raises(ValueError, match="has no event 0"):
         store.redact("a", 0)
     store.retention.forget_redacted([(b"a", 2)])
-    assert store.retention.redacted() == {b"a": {4}} and len(store.entries(REDACTED)) == 1
+    assert store.retention.redacted() == {b"a": {4}}
+    assert [value for _, value in store.entries(REDACTED)] == [b"1", b""]
     store.retention.forget_redacted([(b"a", 4)])
     assert store.retention.redacted() == {}
 
@@ -505,3 +508,165 @@ def test_a_chain_of_digests_stands_when_events_are_cut_and_redacted(opened):
         verified = store.hash_chain.verify(noted)
         assert (verified.same, verified.gone) == (7, 3)
         store.compact()
+
+
+# -- trims, and how long a stream is --------------------------------------------
+
+def test_a_trim_is_seen_at_once_and_never_goes_back(store):
+    store.trim("a", 4)
+    assert [event.number for event in store.read("a")] == [4, 5, 6, 7, 8, 9]
+    store.trim("a", 2)
+    store.trim("nobody", 2)
+    assert store.bounds(b"a") == (4, 10) and store.find(b"nobody") is None
+    store.trim("a", 100)
+    assert store.bounds(b"a") == (10, 10)
+    assert store.append("a", "n", b"next").number == 10
+    store.delete("b", forever=True)
+    store.trim("b", FOREVER)
+    assert dict(store.entries(CUTS))[b"b"] == Cut(10, 10, True).encode()
+
+
+def test_a_trim_is_in_the_log_soon_and_at_the_latest_when_the_store_is_closed(store, opened):
+    store.trim("a", 4)
+    until(lambda: (b"a", Cut(4).encode()) in store.entries(CUTS))
+    store.trim("a", 6)
+    store.close()
+    assert opened().bounds(b"a") == (6, 10)
+
+
+def test_a_cut_that_does_not_go_further_than_a_trim_puts_that_into_the_log(store, monkeypatch):
+    monkeypatch.setattr(store.retention, "keep_trims", lambda: None)
+    store.trim("a", 4)
+    assert store.entries(CUTS) == []
+    assert store.truncate("a", 3) == 4
+    assert store.entries(CUTS) == [(b"a", Cut(4).encode())]
+
+
+def test_a_trim_while_one_is_put_into_the_log_is_put_there_next(store, monkeypatch):
+    retention = store.retention
+    put = retention._put_many
+    later = iter([6])
+
+    def slowly(entries):
+        put(entries)
+        for number in later:
+            store.trim("a", number)
+
+    monkeypatch.setattr(retention, "_put_many", slowly)
+    store.trim("a", 4)
+    until(lambda: (b"a", Cut(6).encode()) in store.entries(CUTS))
+
+
+def test_trims_that_the_disk_has_no_room_for_are_put_into_the_log_later(store, disk, caplog):
+    disk.refuse("write", errno.ENOSPC)
+    store.trim("a", 4)
+    until(lambda: "what was trimmed isn't in the log yet" in caplog.text)
+    assert store.bounds(b"a") == (4, 10) and store.entries(CUTS) == []
+    store.trim("b", 2)
+    until(lambda: store.entries(CUTS) == [(b"a", Cut(4).encode()), (b"b", Cut(2).encode())])
+
+
+def test_a_store_that_is_closed_begins_no_thread_for_trims(store):
+    store.close()
+    store.trim("a", 4)
+    assert not store._keeps_trims
+
+
+def test_the_length_of_a_stream_is_what_readers_see_without_what_was_redacted(store, opened):
+    assert [store.length(name) for name in ("a", "b", "nobody")] == [10, 10, 0]
+    store.redact_many("a", [2, 5, 9])
+    store.redact("a", 5)
+    assert store.length("a") == 7
+    store.truncate("a", 3)
+    assert store.length("a") == 5
+    store.compact()
+    assert store.length("a") == 5
+    store.close()
+    again = opened()
+    assert again.length("a") == 5
+    again.truncate("a", 6)
+    assert again.length("a") == 3
+    again.delete("a")
+    assert again.length("a") == 0
+    assert again.entries(REDACTED) == []
+
+
+def test_of_several_events_none_is_redacted_if_one_is_not_there(store):
+    with pytest.raises(ValueError, match="has no event 10"):
+        store.redact_many("a", [1, 10])
+    assert store.length("a") == 10
+
+
+def test_events_of_a_store_with_digests_are_redacted_one_by_one(opened):
+    store = opened(hash_chain=True)
+    store.append_many("a", [NewEvent("n", b"%d" % i) for i in range(4)])
+    store.redact_many("a", [1, 3])
+    assert [event.data for event in store.read("a")] == [b"0", b"", b"2", b""]
+    assert store.length("a") == 2
+
+
+@pytest.mark.parametrize("missing", [(), (0,), (9,), (3, 4, 5), (2, 4, 6, 8), tuple(range(10)), (7, 8, 9), (0, 1, 2)])
+def test_the_last_so_many_events_begin_where_counting_one_by_one_says(store, missing):
+    if missing:
+        store.redact_many("a", missing)
+    for stop in range(11):
+        left = [number for number in range(stop) if number not in missing]
+        for count in range(12):
+            first = store.retention.first_of_last(b"a", count, stop)
+            assert [number for number in left if number >= first] == left[len(left) - min(count, len(left)):]
+    for first in range(11):
+        assert store.retention.first_kept(b"a", first) == next(
+            number for number in range(first, 12) if number not in missing)
+
+
+def test_many_redacted_events_of_a_stream_cost_a_short_record_no_look_at_all_of_them(opened):
+    store = opened(sync="no")
+    for _ in range(3):
+        store.append("a", "n", b"1")
+        store.append("b", "n", b"1")
+    store.redact_many("a", [0, 2])
+    assert [event.data for event in store.read("a")] == [b"", b"1", b""]
+
+
+# -- the order of times ----------------------------------------------------------
+
+def appended_in_order(store):
+    """The time of an entry as Redis's commands append it."""
+    class Ascending(Singles):
+        ascending = True
+
+    single = Ascending([(b"a", ANY, b"n", b"", b"", b"", b"")])
+    batch = store.write([single])
+    store.commit(batch)
+    [(number, _)] = single.outcomes
+    [event] = store.read("a", number, number + 1)
+    assert event.time == batch.clock
+    return event.time
+
+
+def test_events_that_are_to_ascend_are_no_older_than_the_latest_when_the_clock_goes_back(opened, clock):
+    store = opened()
+    before = clock.now
+    assert appended_in_order(store) == before
+    clock.now -= 5 * SECOND
+    assert appended_in_order(store) == before
+    store.append("b", "n", b"")
+    assert store.read("b")[0].time == before - 5 * SECOND
+    store.close()
+    again = opened()
+    assert appended_in_order(again) == before
+    clock.now += 6 * SECOND
+    assert appended_in_order(again) == before + SECOND
+
+
+def test_events_of_a_clock_that_was_days_ahead_do_not_hold_the_others_back(opened, clock):
+    store = opened()
+    clock.now += 2 * 86_400 * SECOND
+    store.append("a", "n", b"")
+    clock.now -= 2 * 86_400 * SECOND
+    assert appended_in_order(store) == clock.now
+
+
+def test_a_batch_of_which_nothing_is_stored_has_no_clock(store):
+    append = Append([(b"a", NONE, b"n", b"", b"", b"", b"")])
+    assert store.write([append]).clock == 0
