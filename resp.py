@@ -653,7 +653,8 @@ class Requests(Parser):
     max_last            bytes of the third one in a run
     max_arguments, max_bulk, max_size   limits of one request; past them
                                         reading ends with a ProtocolError
-    together            (name, strings in all) of commands that come as Alike where they are short
+    together            {name: strings in all, or None for any number} of commands that come as Alike where
+                        they are short
     """
 
     def __init__(self, name, firsts, seconds, max_last=64 << 20,
@@ -663,7 +664,7 @@ class Requests(Parser):
         self._opening = b"*4\r\n$%d\r\n%b" % (len(name), name)
         self._firsts = firsts
         self._seconds = seconds
-        self._together = together
+        self._together = together or {}
         self._last = None       # (head, first, second, size) of the command that came last, and alone
         self.limit(max_last, max_arguments, max_bulk, max_size)
 
@@ -865,7 +866,7 @@ class Requests(Parser):
             commands.append((name, *arguments))
             pos = end
         if commands:
-            if (name.lower(), strings) == self._together:
+            if self._together.get(name.lower(), 0) in (strings, None):
                 taken.append(Alike(commands, pos - self._pos))
             else:
                 taken += map(list, commands)

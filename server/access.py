@@ -16,6 +16,7 @@ import resp
 
 from .attempts import TooManyAttempts
 from .following import end_unless_permitted
+from .keys import stream_of
 from .table import ANYONE, NOAUTH, OK, CommandError, command, why_not
 from .users import APPEND, EVERYTHING, MAX_PASSWORD, NOPASS
 
@@ -105,6 +106,18 @@ def judged(user, publishes):
             parts.append(([run], len(datas), size))
             size = 0        # counted once
     return parts
+
+
+def may_append_all(user, commands):
+    """Whether a user, or None, may do all of these appends of one event each, or XADDs."""
+    if user is None:
+        return False
+    if commands[0][0].lower() != b"xadd":
+        return all(user.may_append(one[1]) for one in commands)
+    try:
+        return all(user.may_append(stream_of(one[1])) for one in commands)
+    except CommandError:
+        return False
 
 
 # -- connections and the users they act for --------------------------------------

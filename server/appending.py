@@ -23,6 +23,9 @@ _USAGE = "stream expected name data id metadata [stream expected name data id me
 # Lower-case name of a command -> make(server, connection, arguments), which gives (an Append, bytes of the request).
 # It raises CommandError where the command's handler is to answer, in its turn.
 BATCHED = {}
+# The same for many that came together, of one name and as many strings each: make(server, connection, commands) gives
+# Singles, or None where one of them has to be looked at alone.
+ALIKE = {}
 
 
 class _Known(dict):
@@ -60,7 +63,7 @@ class _Expected(dict):
         return word
 
 
-_streams, _names = _Known(check_stream), _Known(check_name)
+_streams, event_names = _Known(check_stream), _Known(check_name)
 _expected = _Expected({b"any": ANY, b"none": NONE, b"exists": EXISTS})
 
 
@@ -77,6 +80,7 @@ def append(server, connection, arguments):
 
 
 BATCHED[b"append"] = lambda server, connection, arguments: append_of(arguments, server.limits)
+ALIKE[b"append"] = lambda server, connection, commands: singles_of(commands, server.limits)
 
 
 def append_of(arguments, limits):
@@ -103,7 +107,7 @@ def singles_of(commands, limits):
     """The Singles of requests of one event each, None if something is wrong with one of them; see `append_of`."""
     most, most_metadata = limits.max_event_size, limits.max_metadata_size
     try:
-        events = [(_streams[stream], _expected[expected], _names[name], data, id_, metadata, b"")
+        events = [(_streams[stream], _expected[expected], event_names[name], data, id_, metadata, b"")
                   for _, stream, expected, name, data, id_, metadata in commands
                   if len(data) <= most and len(id_) <= MAX_ID and len(metadata) <= most_metadata]
     except CommandError:
@@ -121,4 +125,4 @@ def _event_of(fields, limits):
     if len(metadata) > limits.max_metadata_size:
         raise CommandError(f"ERR metadata of {len(metadata)} bytes, expected no more than "
                            f"{limits.max_metadata_size}")
-    return _streams[stream], _expected[expected], _names[name], data, id_, metadata, b""
+    return _streams[stream], _expected[expected], event_names[name], data, id_, metadata, b""

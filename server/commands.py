@@ -4,6 +4,7 @@ from . import (
     about,
     access,
     acl,
+    adding,
     alone,
     appending,
     clients,
@@ -21,6 +22,7 @@ from . import (
     streams,
     tagging,
     transactions,
+    trimming,
     xread,
 )
 from .table import COMMANDS, execute, unknown
@@ -30,6 +32,7 @@ __all__ = [
     "about",
     "access",
     "acl",
+    "adding",
     "alone",
     "appending",
     "clients",
@@ -48,6 +51,7 @@ __all__ = [
     "streams",
     "tagging",
     "transactions",
+    "trimming",
     "unknown",
     "xread",
 ]

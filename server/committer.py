@@ -25,7 +25,7 @@ from store import (
     StreamDeleted,
     WrongVersion,
 )
-from store.append import Append
+from store.append import Append, Singles
 from store.times import BOUNDS
 
 log = logging.getLogger("meilies.commit")
@@ -44,7 +44,7 @@ class Batch:
     """Publishes and appends of any number of connections, in the order in which they take effect.
 
     units    runs, (stream, name, datas) with a list or a tuple of what one event or more hold,
-             Appends, and Singles
+             Appends, Singles, and Entries of adding.py
     appends  those of them that are no runs
     owed     {connection: how many publishes are its own, or [so many, an Append, so many, Singles, …]
              in the order in which they are answered}
@@ -191,7 +191,7 @@ class Committer:
                 batch.slow = seconds
             self._failing = None
             for connection, owed in batch.owed.items():
-                connection.outbox.put_and_flush(_oks(owed) if type(owed) is int else _replies(owed))
+                connection.outbox.put_and_flush(_oks(owed) if type(owed) is int else _replies(owed, stored))
             self._feeds.committed(stored)
 
     def _refuse(self, batch, error):
@@ -231,10 +231,10 @@ def _errors_of(append):
     return [one for one in append.outcomes if type(one) is not tuple]
 
 
-def _replies(owed):
-    """The replies to publishes and appends in their order."""
-    return b"".join([_oks(one) if type(one) is int else reply_to(one) if one.whole else _replies_to(one)
-                     for one in owed])
+def _replies(owed, stored):
+    """The replies to publishes and appends in their order, which are in this Batch of the store's."""
+    return b"".join([_oks(one) if type(one) is int else reply_to(one, stored) if one.whole
+                     else _replies_to(one) if type(one) is Singles else one.replies(stored) for one in owed])
 
 
 def _replies_to(singles):
@@ -252,12 +252,13 @@ def places_reply(places):
     return b"*%d\r\n%b" % (len(places), b"".join([b"*2\r\n:%d\r\n:%d\r\n" % place for place in places]))
 
 
-def reply_to(append):
-    """The reply to an Append that is stored, or refused; those of other commands than `append` know theirs."""
+def reply_to(append, stored=None):
+    """The reply to an Append that is stored, in this Batch of the store's, or refused; those of other commands than
+    `append` know theirs."""
     if append.error is not None:
         return error_reply(append.error)
     if type(append) is not Append:
-        return append.reply()
+        return append.reply(stored)
     return places_reply(append.places)
 
 

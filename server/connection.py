@@ -27,8 +27,8 @@ from .users import EVERYTHING
 # followers of one connection before it turns to the next connection.
 _AT_ONCE = 64
 
-# An append of one event has so many strings.
-_SINGLE_APPEND = b"append", 7
+# An append of one event has so many strings, an entry any number.
+_TOGETHER = {b"append": 7, b"xadd": None}
 
 _STREAMS, _NAMES = Known(check_stream), Known(check_name)
 
@@ -73,7 +73,7 @@ class Connection:
         self.lock = threading.Lock()
         self.subscriptions = {}         # selector -> Follower
         self.listening = 0
-        self._requests = Requests(b"publish", _STREAMS, _NAMES, together=_SINGLE_APPEND)
+        self._requests = Requests(b"publish", _STREAMS, _NAMES, together=_TOGETHER)
         self.take_again = self._requests.take_again     # one publish, like the one before: see there
         self.room = self._requests.room     # where to receive, for `received`; None: anywhere, for `receive`
         self.user = None

@@ -133,7 +133,12 @@ def has_events(store, stream):
 
 def has_group(store, stream):
     """Whether a consumer group is on this stream that was made for its key."""
-    return store.has_groups and any(is_of_key(group, stream) for group in store.groups())
+    return bool(groups_of(store, stream))
+
+
+def groups_of(store, stream):
+    """The ConsumerGroups that were made for the key of a stream."""
+    return [group for group in store.groups_of(stream) if is_of_key(group, stream)] if store.has_groups else []
 
 
 def is_of_key(group, stream):

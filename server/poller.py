@@ -28,8 +28,8 @@ from collections import deque
 import resp
 from resp import Alike, BadRequest, ProtocolError
 
-from .access import judged, users_changed
-from .appending import BATCHED, singles_of
+from .access import judged, may_append_all, users_changed
+from .appending import ALIKE, BATCHED
 from .blocked import Blocked
 from .commands import COMMANDS, execute, unknown
 from .committer import Batch, Committer
@@ -43,7 +43,7 @@ from .retaining import refused
 from .slowlog import SlowLog
 from .sparing import Sparing
 from .strangers import MOST, Strangers
-from .table import NOAUTH, CommandError, denial, find
+from .table import NOAUTH, CommandError, check, find
 from .text import printable, shown_address
 from .tls import TLSSocket
 from .transactions import is_exec, is_for_now, queue
@@ -576,12 +576,12 @@ class Poller:
                 self._batch.add_append(connection, append, size)
                 pending.popleft()
             elif type(first) is Alike:
-                singles = singles_of(first.commands, self.limits)
-                if singles is None:
+                append = ALIKE[first.commands[0][0].lower()](self, connection, first.commands)
+                if append is None:
                     self._take_apart(pending)
                 else:
                     pending.popleft()
-                    self._batch.add_append(connection, singles, first.size)
+                    self._batch.add_append(connection, append, first.size)
             else:
                 return
 
@@ -598,12 +598,12 @@ class Poller:
                 pending.popleft()
                 pending.extendleft(reversed(parts))
             return type(pending[0]) is tuple
-        if type(first) is Alike and not all(user and user.may_append(one[1]) for one in first.commands):
+        if type(first) is Alike and not may_append_all(user, first.commands):
             self._take_apart(pending)
         first = pending[0]
         if type(first) is list and first[0].lower() in BATCHED:
             try:
-                return denial(COMMANDS[first[0].lower()], self, user, first) is None
+                check(COMMANDS[first[0].lower()], self, user, first)
             except CommandError:
                 return False
         return True

@@ -25,6 +25,7 @@ _OPEN = frozenset("""
     subscribe unsubscribe follow unfollow last-event-number stream-names search-streams
     read read-back read-last stream-info dcb-read
     group-create group-delete groups group-read group-ack group-leave group-parked group-replay group-discard group-info
+    xlen xtrim xdel xsetid del unlink
     retain retention truncate delete redact compact snapshot-get snapshot-delete backup check export chain-head verify
     psubscribe punsubscribe pubsub multi exec discard watch unwatch
     info time command select slowlog latency memory
@@ -32,8 +33,8 @@ _OPEN = frozenset("""
     scan keys dbsize randomkey type exists touch ttl pttl expiretime pexpiretime persist object
     """.split())
 # How many of the others' arguments are, the command itself among them.
-_LEADING = {"publish": 3, "append": 4, "dcb-append": 2, "snapshot-put": 3, "group-refuse": 4, "client": 2, "config": 3,
-            "acl": 2, "hello": 2}
+_LEADING = {"publish": 3, "append": 4, "xadd": 2, "dcb-append": 2, "snapshot-put": 3, "group-refuse": 4, "client": 2,
+            "config": 3, "acl": 2, "hello": 2}
 
 
 class Slow(NamedTuple):

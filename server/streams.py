@@ -38,7 +38,7 @@ class Message(Append):
         super().__init__(events)
         self._channels = channels
 
-    def reply(self):
+    def reply(self, stored):
         """How many subscribers it is for, as Redis counts them: who follows in another way isn't among them."""
         return resp.integer(self._channels.receivers(self.events[0][0]))
 

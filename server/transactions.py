@@ -10,8 +10,10 @@ be done by half, or only looks as if it were one step with the rest, is refused 
 import resp
 from store.append import Append
 
+from .adding import event_to_add, parse_add
 from .appending import BATCHED, append_of
 from .committer import places_reply
+from .entries import format_id
 from .streams import event_of
 from .table import NOAUTH, OK, CommandError, check, command, takes, why_not
 from .users import APPEND
@@ -25,7 +27,7 @@ class Transaction:
     """What was queued since MULTI.
 
     events    what an Append has of each
-    parts     [(how many of the events are its own, reply(their places)), …] of each command
+    parts     [(how many of the events are its own, reply(their places, the store's Batch)), …] of each command
     size      bytes of what was queued
     broken    something was refused: EXEC does nothing
     """
@@ -44,19 +46,21 @@ class Stored(Append):
 
     __slots__ = ("_parts",)
 
+    ascending = True        # as entries do, which may be among them
+
     def __init__(self, transaction):
         super().__init__(transaction.events)
         self._parts = transaction.parts
 
-    def reply(self):
-        return reply_of(self._parts, self.places)
+    def reply(self, stored):
+        return reply_of(self._parts, self.places, stored)
 
 
-def reply_of(parts, places):
+def reply_of(parts, places, stored=None):
     """The reply to EXEC."""
     replies, at = [], 0
     for count, reply in parts:
-        replies.append(reply(places[at:at + count]))
+        replies.append(reply(places[at:at + count], stored))
         at += count
     return resp.array(replies)
 
@@ -87,7 +91,7 @@ def _add(server, transaction, name, arguments):
     make = _QUEUEABLE.get(name)
     if make is None:
         raise CommandError(f"ERR {name.upper()} isn't for transactions, which are of commands that store events, such "
-                           f"as PUBLISH, and PING and ECHO; send it without MULTI")
+                           f"as PUBLISH and XADD, and PING and ECHO; send it without MULTI")
     limits = server.limits
     size = transaction.size + sum(map(len, arguments))
     if size > limits.max_request_size or len(transaction.parts) >= limits.max_arguments:
@@ -102,28 +106,37 @@ def _add(server, transaction, name, arguments):
 def _publish(server, arguments):
     event = event_of(arguments, server.limits)
     if len(arguments) == 4:
-        return [event], lambda places: OK
-    return [event], lambda places: resp.integer(server.feeds.channels.receivers(event[0]))
+        return [event], lambda places, stored: OK
+    return [event], lambda places, stored: resp.integer(server.feeds.channels.receivers(event[0]))
 
 
 def _append(server, arguments):
     append, _ = append_of(arguments, server.limits)
-    return append.events, places_reply
+    return append.events, lambda places, stored: places_reply(places)
+
+
+def _xadd(server, arguments):
+    addition = parse_add(arguments)
+    if addition.trim is not None or not addition.creates or addition.id is not None:
+        raise CommandError("ERR XADD in a transaction takes no options and the id *; send it without MULTI")
+    event = event_to_add(addition.key, addition.pairs, server.limits)
+    return [event], lambda places, stored: resp.bulk(format_id(stored.clock // 1000, places[0][0]))
 
 
 def _ping(server, arguments):
     if len(arguments) > 2:
         raise CommandError("ERR wrong number of arguments for 'ping' command; usage: ping [text]")
     reply = resp.bulk(arguments[1]) if len(arguments) == 2 else b"+PONG\r\n"
-    return [], lambda places: reply
+    return [], lambda places, stored: reply
 
 
 _QUEUEABLE = {      # name -> make(server, arguments), which gives (events, reply(their places))
     "publish": _publish,
     "append": _append,
+    "xadd": _xadd,
     "ping": _ping,
     "echo": _ping,
-    "unwatch": lambda server, arguments: ([], lambda places: OK),
+    "unwatch": lambda server, arguments: ([], lambda places, stored: OK),
 }
 
 

@@ -12,12 +12,14 @@ Locks: the append lock (`log.lock`) guards the streams' dict, their numbers and
 `_pending`.  Conditions of streams are taken after it was let go.
 """
 
+import hashlib
 import logging
 import os
 import threading
 import time
 from collections import deque
 from functools import partial
+from itertools import takewhile
 
 from . import backup, check, digests, following, groups, reading, record, snapshot
 from .append import Appended, Change, append_of, encoded
@@ -50,6 +52,10 @@ NO = "no"               # the disk catches up when the system likes
 SEGMENT_SIZE = 256 << 20
 MAX_VALUE = 512 << 20   # bytes of all values of one put
 
+# Places of streams' names, see `names_scattered`: a program that takes numbers for doubles has them exactly.
+PLACES = 1 << 52
+_PLACE_SIZE = 7         # bytes
+
 # Looks at what others wrote meanwhile, before they are kept from it.
 _TRIES = 8
 
@@ -68,6 +74,10 @@ _TRIMS = 0.25
 
 # What one turn of a long read takes from the log, in bytes.
 _READ = 256 * 1024
+
+
+def _place_as_bytes(place):
+    return place.to_bytes(_PLACE_SIZE, "big")
 
 
 class Batch:
@@ -147,6 +157,7 @@ class Store:
             raise
         self._streams = {}
         self._roster = Roster()
+        self._scattered = Roster(self._place_and_name)
         while heads:                # taken apart as it goes: there may be millions
             name, number = heads.popitem()
             if not name.startswith(record.UNKNOWN):
@@ -542,12 +553,14 @@ class Store:
     def _new_stream(self, name):
         stream = self._streams[name] = Stream(name, 0)
         self._roster.add(name)
+        self._scattered.add(name)
         return stream
 
     def _forget(self, stream):
         """A stream has no event, and nobody waits for one; under the append lock."""
         if self._streams.pop(stream.name, None) is not None:
             self._roster.discard(stream.name)
+            self._scattered.discard(stream.name)
 
     def _take_back(self, nexts):
         """Give the numbers of a failed write back."""
@@ -721,8 +734,18 @@ class Store:
         return sorted([name for name, stream in list(self._streams.items()) if stream.visible > stream.first])
 
     def stream_count(self):
-        """How many streams there are, in constant time."""
+        """How many streams there are, those that somebody waits for among them, in constant time."""
         return len(self._streams)
+
+    def begun_count(self):
+        """How many streams have had an event, and since they were deleted, if they were.
+
+        Only those are looked at that somebody waits for, or that were cut.
+        """
+        with self._log.lock:
+            waited_for = [stream.name for stream in self._attended]
+        some = [self._streams.get(name) for name in {*waited_for, *self.retention.cut_names()}]
+        return len(self._streams) - sum(1 for one in some if one is not None and one.visible <= one.deleted)
 
     def read(self, stream, first=0, stop=None, limit=1000):
         """Return up to `limit` events of `stream` from number `first`, oldest first.
@@ -882,17 +905,39 @@ class Store:
 
         The first call sorts all there are.
         """
-        roster = self._roster
+        self._fill(self._roster, list)
+        with self._log.lock:
+            return self._roster.beginning(prefix, limit, after)
+
+    def names_scattered(self, first, stop, limit):
+        """Up to `limit` names (bytes) of streams with places in [first, stop), in the order of these.
+
+        A place is a number below PLACES that is a stream's own for as long as the store lives, so who goes from
+        place to place finds each stream that is there all the while.  The first call sorts all there are.
+        """
+        self._fill(self._scattered, lambda names: list(map(self._place_and_name, names)))
+        with self._log.lock:
+            found = self._scattered.beginning(b"", limit, _place_as_bytes(first))
+        return [key[_PLACE_SIZE:] for key in takewhile(lambda key: key < _place_as_bytes(stop), found)]
+
+    def place_of(self, name):
+        """The place of a stream's name; see `names_scattered`."""
+        digest = hashlib.blake2b(name, digest_size=8, key=self.uuid.encode()).digest()
+        return int.from_bytes(digest, "big") % PLACES
+
+    def _place_and_name(self, name):
+        return _place_as_bytes(self.place_of(name)) + name
+
+    def _fill(self, roster, keys):
+        """Fill a Roster that isn't, with keys(names)."""
         with roster.filling:
             if not roster.filled:
                 with self._log.lock:
                     names = list(self._streams)
                     roster.begin()
-                names = in_order(names)
+                names = in_order(keys(names))
                 with self._log.lock:
                     roster.fill(names)
-        with self._log.lock:
-            return roster.beginning(prefix, limit, after)
 
     def number_from(self, stream, position):
         """The number of the first event of a stream (its name in bytes) at `position` or behind it, or of its next."""

@@ -115,6 +115,7 @@ class Serving:
     files, clock  stand in for the disk and for microseconds since 1970
     users         the Users who may log in, if they have to
     certificates  what it shows at `tls_port`, which it has if there are any
+    clock         stands in for the store's: microseconds since 1970
     limits        options by name, with _ for -
     """
 

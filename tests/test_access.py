@@ -201,6 +201,9 @@ TOUCHING = """
     publish {} x d
     append {} any x d id metadata
     dcb-append 1 {} x d id metadata 1 tag
+    xadd {} * field value
+    xadd {} 0-* field value
+    xlen {}
     snapshot-put {} 0 data
     snapshot-get {}
     snapshot-delete {}
@@ -244,6 +247,11 @@ OF_STREAMS_ADMINS = """
     redact {} 0
     retain stream {} MAX-COUNT 5
     delete {}
+    xtrim {} MAXLEN 5
+    xdel {} 0-1
+    xsetid {} 7-7
+    del {}
+    unlink {}
 """
 TOUCHING += OF_STREAMS_ADMINS
 # ... that are of all streams.

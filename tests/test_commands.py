@@ -1023,6 +1023,7 @@ def test_commands_modules_names_are_what_the_transcript_and_design_name():
             b"multi", b"exec", b"discard", b"watch", b"unwatch",
             b"time", b"config", b"command", b"slowlog", b"latency",
             b"append",
+            b"xadd", b"xlen", b"xtrim", b"xdel", b"xsetid", b"del", b"unlink",
             b"dcb-read", b"dcb-append",
             b"read", b"read-back", b"read-last", b"stream-info",
             b"group-create", b"group-delete", b"groups", b"group-read", b"group-ack", b"group-refuse", b"group-leave",

@@ -160,6 +160,8 @@ ORDER = {
         "alone",
         "describing",
         "appending",
+        "adding",
+        "trimming",
         "streams",
         "reading",
         "following",

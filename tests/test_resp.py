@@ -164,8 +164,8 @@ def refuse(string):
 class Requests(resp.Requests):
     """Those of a server in whose pipelines a command `set` comes; its arguments may be anything but bad."""
 
-    def __init__(self, name=b"set", together=(b"add", 7), **limits):
-        super().__init__(name, Known(refuse), Known(refuse), together=together, **limits)
+    def __init__(self, name=b"set", together=None, **limits):
+        super().__init__(name, Known(refuse), Known(refuse), together=together or {b"add": 7}, **limits)
         self.size = 0       # bytes of what came in runs, as far as `take_all` saw
 
     def note(self, taken):
