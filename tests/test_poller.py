@@ -333,7 +333,7 @@ def test_long_names_are_as_good_as_short_ones(serving):
     assert serving.store.last_number("s" * 300) == 2
 
 
-@pytest.mark.parametrize("arguments", [["command", "docs"], ["config", "get", "*", "*"], ["echo", "x" * 1000]])
+@pytest.mark.parametrize("arguments", [["command", "docs", "xadd"], ["config", "get", "*", "*"], ["echo", "x" * 1000]])
 def test_who_does_not_read_replies_is_not_answered_on_and_costs_no_more_memory(tmp_path, arguments):
     with Serving(tmp_path / "db", max_pending_output=64 * 1024) as serving:
         client, other = serving.connect(), serving.connect()
