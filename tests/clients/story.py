@@ -43,21 +43,20 @@ class Stage:
 
     def publish(self, name, data):
         """Somebody else's event."""
-        client = Client("127.0.0.1", self._server.port)
-        try:
+        with self._asking() as client:
             assert client.ask("publish", "orders", name, data) == b"OK"
-        finally:
-            client.close()
+
+    def wait_until_heard(self):
+        """Return when a client has subscribed by a pattern."""
+        with self._asking() as client:
+            eventually(lambda: client.ask("pubsub", "numpat"), "a subscription")
 
     def wait_until_blocked(self):
         """Return when a client waits for an event; fail unless it speaks what it is to speak."""
-        client = Client("127.0.0.1", self._server.port)
-        try:
+        with self._asking() as client:
             eventually(lambda: b"blocked_clients:1" in client.ask("info", "clients"), "a blocked client")
             found = re.search(rb" cmd=xread .* resp=(\d)", client.ask("client", "list"))
             assert found and int(found[1]) == self._speaks, f"found {found}, expected RESP{self._speaks}"
-        finally:
-            client.close()
 
     def restart(self):
         """The server is away for a moment."""
@@ -66,6 +65,9 @@ class Stage:
 
     def end(self):
         self._server.end()
+
+    def _asking(self):
+        return contextlib.closing(Client("127.0.0.1", self._server.port))
 
     def _start(self, port):
         argv = ["--db-path", str(self._folder / "db"), "--port", port]
@@ -91,6 +93,13 @@ def somebody_publishes_once_it_waits(name, data):
     return publish
 
 
+def somebody_publishes_once_it_listens(name, data):
+    def publish(stage):
+        stage.wait_until_heard()
+        stage.publish(name, data)
+    return publish
+
+
 STORY = (
     Line("xread created=one"),
     Line("xread paid=two", then=somebody_publishes_once_it_waits("shipped", "three")),
@@ -109,7 +118,8 @@ STORY = (
     Line("multi 2"),
     Line("multi refused 2"),
     Line("ready for an outage", then=Stage.restart, tells=True),
-    Line("reconnected"),
+    Line("reconnected", then=somebody_publishes_once_it_listens("reopened", "seven")),
+    Line("psubscribe orders seven"),
     Line("secure ann"),
 )
 

@@ -9,7 +9,9 @@ import redis.clients.jedis.resps.StreamEntry;
 // paste]
 import java.util.ArrayList;
 import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.locks.LockSupport;
 import redis.clients.jedis.AbstractTransaction;
 import redis.clients.jedis.DefaultJedisClientConfig;
 import redis.clients.jedis.HostAndPort;
@@ -57,7 +59,7 @@ class JedisProgram extends Story {
         say("published", redis.publish("news:1", "hello"), shown(redis.xrange("news:1", "-", "+").get(0).getFields()));
         group(redis);
         together(redis);
-        outage(redis::ping);
+        outage(redis);
         secure();
         System.exit(0);
     }
@@ -65,9 +67,10 @@ class JedisProgram extends Story {
     /** Its messages are put into a queue, for whoever subscribes waits until the end. */
     static class Messages extends JedisPubSub {
         final BlockingQueue<String> arrived = new LinkedBlockingQueue<>();
+        final CountDownLatch subscribed = new CountDownLatch(1);
 
         @Override public void onPSubscribe(String pattern, int count) {
-            say("psubscribed");
+            subscribed.countDown();
         }
 
         @Override public void onPMessage(String pattern, String channel, String message) {
@@ -75,7 +78,7 @@ class JedisProgram extends Story {
         }
 
         @Override public void onSubscribe(String channel, int count) {
-            say("subscribed");
+            subscribed.countDown();
         }
 
         @Override public void onMessage(String channel, String message) {
@@ -87,6 +90,8 @@ class JedisProgram extends Story {
         Messages messages = new Messages();
         Thread waiting = new Thread(() -> redis.psubscribe(messages, "ord*"));
         waiting.start();
+        messages.subscribed.await();
+        say("psubscribed");
         say("psubscribe", messages.arrived.take());
         messages.punsubscribe();
         waiting.join();
@@ -98,6 +103,8 @@ class JedisProgram extends Story {
             Messages messages = new Messages();
             Thread waiting = new Thread(() -> redis.subscribe(messages, "orders"));
             waiting.start();
+            messages.subscribed.await();
+            say("subscribed");
             say("subscribe", messages.arrived.take());
             messages.unsubscribe();
             waiting.join();
@@ -134,6 +141,25 @@ class JedisProgram extends Story {
         } catch (JedisException refused) {
             say("multi refused", redis.xlen("pair"));
         }
+    }
+
+    /** The same client goes on, and a subscription ends with its connection: it is made again. */
+    static void outage(RedisClient redis) throws Exception {
+        Messages messages = new Messages();
+        Thread waiting = new Thread(() -> {
+            while (true) {
+                try {
+                    redis.psubscribe(messages, "ord*");
+                } catch (JedisException away) {
+                    LockSupport.parkNanos(50_000_000);
+                }
+            }
+        });
+        waiting.setDaemon(true);
+        waiting.start();
+        messages.subscribed.await();
+        outage(redis::ping);
+        say("psubscribe", messages.arrived.take());
     }
 
     static void secure() throws Exception {

@@ -87,7 +87,7 @@ class LettuceProgram extends Story {
                 shown(redis.xrange("news:1", Range.unbounded()).get(0).getBody()));
         group(redis);
         together(redis);
-        outage(redis::ping);
+        outage(client, redis);
         secure();
         System.exit(0);
     }
@@ -159,6 +159,16 @@ class LettuceProgram extends Story {
             redis.exec();
         } catch (RedisException refused) {
             say("multi refused", redis.xlen("pair"));
+        }
+    }
+
+    /** The same connections go on, with what they have subscribed to. */
+    static void outage(RedisClient client, RedisCommands<String, String> redis) throws Exception {
+        try (StatefulRedisPubSubConnection<String, String> connection = client.connectPubSub()) {
+            BlockingQueue<String> arrived = messages(connection);
+            connection.sync().psubscribe("ord*");
+            outage(redis::ping);
+            say("psubscribe", arrived.take());
         }
     }
 

@@ -29,7 +29,6 @@ class Story {
 
     /** Tells that the server may stop, waits until it did, and comes back once `ask` works again. */
     static void outage(Runnable ask) throws Exception {
-        ask.run();
         say("ready for an outage");
         System.in.read();
         for (int tries = 0; tries < 1200; tries++) {

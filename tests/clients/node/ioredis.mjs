@@ -63,7 +63,12 @@ try {
   say('multi refused', await redis.xlen('pair'))
 }
 
+// The same client and the same subscription go on.
+const listener = redis.duplicate()
+const seven = new Promise((resolve) => listener.on('pmessage', (pattern, ...message) => resolve(message)))
+await listener.psubscribe('ord*')
 await outage(() => redis.ping())
+say('psubscribe', ...await seven)
 
 const { readFileSync } = await import('node:fs')
 const secure = new Redis({

@@ -61,7 +61,13 @@ try {
   say('multi refused', await client.xLen('pair'))
 }
 
+// The same client and the same subscription go on.
+let again
+const seven = new Promise((resolve) => { again = resolve })
+const listener = await client.duplicate().on('error', console.error).connect()
+await listener.pSubscribe('ord*', (data, channel) => again([channel, data]))
 await outage(() => client.ping())
+say('psubscribe', ...await seven)
 
 const { readFileSync } = await import('node:fs')
 const secure = await createClient({

@@ -23,7 +23,6 @@ export function shownEvents(events) {
 
 // Prints an outage's line; comes back once `ask` works again.
 export async function outage(ask) {
-  await ask()
   say('ready for an outage')
   await lines.next()
   for (let tries = 0; tries < 600; tries++) {

@@ -103,14 +103,23 @@ def together(module, r):
 
 
 def outage(module, r):
-    r.ping()
+    """The same client and the same subscription go on."""
+    pubsub = r.pubsub()
+    pubsub.psubscribe("ord*")
+    first_message(pubsub, "psubscribe")
     say("ready for an outage")
     sys.stdin.readline()
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
+    tried_again(module, r.ping)
+    say("reconnected")
+    message = tried_again(module, lambda: first_message(pubsub, "pmessage"))
+    say("psubscribe", message["channel"].decode(), message["data"].decode())
+
+
+def tried_again(module, ask):
+    """What `ask()` returns once the server is there."""
+    while True:
         try:
-            r.ping()
-            return say("reconnected")
+            return ask()
         except module.ConnectionError:
             time.sleep(0.05)
 

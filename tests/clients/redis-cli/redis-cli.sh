@@ -67,6 +67,10 @@ if grep --quiet '^EXECABORT' <<< "$refused"; then
 fi
 
 # One redis-cli before and after: the command that finds nobody makes it say so, and connect again.
+# One that listens ends with the server, and is started again.
+exec {heard}< <(while true; do redis-cli -p $PORT psubscribe 'ord*' 2> /dev/null || sleep 0.1; done)
+listening=$!
+until read -r line <&"$heard" && [[ $line == psubscribe ]]; do :; done
 coproc redis-cli -p $PORT 2>&1
 echo ping >&"${COPROC[1]}"
 read -r answer <&"${COPROC[0]}"
@@ -79,6 +83,10 @@ for _ in {1..600}; do
     sleep 0.1
 done
 [[ $answer == PONG ]] && say "reconnected"
+until read -r line <&"$heard" && [[ $line == pmessage ]]; do :; done
+{ read -r line; read -r channel; read -r data; } <&"$heard"
+say "psubscribe $channel $data"
+kill "$listening"
 
 export REDISCLI_AUTH='correct horse'
 say "secure $(redis-cli -p $TLS_PORT --tls --cacert "$CA" --user ann acl whoami)"

@@ -68,7 +68,7 @@ func theRest(rdb *redis.Client, events []any) {
 	message(rdb)
 	group(rdb)
 	together(rdb)
-	story.Outage(func() error { return rdb.Ping(ctx).Err() })
+	outage(rdb)
 	secure()
 }
 
@@ -145,6 +145,18 @@ func together(rdb *redis.Client) {
 	if err != nil {
 		story.Say("multi refused", rdb.XLen(ctx, "pair").Val())
 	}
+}
+
+// The same client and the same subscription go on.
+func outage(rdb *redis.Client) {
+	pubsub := rdb.PSubscribe(ctx, "ord*")
+	defer pubsub.Close()
+	_, err := pubsub.Receive(ctx)
+	check(err)
+	messages := pubsub.Channel()
+	story.Outage(func() error { return rdb.Ping(ctx).Err() })
+	message := <-messages
+	story.Say("psubscribe", message.Channel, message.Payload)
 }
 
 func secure() {

@@ -84,7 +84,7 @@ func theRest(client rueidis.Client, events []rueidis.RedisMessage) {
 	if client.DoCache(ctx, client.B().Pttl().Key("orders").Cache(), time.Minute).Error() == nil {
 		panic("something was cached, and nobody would tell when it is no longer so")
 	}
-	story.Outage(func() error { return client.Do(ctx, client.B().Ping().Build()).Error() })
+	outage(client)
 	secure()
 }
 
@@ -175,6 +175,21 @@ func transaction(client rueidis.Client, commands ...rueidis.Completed) ([]rueidi
 		return nil
 	}))
 	return replies[len(replies)-1].ToArray()
+}
+
+// The same client goes on, and what it received ends with the connection: it is asked for again.
+func outage(client rueidis.Client) {
+	arrived := make(chan rueidis.PubSubMessage, 1)
+	go func() {
+		for {
+			subscribe := client.B().Psubscribe().Pattern("ord*").Build()
+			_ = client.Receive(ctx, subscribe, func(message rueidis.PubSubMessage) { arrived <- message })
+			time.Sleep(50 * time.Millisecond)
+		}
+	}()
+	story.Outage(func() error { return client.Do(ctx, client.B().Ping().Build()).Error() })
+	got := <-arrived
+	story.Say("psubscribe", got.Channel, got.Message)
 }
 
 func secure() {

@@ -40,7 +40,6 @@ func Shown[T any](fields map[string]T) string {
 
 // Outage tells that the server may stop, waits until it did, and comes back once ask works again.
 func Outage(ask func() error) {
-	Check(ask())
 	Say("ready for an outage")
 	_, err := bufio.NewReader(os.Stdin).ReadString('\n')
 	Check(err)
