@@ -3,7 +3,7 @@
 import resp
 from store.names import ALL, check_stream
 
-from .channels import acknowledgement, is_classic, touched
+from .channels import CHANNEL, acknowledgement, is_classic, touched
 from .chunk import CHECKPOINT, Form, notice
 from .follower import Follower
 from .selecting import filter_of, is_time, parse_from, parse_names, parse_selector, reads_selector
@@ -183,6 +183,8 @@ def end_unless_permitted(server, connection, follower):
 
 
 def _nothing_to_end(connection):
+    if connection.listening:        # to patterns: a client of Redis's, which reads nothing else
+        return acknowledgement(connection, b"unsubscribe", (CHANNEL, None))
     nothing = resp.null(connection.protocol)
     if connection.protocol == 3:
         return resp.push([resp.bulk(b"unsubscribe"), nothing, resp.integer(0)], 3)

@@ -127,9 +127,18 @@ def test_database_0_has_meilies_s_subscribe_beside_it(serving, listen):
     serving.connect().ask("publish", "a", "x", "d")
     assert sorted([listener.value(), listener.value()]) == [[b"event", b"a", 0, b"x", b"d"], [b"message", b"a", b"d"]]
     assert listener.ask("unsubscribe") == [b"unsubscribe", b"a", 0]
-    assert listener.ask("unsubscribe") == [b"unsubscribe", None, 0]
+    assert listener.ask("unsubscribe") == [b"unsubscribe", None, 1]
     listener.ask("select", 1)
     assert listener.ask("unsubscribe") == [b"unsubscribe", b"a", 0]
+
+
+@both
+def test_who_listens_to_patterns_in_database_0_is_told_in_redis_s_way_that_no_channel_is_left(serving, protocol):
+    client = serving.connect()
+    client.ask("hello", protocol)
+    client.ask("psubscribe", "a*")
+    client.command("unsubscribe")
+    client.recv_exactly(acknowledgement("unsubscribe", None, 1, ">" if protocol == 3 else "*"))
 
 
 def test_a_subscriber_who_changes_the_protocol_gets_messages_in_the_new_one(client, listen):
