@@ -23,6 +23,7 @@ from . import (
     tagging,
     transactions,
     trimming,
+    xgroup,
     xread,
 )
 from .table import COMMANDS, execute, unknown
@@ -53,5 +54,6 @@ __all__ = [
     "transactions",
     "trimming",
     "unknown",
+    "xgroup",
     "xread",
 ]

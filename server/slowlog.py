@@ -30,6 +30,7 @@ _OPEN = frozenset("""
     psubscribe punsubscribe pubsub multi exec discard watch unwatch
     info time command select slowlog latency memory
     xrange xrevrange xread
+    xgroup xreadgroup xack xpending xclaim xautoclaim
     scan keys dbsize randomkey type exists touch ttl pttl expiretime pexpiretime persist object
     """.split())
 # How many of the others' arguments are, the command itself among them.

@@ -221,19 +221,15 @@ class Group:
         return State(self.checkpoint, tuple(done), tries,
                      tuple((item.key, item.stream, item.number) for item in self._again.values()))
 
-    def held_from(self, first, member=None):
-        """Yield the Items that members hold, or one of them, with keys from `first` on."""
+    def held_by(self, member=None):
+        """Yield the Items that members hold, or one of them, in the order of their keys."""
         for item in self._window:
-            if item.key >= first and item.holder is not None and (member is None or item.holder == member):
+            if item.holder is not None and (member is None or item.holder == member):
                 yield item
 
     def not_kept(self, blocks):
         """The state that was called last didn't come on the disk."""
         self.changed = True
-
-    def last_held(self):
-        """The Item with the highest key that a member holds, or None."""
-        return next((item for item in reversed(self._window) if item.holder is not None), None)
 
     # -- giving --------------------------------------------------------------
 

@@ -19,7 +19,7 @@ events costs no more to keep than what happens in it.
 
 from bisect import bisect_left, insort
 from collections import OrderedDict, deque
-from itertools import islice
+from itertools import dropwhile, islice
 from typing import NamedTuple
 
 from .group import LATER, MAX_PARKED, MAX_REASON, PARKED, WINDOW, Parked
@@ -120,6 +120,21 @@ class Table:
                 if key >= first:
                     yield block[key]
 
+    def since_id(self, ms, key):
+        """Yield the Entries from the first on whose id, (milliseconds, key), is so or more; ids are taken to ascend."""
+        low, high = 0, len(self._order)
+        while low < high:
+            middle = (low + high) // 2
+            block = self._blocks[self._order[middle]]
+            last = block[max(block)]
+            if last.ms is None or (last.ms, last.key) >= (ms, key):
+                high = middle
+            else:
+                low = middle + 1
+        if low < len(self._order):
+            yield from dropwhile(lambda one: one.ms is None or (one.ms, one.key) < (ms, key),
+                                 self.since(self._order[low] * BLOCK))
+
     def backwards(self):
         """Yield the Entries, the one with the highest key first."""
         for number in reversed(self._order):
@@ -175,6 +190,7 @@ class SharedGroup:
         self._table = Table()
         self._waiting = OrderedDict()       # keys of those that nobody holds, in the order to give them
         self._held = 0
+        self._before = {}           # key -> (holder, tries, time) of Entries that are given as new, and not read yet
         for name, seen, active in state.members:
             self.members[name] = Member(seen, active)
         for entry in entries:
@@ -252,9 +268,14 @@ class SharedGroup:
         """The Entry of an event that was given and isn't done, or None."""
         return self._table.get(key)
 
-    def held_from(self, first, member=None):
-        """Yield the Entries that members hold, or one of them, with keys from `first` on."""
-        for entry in self._table.since(first):
+    def held_since(self, since=(0, 0), member=None):
+        """Yield the Entries that members hold, or one of them, from the first on whose id is `since` or more.
+
+        since    (milliseconds, number)
+        """
+        if member is not None and member not in self.held:
+            return
+        for entry in self._table.since_id(*since):
             if entry.holder is not None and entry.ms is not None and (member is None or entry.holder == member):
                 yield entry
 
@@ -355,37 +376,48 @@ class SharedGroup:
         acked    they are done with that
         """
         clock //= 1000
-        self.meet(member, clock)
+        if member in self.members or self.waiting:      # who comes in vain isn't a member by that
+            self.meet(member, clock)
         given = []
         while len(given) < count and (self._waiting or self._ahead):
-            entry = self._first_waiting() if self._waiting else self._first_ahead()
+            entry = self._first_waiting() if self._waiting else self._first_ahead(acked)
             entry.tries += 1
             entry.time = clock
-            self._hold(entry, member)
+            if not entry.done:
+                self._hold(entry, member)
+                if acked:
+                    self._finish(entry)
             given.append(entry)
         if given:
             self.changed = True
             self.given += len(given)
+            self.acknowledged += acked * len(given)
             self.members[member].active = clock
-        if acked:
-            self.ack([entry.key for entry in given])
         return given
 
     def _first_waiting(self):
         return self._table.get(next(iter(self._waiting)))
 
-    def _first_ahead(self):
+    def _first_ahead(self, acked):
+        """The Entry of an event that is new to all; if it is done with that, one beside the table."""
         key, stream = self._ahead.popleft()
+        if acked:
+            entry = Entry(key, stream)
+            entry.done = True
+            return entry
         entry = self._table.get(key)
         if entry is None:
             entry = Entry(key, stream)
             self._table.add(entry)
-        entry.tries = 0         # if it was there, the group was set back: it is as new
+        elif entry.holder is not None:      # the group was set back
+            self._before[key] = entry.holder, entry.tries, entry.time
+        entry.tries = 0
         self._let_go(entry)
         return entry
 
     def got(self, key, ms):
         """An event of that time was read for its member."""
+        self._before.pop(key, None)
         entry = self._table.get(key)
         if entry is not None:
             entry.ms = ms
@@ -399,7 +431,7 @@ class SharedGroup:
     def take_back(self, items):
         """These were taken last, by a member that didn't get them: as if they had not been."""
         for item in items:
-            if item.done:
+            if item.done and self._table.get(item.key) is None:
                 item.done = False
                 self._table.add(item)
             elif item.holder is None:
@@ -438,9 +470,15 @@ class SharedGroup:
 
     def forget(self, key):
         """The event `key` is there no more: nobody can get it."""
+        before = self._before.pop(key, None)
         entry = self._table.get(key)
-        if entry is not None:
-            self.given -= entry.holder is not None
+        if entry is None:
+            return
+        self.given -= entry.holder is not None
+        if before is not None and before[0] in self.members:        # who has it knows that it was there
+            self._hold(entry, before[0])
+            entry.tries, entry.time = before[1:]
+        else:
             self._finish(entry)
 
     def _finish(self, entry):
@@ -474,6 +512,16 @@ class SharedGroup:
     def discard(self, keys):
         """Parked events are forgotten; return those of `keys` that were parked."""
         return [key for key in keys if self.parked.pop(key, None) is not None]
+
+    def give_again(self, keys, member, clock):
+        """A member got what it has once more; `clock` in milliseconds."""
+        for key in keys:
+            entry = self._table.get(key)
+            if entry is not None and entry.holder == member:
+                entry.tries += 1
+                entry.time = clock
+                self._table.touch(entry)
+                self.changed = True
 
     # -- claiming ------------------------------------------------------------
 

@@ -1,18 +1,20 @@
 """What members of a group hold, as Redis's commands for its consumer groups ask for it.
 
-    XPENDING     ──> PendingList.held, summary          any group of one stream
+    XPENDING     ──> PendingList.held, counts           any group of one stream
     XREADGROUP 0 ──> history
     XCLAIM       ──> claim         ┐
     XAUTOCLAIM   ──> claim_idle    ┴──> SharedGroup     shared groups only, as all that follows
 
-Times are in milliseconds, since 1970 where they aren't how long ago.  Events are read without
-the group's lock, so what is true of one that is claimed is asked for under it once more.
+Times are in milliseconds, since 1970 where they aren't how long ago; an id is (milliseconds,
+number).  Events are read without the group's lock, so what is true of one that is claimed is
+asked for under it once more.
 """
 
 import time
 from itertools import islice
 from typing import NamedTuple
 
+from .group import Item
 from .groups import MOST_AT_ONCE
 from .shared import Entry
 
@@ -20,7 +22,7 @@ from .shared import Entry
 class Held(NamedTuple):
     """An event that a member has.
 
-    ms      when it was appended; None: it is to be looked for in the event
+    ms      when it was appended
     idle    how long ago it was given last
     tries   how often it was given
     """
@@ -61,20 +63,41 @@ class PendingList:
     def __init__(self, store, group):
         self._store = store
         self._group = group
+        self._stream = group.definition.key.decode()
 
     # -- any group -----------------------------------------------------------
 
-    def held(self, first=0, stop=None, count=None, member=None, idle=0):
-        """[Held, …] of keys [first, stop), up to `count` of those that were given at least `idle` ago; in order."""
+    def held(self, since=(0, 0), until=None, count=None, member=None, idle=0):
+        """[Held, …] with ids from `since` up to `until`, up to `count` of those given at least `idle` ago; in order.
+
+        since, until   (milliseconds, number)
+        """
         found = []
-        with self._group.rules() as rules:
-            age = self._age(rules)
-            for one in rules.held_from(first, member):
-                if stop is not None and one.key >= stop or len(found) == count:
-                    break
-                if age(one) >= idle:
-                    found.append(self._held(one, age))
+        for one in self._held_since(since, member, count if until is None and not idle else None):
+            if until is not None and (one.ms, one.key) > until or len(found) == count:
+                break
+            if one.idle >= idle:
+                found.append(one)
         return found
+
+    def _held_since(self, since, member, count=None):
+        """Up to `count` Helds."""
+        if not self._group.is_shared:
+            return [one for one in self._held_in_order(member) if (one.ms, one.key) >= since][:count]
+        now = self._now()
+        with self._group.rules() as rules:
+            return [Held(one.key, one.ms, one.holder, max(0, now - one.time), one.tries)
+                    for one in islice(rules.held_since(since, member), count)]
+
+    def _held_in_order(self, member):
+        """The Helds of a group that isn't shared; when they were appended stands in the events."""
+        with self._group.rules() as rules:
+            now = time.monotonic() + rules.rules.wait
+            items = list(rules.held_by(member))
+            found = [Held(one.key, 0, one.holder, max(0, round((now - one.until) * 1000)), one.tries)
+                     for one in items]
+        return [one._replace(ms=event.time // 1000)
+                for one, event in zip(found, self._group.events_of(items)) if event is not None]
 
     def counts(self):
         """{member: how many events it holds}"""
@@ -83,38 +106,32 @@ class PendingList:
 
     def ends(self):
         """The Held with the lowest key and the one with the highest, or None."""
+        if not self._group.is_shared:
+            found = self._held_in_order(None)
+            return (found[0], found[-1]) if found else None
+        first = self.held(count=1)
         with self._group.rules() as rules:
-            age = self._age(rules)
-            first, last = next(rules.held_from(0), None), rules.last_held()
-            return None if first is None or last is None else (self._held(first, age), self._held(last, age))
+            last = rules.last_held()
+        return (first[0], Held(last.key, last.ms, last.holder, 0, last.tries)) if first and last else None
 
     def times(self, keys):
-        """{key: when the event was appended} of those of `keys` that members hold, as far as it is known."""
+        """{key: when the event was appended} of those of `keys` that members hold, None where nobody asked."""
         with self._group.rules() as rules:
             items = [rules.item(key) for key in keys]
             return {one.key: one.ms for one in items if one is not None and one.holder is not None}
 
-    def history(self, member, first, count):
-        """[(Held, its Event), …]: up to `count` of what a member has from `first` on, of some MOST_AT_ONCE bytes.
+    def history(self, member, since, count):
+        """[(Held, its Event), …]: up to `count` of what a member has from `since` on, of some MOST_AT_ONCE bytes.
 
-        None stands for an event that is there no more.
+        None stands for an event that is there no more.  Of a shared group, that counts as giving it once more.
         """
-        with self._group.rules() as rules:
-            age = self._age(rules)
-            items = list(islice(rules.held_from(first, member), count))
-            found = [self._held(one, age) for one in items]
-        return list(_some(zip(found, self._group.events_of(items))))
-
-    def _age(self, rules):
-        """What says of an Item or Entry how long ago it was given."""
+        held = self._held_since(since, member, count)
+        items = [Item(one.key, self._stream, one.key) for one in held]
+        found = list(_some(zip(held, self._group.events_of(items))))
         if self._group.is_shared:
-            now = self._now()
-            return lambda entry: max(0, now - entry.time)
-        since = time.monotonic() + rules.rules.wait
-        return lambda item: max(0, round((since - item.until) * 1000))
-
-    def _held(self, one, age):
-        return Held(one.key, one.ms, one.holder, age(one), one.tries)
+            with self._group.rules() as rules:
+                rules.give_again([one.key for one, event in found if event is not None], member, self._now())
+        return found
 
     def _now(self):
         return self._store.clock() // 1000
@@ -146,7 +163,7 @@ class PendingList:
     def skip_to(self, first, last):
         """As `set_to`, if it isn't before where the group is."""
         with self._group.rules() as rules:
-            if first > rules.passed:
+            if first >= rules.passed and last > rules.last:
                 rules.set_to(first, last, rules.shift)
 
     def meet(self, member):
@@ -159,54 +176,58 @@ class PendingList:
         with self._group.rules() as rules:
             return rules.drop(member)
 
-    def claim(self, keys, member, idle=0, force=False, at=None, tries=None, counted=True):
-        """Give a member what others hold of `keys`, if it is there and was given at least `idle` ago; [Event, …].
+    def claim(self, ids, member, idle=0, force=False, at=None, tries=None, counted=True):
+        """Give a member what others hold of `ids`, if it is there and was given at least `idle` ago; [Event, …].
 
-        Of what isn't there any more nobody holds anything afterwards.
+        ids      (milliseconds, number) each.  Of what isn't there any more nobody holds anything afterwards.
         force    also what nobody holds
         at, tries, counted   see SharedGroup.claim
         Raises   ValueError    too many members
         """
-        stream = self._group.definition.key.decode()
-        wanted = [Entry(key, stream) for key in keys]
+        wanted = [Entry(key, self._stream, ms=ms, tries=1) for ms, key in ids]      # as if it had been given before
         claimed = []
         for entry, event in zip(wanted, self._group.events_of(wanted)):
             with self._group.rules() as rules:
                 if event is None:
-                    rules.forget(entry.key)
-                    continue
-                entry.ms = event.time // 1000
-                if rules.claim(entry.key, member, self._now(), idle, at, tries, counted, entry if force else None):
+                    _forget(rules, entry)
+                elif event.time // 1000 == entry.ms and rules.claim(
+                        entry.key, member, self._now(), idle, at, tries, counted, entry if force else None):
                     claimed.append(event)
         return claimed
 
-    def claim_idle(self, member, idle, first, count, looked_at, counted=True):
+    def claim_idle(self, member, idle, since, count, looked_at, counted=True):
         """Give a member up to `count` events that others have had for at least `idle`; look at so many of them.
 
         Returns ([Event, …], [(milliseconds, number), …] of those held that are there no more, which nobody holds
-        any longer; the Held to go on with, or None)
+        any longer; the id to go on from, or None)
         Raises ValueError: too many members
         """
         with self._group.rules() as rules:
-            rules.meet(member, self._now())
-            entries = list(islice(rules.held_from(first), looked_at + 1))
+            if member in rules.members:
+                rules.meet(member, self._now())
+            entries = list(islice(rules.held_since(since), looked_at + 1))
         claimed, gone, size = [], [], 0
         for entry, event in zip(entries[:looked_at], self._group.events_of(entries[:looked_at])):
             if len(claimed) + len(gone) == count or size > MOST_AT_ONCE:
-                return claimed, gone, self._from(entry.key)
+                return claimed, gone, (entry.ms, entry.key)
             with self._group.rules() as rules:
                 if event is None:
-                    if rules.item(entry.key) is not None:
-                        rules.forget(entry.key)
+                    if _forget(rules, entry):
                         gone.append((entry.ms, entry.key))
                 elif rules.claim(entry.key, member, self._now(), idle, counted=counted):
                     claimed.append(event)
                     size += _size(event)
-        return claimed, gone, self._from(entries[looked_at].key) if len(entries) > looked_at else None
+        following = entries[looked_at] if len(entries) > looked_at else None
+        return claimed, gone, None if following is None else (following.ms, following.key)
 
-    def _from(self, key):
-        """The first Held from a key on, or None."""
-        return next(iter(self.held(key, count=1)), None)
+
+def _forget(rules, entry):
+    """Whether an event was held that isn't there any more, and is held no more."""
+    found = rules.item(entry.key)
+    if found is None or found.ms != entry.ms:
+        return False
+    rules.forget(entry.key)
+    return True
 
 
 def _some(found):

@@ -228,6 +228,16 @@ TOUCHING = """
     group-replay g-{}
     group-discard g-{} 0
     group-info g-{}
+    xgroup create {} g 0
+    xgroup setid {} g 0
+    xgroup destroy {} g
+    xgroup createconsumer {} g ann
+    xgroup delconsumer {} g ann
+    xreadgroup group g ann streams {} >
+    xack {} g 1-0
+    xpending {} g
+    xclaim {} g ann 0 1-0
+    xautoclaim {} g ann 0 0
     group-create g-{} stream {} 0
     group-delete g-{}
     type {}

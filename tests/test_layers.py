@@ -169,6 +169,7 @@ ORDER = {
         "blocked",
         "xread",
         "grouping",
+        "xgroup",
         "snapshots",
         "monitoring",
         "logins",

@@ -33,7 +33,7 @@ def take(one, member, count=100, clock=0, got=True, **how):
 
 
 def held(one, member=None, first=0):
-    return [(entry.key, entry.holder, entry.tries) for entry in one.held_from(first, member)]
+    return [(entry.key, entry.holder, entry.tries) for entry in one.held_since((7, first) if first else (0, 0), member)]
 
 
 def blocks_of(one):
@@ -156,8 +156,8 @@ def test_there_are_no_more_members_than_may_be(monkeypatch):
 
 def test_it_is_known_when_a_member_asked_and_when_it_got_something():
     one = of(1)
-    take(one, "m", clock=5), take(one, "m", clock=9), take(one, "n", clock=7)
-    assert [(name, one.members[name].seen, one.members[name].active) for name in "mn"] == [("m", 9, 5), ("n", 7, None)]
+    take(one, "m", clock=5), take(one, "m", clock=9), take(one, "n", clock=7), one.meet("o", 8)
+    assert [(name, each.seen, each.active) for name, each in one.members.items()] == [("m", 9, 5), ("o", 8, None)]
 
 
 def test_how_far_it_is_goes_by_what_is_new_to_all():
@@ -185,6 +185,23 @@ def test_a_group_that_is_set_back_gives_again_what_is_held_as_new():
     offer(one, 2)
     assert take(one, "n") == [0, 1]
     assert held(one) == [(0, "n", 1), (1, "n", 1), (2, "m", 1)]
+
+
+def test_a_group_that_is_set_back_leaves_what_is_gone_to_who_has_it():
+    one = of(2)
+    take(one, "m", 1, clock=5), take(one, "n", 1)
+    one.set_to(0, (0, 0))
+    offer(one, 2)
+    take(one, "n", got=False, clock=9)
+    one.drop("m")
+    one.forget(0)
+    one.forget(1)
+    assert held(one) == [(1, "n", 1)]
+    one.set_to(1, (0, 0))
+    offer(one, 1)
+    take(one, "n")
+    one.forget(1)
+    assert held(one) == []
 
 
 def test_an_event_that_is_gone_is_done():
@@ -247,6 +264,18 @@ def test_a_block_is_kept_when_something_in_it_changed():
     assert (blocks, one.blocks) == ({1: []}, [0])
     one.not_kept(blocks)
     assert one.changed and one.changed_blocks() == {1: []}
+
+
+def test_a_table_gives_its_entries_from_any_id_on():
+    table = Table()
+    for key in 3, 600, 601, 1100, 1101, 2000:
+        table.add(Entry(key, "s", ms=key // 10))
+    for since in (0, 0), (0, 4), (60, 0), (60, 601), (61, 0), (110, 0), (110, 1101), (150, 0), (200, 2000), (200, 2001):
+        assert [entry.key for entry in table.since_id(*since)] == [
+            entry.key for entry in table.since() if (entry.ms, entry.key) >= since]
+    table.add(Entry(2001, "s"))         # that was not read yet: it may be of any id
+    table.add(Entry(2002, "s", ms=400))
+    assert [entry.key for entry in table.since_id(300, 0)] == [2002]
 
 
 def test_a_table_gives_its_entries_in_order_from_any_key_on():

@@ -52,6 +52,10 @@ def held(pending, **which):
     return [(one.key, one.member, one.tries) for one in pending.held(**which)]
 
 
+def ids(*keys):
+    return [(1000, key) for key in keys]
+
+
 # -- made -------------------------------------------------------------------------------
 
 def test_a_shared_group_is_made_once_whatever_is_there(open_store):
@@ -102,7 +106,7 @@ def test_members_share_the_events_of_a_stream_one_by_one(open_store):
     group, pending = made(store, 5)
     assert (keys(group.read("m", 2)), keys(group.read("n", 1)), keys(group.read("m", 9))) == ([0, 1], [2], [3, 4])
     assert held(pending) == [(0, "m", 1), (1, "m", 1), (2, "n", 1), (3, "m", 1), (4, "m", 1)]
-    assert held(pending, first=1, stop=4, member="m") == [(1, "m", 1), (3, "m", 1)]
+    assert held(pending, since=(1000, 1), until=(1000, 3), member="m") == [(1, "m", 1), (3, "m", 1)]
     assert held(pending, count=2) == [(0, "m", 1), (1, "m", 1)]
     assert (group.ack(0, 2), group.ack(0, 2)) == (2, 0)
     assert pending.counts() == {"m": 3}
@@ -193,7 +197,7 @@ def test_how_far_it_is_and_what_is_new(open_store, clock):
     assert pending.progress() == ((5000, 4), 5, 0)
     pending.set_to(1, (1, 1), 11)
     assert pending.progress() == ((1, 1), 11, 0)
-    pending.skip_to(1, (2, 2))
+    pending.skip_to(0, (2, 2)), pending.skip_to(1, (1, 0))
     assert pending.progress().last == (1, 1)
     pending.skip_to(4, (3, 3))
     assert pending.progress() == ((3, 3), 14, 0)
@@ -235,10 +239,10 @@ def test_a_native_group_is_listed_as_well(open_store):
     assert (pending.ends(), pending.members()) == (None, [])
     group.read("m", 2)
     first, last = pending.ends()
-    assert (first.key, first.ms, first.member, first.tries, last.key) == (0, None, "m", 1, 1)
+    assert (first.key, first.ms, first.member, first.tries, last.key) == (0, 1000, "m", 1, 1)
     assert 0 <= first.idle < 10_000
-    assert (held(pending, first=1), held(pending, member="n")) == ([(1, "m", 1)], [])
-    assert [event.number for _, event in pending.history("m", 1, 5)] == [1]
+    assert (held(pending, since=(1000, 1)), held(pending, member="n")) == ([(1, "m", 1)], [])
+    assert [event.number for _, event in pending.history("m", (1000, 1), 5)] == [1]
     assert pending.members() == [("m", 2, None, None)]
 
 
@@ -249,15 +253,15 @@ def test_a_member_reads_what_it_has_again(open_store, monkeypatch):
     group, pending = made(store, 5)
     group.read("m", 3), group.read("n", 1)
     store.redact("s", 1)
-    found = pending.history("m", 0, 9)
+    found = pending.history("m", (0, 0), 9)
     assert [(one.key, one.ms, event and event.data) for one, event in found] == [
         (0, 1000, b"0"), (1, 1000, None), (2, 1000, b"2")]
-    assert [one.key for one, _ in pending.history("m", 1, 1)] == [1]
+    assert [one.key for one, _ in pending.history("m", (1000, 1), 1)] == [1]
     monkeypatch.setattr(sharing, "MOST_AT_ONCE", 1)
-    assert [one.key for one, _ in pending.history("m", 1, 9)] == [1, 2]
-    assert [one.key for one, _ in pending.history("m", 0, 9)] == [0]
+    assert [one.key for one, _ in pending.history("m", (1000, 1), 9)] == [1, 2]
+    assert [one.key for one, _ in pending.history("m", (0, 0), 9)] == [0]
     assert list(group.events_of([])) == []
-    assert pending.history("o", 0, 9) == []
+    assert pending.history("o", (0, 0), 9) == []
     assert pending.times([0, 3, 4, 9]) == {0: 1000, 3: 1000}
 
 
@@ -266,17 +270,20 @@ def test_what_another_holds_for_long_enough_is_claimed(open_store, clock):
     group, pending = made(store, 5)
     group.read("m", 3)
     clock[0] += 10_000
-    assert pending.claim([0, 1], "n", idle=11) == []
-    assert [event.number for event in pending.claim([1, 0, 4], "n", idle=10)] == [1, 0]
+    assert pending.claim(ids(0, 1), "n", idle=11) == []
+    assert [event.number for event in pending.claim(ids(1, 0, 4), "n", idle=10)] == [1, 0]
     assert held(pending) == [(0, "n", 2), (1, "n", 2), (2, "m", 1)]
-    assert [event.number for event in pending.claim([4, 99], "n", force=True, counted=False)] == [4]
+    assert [event.number for event in pending.claim(ids(4, 99), "n", force=True, counted=False)] == [4]
+    assert pending.claim([(7, 4)], "n", force=True) == []
     store.redact("s", 2)
-    assert pending.claim([2], "n") == []
+    assert pending.claim([(7, 2)], "n") == []
+    assert held(pending, member="m") == [(2, "m", 1)]
+    assert pending.claim(ids(2), "n") == []
     assert held(pending, idle=0, member="m") == []
     clock[0] += 5_000
     assert [one.idle for one in pending.held(idle=5)] == [5, 5, 5]
     assert pending.held(idle=6) == []
-    pending.claim([0], "n", at=1, tries=7)
+    pending.claim(ids(0), "n", at=1, tries=7)
     assert (pending.held()[0].tries, pending.held()[0].idle) == (7, 1014)
     assert keys(group.read("o", 9)) == [3, 4]
 
@@ -288,11 +295,11 @@ def test_what_is_held_for_too_long_is_claimed_in_pages(open_store, clock):
     clock[0] += 10_000
     for number in 1, 2:
         store.redact("s", number)
-    pending.claim([3], "o")
+    pending.claim(ids(3), "o")
 
     def page(first, count, looked_at=10, **more):
-        events, gone, following = pending.claim_idle("n", 10, first, count, looked_at, **more)
-        return [event.number for event in events], gone, following and following.key
+        events, gone, following = pending.claim_idle("n", 10, (1000, first), count, looked_at, **more)
+        return [event.number for event in events], gone, following and following[1]
 
     assert page(0, 2, 1) == ([0], [], 1)
     assert page(1, 1) == ([], [(1000, 1)], 2)
@@ -307,8 +314,8 @@ def test_claims_of_long_events_come_in_smaller_pages_and_miss_what_is_done_meanw
     store = open_store()
     group, pending = made(store, 5)
     group.read("m", 5)
-    events, _, following = pending.claim_idle("n", 0, 0, 5, 5)
-    assert ([event.number for event in events], following.key) == ([0], 1)
+    events, _, following = pending.claim_idle("n", 0, (0, 0), 5, 5)
+    assert ([event.number for event in events], following) == ([0], (1000, 1))
     usual = group.events_of
 
     def events_of(items):
@@ -317,7 +324,7 @@ def test_claims_of_long_events_come_in_smaller_pages_and_miss_what_is_done_meanw
         return usual(items)
 
     monkeypatch.setattr(group, "events_of", events_of)
-    events, gone, following = pending.claim_idle("n", 0, 1, 2, 5)
+    events, gone, following = pending.claim_idle("n", 0, (1000, 1), 2, 5)
     assert ([event.number for event in events], gone) == ([3], [])
 
 
@@ -327,7 +334,7 @@ def test_of_a_deleted_group_nothing_is_said(open_store):
     group.read("m", 1)
     store.group_delete("g@s")
     for call in (pending.held, pending.counts, pending.ends, pending.members, pending.progress,
-                 lambda: pending.history("m", 0, 1), lambda: pending.claim([0], "m")):
+                 lambda: pending.history("m", (0, 0), 1), lambda: pending.claim(ids(0), "m")):
         with pytest.raises(NoGroup):
             call()
     store.close()
@@ -342,7 +349,7 @@ def test_what_members_hold_is_theirs_after_a_restart(open_store, clock):
     group.read("m", 1050), group.read("n", 20)
     group.ack(*range(512))
     group.refuse(600, "no", park=True)
-    pending.claim([601], "n")
+    pending.claim(ids(601), "n")
     before, progress = pending.held(), pending.progress()
     store.close()
     store = open_store()
