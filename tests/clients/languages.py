@@ -132,8 +132,11 @@ def install_once(pins, kept, install):
 
 
 def run(command, folder, environ):
-    """Run a command that prints nothing which anybody wants to read; raise Failed with it if the command fails."""
-    ended = subprocess.run(command, cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    """Run a command that prints nothing which anybody wants to read; raise Failed with it if the command fails.
+
+    It leaves the processor to the programs of other languages, whose clients have time-outs.
+    """
+    ended = subprocess.run(["nice", *command], cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT, text=True, errors="backslashreplace", check=False)
     if ended.returncode:
         raise Failed(f"{' '.join(command)}\nended with {ended.returncode}, and printed:\n{ended.stdout}")
