@@ -7,7 +7,7 @@ import resp
 
 from .info import info
 from .settings import SettingError, change, matching
-from .table import OK, CommandError, command
+from .table import OK, CommandError, command, help_of
 from .text import printable
 from .users import ADMIN
 
@@ -34,7 +34,7 @@ def time_command(server, connection, arguments):
     return resp.array([resp.bulk(b"%d" % seconds), resp.bulk(b"%d" % microseconds)])
 
 
-_CONFIG = "GET pattern [pattern ...] | SET name value [name value ...]"
+_CONFIG = "GET pattern [pattern ...] | SET name value [name value ...] | HELP"
 
 
 @command("config", -2, _CONFIG, "Settings whose names match; change some", ADMIN)
@@ -43,6 +43,8 @@ def config_command(server, connection, arguments):
     given = [argument.decode("utf-8", "replace") for argument in arguments[2:]]
     if word in _REFUSED_CONFIG:
         raise CommandError(f"ERR CONFIG {word.decode().upper()} isn't supported: {_REFUSED_CONFIG[word]}")
+    if word == b"help" and not given:
+        return help_of("config", _CONFIG)
     if word == b"get" and given:
         found = matching(server, [pattern.lower() for pattern in given])
         return resp.mapping([(resp.bulk(key.encode()), resp.bulk(value.encode("utf-8", "surrogateescape")))
@@ -56,4 +58,4 @@ def config_command(server, connection, arguments):
         return OK
     if word in (b"get", b"set"):
         raise CommandError(f"ERR wrong number of arguments for 'config' command; usage: config {_CONFIG}")
-    raise CommandError(f"ERR unknown subcommand '{printable(arguments[1])}', expected GET or SET")
+    raise CommandError(f"ERR unknown subcommand '{printable(arguments[1])}'. Try CONFIG HELP.")

@@ -36,7 +36,8 @@ def _slowlog_reset(server, connection, arguments):
     return OK
 
 
-@command("latency", -2, "HISTOGRAM [command [command ...]] | HELP", "How long commands take", ADMIN)
+@command("latency", -2, "HISTOGRAM [command [command ...]] | LATEST | HISTORY event | "
+         "RESET [event [event ...]] | DOCTOR | HELP", "How long commands take", ADMIN)
 def latency(server, connection, arguments):
     return _subcommand(_LATENCY, server, connection, arguments)
 
@@ -59,6 +60,20 @@ def _histogram(row, protocol):
                          (resp.bulk(b"histogram_usec"), resp.mapping(sums, protocol))], protocol)
 
 
+def _latency_events(server, connection, arguments):
+    """As a Redis says it that doesn't note what was slow in this way."""
+    return resp.array([])
+
+
+def _latency_reset(server, connection, arguments):
+    return resp.integer(0)
+
+
+def _latency_doctor(server, connection, arguments):
+    text = "SLOWLOG GET has the commands that took long, LATENCY HISTOGRAM how long all of them take.\n"
+    return resp.verbatim(text.encode(), connection.protocol)
+
+
 def _subcommand(table, server, connection, arguments):
     name = arguments[0].lower().decode()
     word = arguments[1].lower()
@@ -68,8 +83,7 @@ def _subcommand(table, server, connection, arguments):
                            (f"{name.upper()} {one.decode().upper()} {usage}".rstrip()
                             for one, (_, _, usage) in table.items())])
     if handler is None:
-        raise CommandError(f"ERR unknown subcommand '{printable(arguments[1])}', expected one of "
-                           f"{', '.join(one.decode().upper() for one in (*table, b'help'))}")
+        raise CommandError(f"ERR unknown subcommand '{printable(arguments[1])}'. Try {name.upper()} HELP.")
     if len(arguments) - 2 > most:
         raise CommandError(f"ERR wrong number of arguments for '{name}|{word.decode()}' command")
     return handler(server, connection, arguments[2:])
@@ -83,4 +97,8 @@ _SLOWLOG = {
 }
 _LATENCY = {
     b"histogram": (_latency_histogram, 1000, "[COMMAND ...]"),
+    b"latest": (_latency_events, 0, "nothing: what is slow is in SLOWLOG"),
+    b"history": (_latency_events, 1, "EVENT: likewise"),
+    b"reset": (_latency_reset, 1000, "[EVENT ...]: 0, there is nothing to forget"),
+    b"doctor": (_latency_doctor, 0, "where to look"),
 }

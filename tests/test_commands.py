@@ -854,7 +854,8 @@ def test_config_tells_settings_by_pattern(serving, client, client3):
                              b"max-subscriptions"}
     assert client.ask("config", "get", "nothing-such") == []
     assert client3.ask("config", "get", "save", "appendonly") == {b"save": b"", b"appendonly": b"yes"}
-    assert client.error("config", "help") == "ERR unknown subcommand 'help', expected GET or SET"
+    assert b"GET pattern [pattern ...]" in client.ask("config", "help")
+    assert client.error("config", "odd") == "ERR unknown subcommand 'odd'. Try CONFIG HELP."
 
 
 # -- order --------------------------------------------------------------------
