@@ -136,7 +136,8 @@ def run(command, folder, environ):
 
     It leaves the processor to the programs of other languages, whose clients have time-outs.
     """
-    ended = subprocess.run(["nice", *command], cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                           stderr=subprocess.STDOUT, text=True, errors="backslashreplace", check=False)
+    ended = subprocess.run(["nice", *command], cwd=folder, env=environ, stdin=subprocess.DEVNULL,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="backslashreplace",
+                           check=False)
     if ended.returncode:
         raise Failed(f"{' '.join(command)}\nended with {ended.returncode}, and printed:\n{ended.stdout}")
