@@ -851,7 +851,7 @@ class Requests(Parser):
             return tried
         count, size, name = opening.groups()
         strings = int(count)
-        if int(size) != len(name) or not 1 < strings <= self._most or name.lower() == self._name:
+        if int(size) != len(name) or not 1 < strings <= self._most or (strings == 4 and name.lower() == self._name):
             return tried
         limit = pos + _WINDOW
         commands = []

@@ -109,10 +109,10 @@ def judged(user, publishes):
 
 
 def may_append_all(user, commands):
-    """Whether a user, or None, may do all of these appends of one event each, or XADDs."""
+    """Whether a user, or None, may do all of these appends of one event each, XADDs, or PUBLISHes to channels."""
     if user is None:
         return False
-    if commands[0][0].lower() != b"xadd":
+    if commands[0][0].lower() == b"append":
         return all(user.may_append(one[1]) for one in commands)
     try:
         return all(user.may_append(stream_of(one[1])) for one in commands)

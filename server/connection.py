@@ -27,8 +27,8 @@ from .users import EVERYTHING
 # followers of one connection before it turns to the next connection.
 _AT_ONCE = 64
 
-# An append of one event has so many strings, an entry any number.
-_TOGETHER = {b"append": 7, b"xadd": None}
+# An append of one event and a PUBLISH to a channel have so many strings, an entry any number.
+_TOGETHER = {b"append": 7, b"publish": 3, b"xadd": None}
 
 _STREAMS, _NAMES = Known(check_stream), Known(check_name)
 

@@ -1,81 +1,21 @@
-"""The commands that MeiliES has for streams, but for those that follow them (following.py).
-
-PUBLISH is Redis's as well, with two arguments: a channel, which is a key, and a message.
-"""
+"""The commands that MeiliES has for streams, but for those that publish and follow (publishing.py, following.py)."""
 
 from itertools import count
 from typing import NamedTuple
 
 import resp
-from store import ANY
-from store.append import Append
-from store.names import ALL, check_name, check_stream
+from store.names import ALL, check_stream
 
-from .appending import BATCHED
-from .keys import stream_of
 from .selecting import reads_stream
 from .table import CommandError, checked, command, parse_number
 from .text import printable
-from .users import APPEND, READ
+from .users import READ
 
 # Names that one search gives at most, and without a COUNT; and how many it looks at, in portions.
 MOST_NAMES = 10000
 _NAMES = 100
 _PORTION = 4096
 _PORTIONS = 16
-
-
-# What an event is called that has no name of its own: such as Redis's PUBLISH makes.
-MESSAGE = b"message"
-
-
-class Message(Append):
-    """A PUBLISH to a channel."""
-
-    __slots__ = ("_channels",)
-
-    def __init__(self, events, channels):
-        super().__init__(events)
-        self._channels = channels
-
-    def reply(self, stored):
-        """How many subscribers it is for, as Redis counts them: who follows in another way isn't among them."""
-        return resp.integer(self._channels.receivers(self.events[0][0]))
-
-
-def _published(server, arguments):
-    return [("append", "stream", stream_of(arguments[1]) if len(arguments) == 3 else arguments[1])]
-
-
-@command("publish", -3, "<stream name data | channel message>",
-         "Store an event; answers when it is as safe as --sync says", APPEND, _published)
-def publish(server, connection, arguments):
-    """Says what is wrong; those that are right never come here but go to the store in batches."""
-    event_of(arguments, server.limits)
-
-
-def event_of(arguments, limits):
-    """What an Append has of the event of a PUBLISH, with a name or, to a channel, without.  Raises CommandError."""
-    if not 3 <= len(arguments) <= 4:
-        raise CommandError("ERR wrong number of arguments for 'publish' command; usage: publish <stream name data | "
-                           "channel message>")
-    stream, name = arguments[1], arguments[-2] if len(arguments) == 4 else MESSAGE
-    if len(arguments) == 3:
-        stream = stream_of(stream)
-    checked(check_stream, stream)
-    checked(check_name, name)
-    data = bytes(arguments[-1])
-    if len(data) > limits.max_event_size:
-        raise CommandError(f"ERR data of {len(data)} bytes, expected no more than {limits.max_event_size}")
-    return stream, ANY, name, data, b"", b"", b""
-
-
-def _message_of(server, connection, arguments):
-    """(The Append of a PUBLISH to a channel, bytes of it); those with a name come as runs."""
-    return Message([event_of(arguments, server.limits)], server.feeds.channels), sum(map(len, arguments))
-
-
-BATCHED[b"publish"] = _message_of
 
 
 @command("last-event-number", 2, "stream", "The number of a stream's last event; of $all, its position",

@@ -14,7 +14,7 @@ from .adding import event_to_add, parse_add
 from .appending import BATCHED, append_of
 from .committer import places_reply
 from .entries import format_id
-from .streams import event_of
+from .publishing import event_of
 from .table import NOAUTH, OK, CommandError, check, command, takes, why_not
 from .users import APPEND
 

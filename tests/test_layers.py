@@ -161,6 +161,7 @@ ORDER = {
         "describing",
         "appending",
         "adding",
+        "publishing",
         "trimming",
         "streams",
         "reading",

@@ -105,6 +105,27 @@ def test_each_subscription_that_an_event_is_for_is_sent_it(client, listen):
         [b"message", b"abc", b"d"], [b"pmessage", b"a*", b"abc", b"d"], [b"pmessage", b"abc", b"abc", b"d"]]
 
 
+def test_a_pipeline_of_messages_is_answered_one_by_one_wherever_one_is_wrong(serving, client, listen):
+    listener = listen("psubscribe", "b*")
+    serving.store.append("gone", "x", b"")
+    serving.store.delete("gone", forever=True)
+    sent = [["publish", name, str(number)] for number in range(50) for name in ("a", "bb", "b:1")]
+    sent[20] = ["publish", "", "x"]
+    sent[100] = ["publish", "gone", "x"]
+    sent[130:130] = [["publish", "bb", "x", "named"]]
+    client.send(b"".join(resp.command(*request) for request in sent))
+    for request in sent:
+        reply = client.value()
+        if len(request) == 4:
+            assert reply == b"OK"
+        elif request[1] in ("", "gone"):
+            assert isinstance(reply, ErrorReply)
+        else:
+            assert reply == (request[1] != "a")
+    told = [request for request in sent if request[1].startswith("b")]
+    assert [listener.value()[2:] for _ in told] == [[one[1].encode(), one[-1].encode()] for one in told]
+
+
 def test_nothing_comes_twice_or_is_missed_when_a_channel_is_subscribed_to_again(serving, client, listen):
     listener = listen("subscribe", "a", protocol=3)
     publisher = serving.connect()
@@ -328,8 +349,10 @@ def test_one_publishes_to_channels_one_may_append_to(guarded, users):       # no
     ann = log_in(guarded, "ann")
     assert ann.ask("publish", "orders:1", "d") == ann.ask("publish", "orders-1", "d") == 0
     assert ann.error("publish", "cart", "d").startswith("NOPERM ")
+    ann.send(b"".join(resp.command("publish", name, "d") for name in ("orders:1", "cart", "", "orders:2")))
+    assert [type(ann.value()) for _ in range(4)] == [int, ErrorReply, ErrorReply, int]
     assert log_in(guarded, "reader").error("publish", "orders-1", "d").startswith("NOPERM ")
-    assert guarded.store.position == 2
+    assert guarded.store.position == 4
 
 
 def test_one_sees_subscribers_of_what_one_may_read(guarded):

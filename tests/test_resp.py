@@ -1237,6 +1237,15 @@ def test_commands_that_are_wanted_together_come_together(monkeypatch):
     assert requests.take() == [[*OTHER[:-1]]] * 2
 
 
+def test_commands_of_the_runs_name_and_another_count_may_be_wanted_together(monkeypatch):
+    monkeypatch.setattr(resp.Parser, "get", None)      # the plain path
+    requests = Requests(together={b"set": 3})
+    for command in (b"set", b"SET"):
+        data = resp.command(command, "a", "1") * 3
+        requests.feed(data)
+        assert requests.take() == [Alike([(command, b"a", b"1")] * 3, len(data))]
+
+
 def test_commands_that_are_wanted_together_are_the_same_wherever_they_are_cut():
     data = b"".join(resp.command(*OTHER[:-3], last, b"", b"m") for last in (b"x", b"\r\n", b"$1\r\n", b"*7\r\n"))
     whole = take_all(Plain(), [data])

@@ -34,6 +34,15 @@ def test_what_is_queued_is_stored_by_exec_and_answered_one_by_one(serving, clien
         ("a", b"1"), ("ch%3A1", b"2"), ("a", b"3"), ("b", b"4"), ("b", b"5")]
 
 
+def test_xadd_in_a_transaction_is_answered_with_the_entrys_id(serving, client):
+    replies = asked(client, MULTI, ("xadd", "k:1", "*", "f", "1"), ("publish", "k:1", "2"),
+                    ("xadd", "k:1", "*", "f", "3", "g", "4"), EXEC)
+    assert replies[:4] == [b"OK", *[b"QUEUED"] * 3]
+    entries = client.ask("xrange", "k:1", "-", "+")
+    assert replies[4] == [entries[0][0], 0, entries[2][0]]
+    assert [pairs for _, pairs in entries] == [[b"f", b"1"], [b"message", b"2"], [b"f", b"3", b"g", b"4"]]
+
+
 def test_nothing_is_stored_before_exec(serving, client):
     assert asked(client, MULTI, ("publish", "a", "x", "1")) == [b"OK", b"QUEUED"]
     assert serving.store.position == 0
@@ -99,6 +108,8 @@ def test_what_the_store_refuses_refuses_the_whole_transaction(serving, client, r
     ("append", "a", "some", "x", "d", "", ""), ("ping", "a", "b"), ("echo",), ("get", "a"),
     ("read", "stream", "a", 0, 1), ("stream-names",), ("subscribe", "a"), ("psubscribe", "a"), ("follow", "$all", 0),
     ("truncate", "a", 0), ("delete", "a"), ("group-read", "g", "m", 1), ("snapshot-put", "a", 0, "d"),
+    ("xadd", "a", "maxlen", 5, "*", "f", "v"), ("xadd", "a", "nomkstream", "*", "f", "v"),
+    ("xadd", "a", "1-0", "f", "v"), ("xadd", "a", "*", "f"), ("xadd", "", "*", "f", "v"), ("xlen", "a"),
     ("dcb-append", 1), ("hello", 3), ("select", 1), ("client", "id"), ("info",), ("monitor",), ("time",),
 ])
 def test_any_other_command_is_refused_at_once_and_exec_does_nothing(serving, client, refused):
