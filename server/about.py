@@ -57,5 +57,6 @@ def config_command(server, connection, arguments):
         log.info("client %d at %s set %s", connection.id, connection.peer, printable(" ".join(given)))
         return OK
     if word in (b"get", b"set"):
-        raise CommandError(f"ERR wrong number of arguments for 'config' command; usage: config {_CONFIG}")
+        raise CommandError(f"ERR wrong number of arguments for 'config|{word.decode()}' command; "
+                           f"usage: config {_CONFIG}")
     raise CommandError(f"ERR unknown subcommand '{printable(arguments[1])}'. Try CONFIG HELP.")

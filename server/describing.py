@@ -237,7 +237,7 @@ def _find(name):
 
 def _info(protocol, names):
     found = map(_find, names or list(COMMANDS))
-    return resp.array([_entry(one, protocol) if one else resp.null_array(protocol) for one in found])
+    return resp.array([_entry(one, protocol) if one else resp.null(protocol) for one in found])
 
 
 def _docs(protocol, names):

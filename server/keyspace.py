@@ -53,9 +53,11 @@ def scan(server, connection, arguments):
 
 
 def _cursor(text):
-    if not text.isdigit() or len(text) > 20 or int(text) >> 64:
+    """A negative one counts from the end of all 64-bit numbers, as in Redis."""
+    digits = text[1:] if text.startswith(b"-") else text
+    if not digits.isdigit() or len(digits) > 20 or int(digits) >> 64:
         raise CommandError("ERR invalid cursor")
-    return int(text)
+    return int(text) % (1 << 64)
 
 
 def _scan_options(words):

@@ -100,7 +100,7 @@ def test_a_client_of_resp3_gets_sets_and_maps(client3):
 
 def test_what_is_not_there_is_null(client):
     client.command("command", "info", "nope", "client|nope", "ping|x")
-    client.recv_exactly(b"*3\r\n*-1\r\n*-1\r\n*-1\r\n")
+    client.recv_exactly(b"*3\r\n$-1\r\n$-1\r\n$-1\r\n")
 
 
 @needs_redis

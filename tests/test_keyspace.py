@@ -112,12 +112,13 @@ def test_a_scan_may_be_of_keys_that_match_and_of_one_type(serving, client):
     assert all_of(scanned(client, "MATCH", "order:*", "COUNT", 2)) == [b"order:1", b"order:2"]
     assert all_of(scanned(client, "type", "STREAM", "match", "*:1")) == [b"cart:1", b"order:1"]
     assert client.ask("scan", 0, "TYPE", "hash") == [b"0", []]
-    assert client.ask("scan", 2 ** 64 - 1) == [b"0", []]
+    assert client.ask("scan", 2 ** 64 - 1) == client.ask("scan", -1) == [b"0", []]
 
 
 @pytest.mark.parametrize("arguments, text", [
     (["x"], "ERR invalid cursor"),
-    (["-1"], "ERR invalid cursor"),
+    (["--1"], "ERR invalid cursor"),
+    (["-"], "ERR invalid cursor"),
     ([2 ** 64], "ERR invalid cursor"),
     (["9" * 5000], "ERR invalid cursor"),
     ([0, "match"], "ERR syntax error"),

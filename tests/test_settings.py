@@ -100,8 +100,9 @@ def test_what_cannot_be_set_is_refused_with_the_reason(client, arguments, why):
 
 @pytest.mark.parametrize("arguments", [["set"], ["set", "log-level"], ["set", "log-level", "info", "port"], ["get"]])
 def test_a_setting_without_its_value_is_refused_with_the_usage(client, arguments):
-    assert client.error("config", *arguments) == ("ERR wrong number of arguments for 'config' command; usage: config "
-                                                  "GET pattern [pattern ...] | SET name value [name value ...] | HELP")
+    assert client.error("config", *arguments) == (
+        f"ERR wrong number of arguments for 'config|{arguments[0]}' command; usage: config GET pattern [pattern ...] | "
+        "SET name value [name value ...] | HELP")
 
 
 @pytest.mark.parametrize("word", ["rewrite", "RESETSTAT"])
