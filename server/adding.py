@@ -15,7 +15,7 @@ from store.append import Append, Singles
 
 from .appending import ALIKE, BATCHED, event_names
 from .committer import error_reply
-from .entries import event_of, format_id, id_at, number_from, parse_id
+from .entries import event_of, format_id, id_at, metadata_of, number_from, parse_id
 from .keys import exists, has_events, stream_of, touches_key
 from .table import COMMANDS, MAX_NUMBER, CommandError, command, why_not
 from .users import ADMIN, APPEND
@@ -70,6 +70,7 @@ class Entries(Singles):
 
     __slots__ = ("store", "trims")
 
+    command = "xadd"
     ascending = True
 
     def __init__(self, events, store=None, trims=()):
@@ -198,6 +199,7 @@ def entries_of(server, connection, commands):
 def _entries_with_options(commands, user, server):
     """`entries_of` those with options, or with several fields.  Raises CommandError."""
     events, trims = [], []
+    most, most_metadata = server.limits.max_event_size, server.limits.max_metadata_size
     words = at = trim = None        # of the one before: options are much the same
     for one in commands:
         if words is None or one[2:at + 1] != words:
@@ -206,7 +208,10 @@ def _entries_with_options(commands, user, server):
             pairs, odd = divmod(len(one) - at - 1, 2)
             if odd or pairs < 1 or one[at] != b"*" or not creates or trim is not None and not _is_simple(trim, user):
                 return None
-        events.append(event_to_add(one[1], one[at + 1:], server.limits))
+        name, data, metadata = one[at + 1], one[at + 2], metadata_of(one[at + 3:])
+        if len(data) > most or len(metadata) > most_metadata:
+            return None
+        events.append((stream_of(one[1]), ANY, event_names[name], data, b"", metadata, b""))
         trims.append(trim)
     return Entries(events, server.store, trims if any(trims) else ())
 

@@ -107,9 +107,10 @@ class Batch:
         """How many appends it has."""
         return sum([_count(one) for one in self.appends])
 
-    def errors(self):
-        """The replies to those of its appends that were refused, while others were not."""
-        return [error_reply(error) for one in self.appends for error in _errors_of(one)]
+    def appends_by_command(self):
+        """[(name of the command, how many, the replies to those that were refused while others weren't)] of appends."""
+        return [(getattr(one, "command", "append"), _count(one),
+                 [] if self.refused else [error_reply(error) for error in _errors_of(one)]) for one in self.appends]
 
 
 # Seconds that a write and sync may take for the next one to be done without a thread.

@@ -10,7 +10,6 @@ event has else, its own id, its tags, other metadata, isn't shown.
 
 import re
 
-import resp
 from store import EventsLost
 from store.names import check_name
 from store.record import is_redacted
@@ -21,7 +20,6 @@ INVALID_ID = "ERR Invalid stream ID specified as stream command argument"
 MAX_ID = (MAX_NUMBER, MAX_NUMBER)
 
 _ID = re.compile(rb"([0-9]{1,40})(?:-([0-9]{1,40}))?\Z")
-_FIELDS = b"fields:"
 _ARRAY = re.compile(rb"fields:\*([0-9]{1,9})\r\n")
 _BULK = re.compile(rb"\$([0-9]{1,10})\r\n")
 
@@ -119,7 +117,14 @@ def event_of(pairs):
     """
     name = pairs[0]
     checked(_check_field, name)
-    return name, pairs[1], b"" if len(pairs) == 2 else _FIELDS + resp.array(list(map(resp.bulk, pairs[2:])))
+    return name, pairs[1], metadata_of(pairs[2:])
+
+
+def metadata_of(pairs):
+    """What the metadata says of the fields and values behind the first."""
+    if not pairs:
+        return b""
+    return b"fields:*%d\r\n%b" % (len(pairs), b"".join([b"$%d\r\n%b\r\n" % (len(one), one) for one in pairs]))
 
 
 def _check_field(field):

@@ -57,7 +57,8 @@ class Metrics:
         self.commits = Times()
         self.append_commits = Times()
         self.failed_publishes = 0
-        self.appends = self.failed_appends = self.appended_events = 0
+        self.appends = {}           # name of a command that appends -> [calls, of them failed]
+        self.appended_events = 0
         self._lock = threading.Lock()
 
     def executed(self, connection, command, arguments, reply, seconds):
@@ -100,14 +101,12 @@ class Metrics:
 
     def _appended(self, batch):
         """Count its appends, and of a batch that wasn't refused those that were."""
-        count = batch.appended
-        self.appends += count
-        if batch.refused:
-            self.failed_appends += count
-        else:
-            self.appended_events += batch.stored - batch.published
-            for reply in batch.errors():
-                self.failed_appends += 1
+        self.appended_events += batch.stored - batch.published if not batch.refused else 0
+        for name, calls, errors in batch.appends_by_command():
+            counts = self.appends.setdefault(name, [0, 0])
+            counts[0] += calls
+            counts[1] += calls if batch.refused else len(errors)
+            for reply in errors:
                 self.failed(reply)
 
     def rows(self, events):
@@ -118,10 +117,13 @@ class Metrics:
         with self._lock:
             rows = {name: Row(name, one.times.count, one.failed, one.times.copy())
                     for name, one in self.commands.items()}
+        appends = dict(self.appends)
+        messages, failed_messages = appends.pop("publish", (0, 0))
         publishes = max(0, events - self.appended_events) + self.failed_publishes
         # What was wrong with them before they came into a batch was executed by itself.
-        for name, calls, failed, times in (("publish", publishes, self.failed_publishes, self.commits),
-                                           ("append", self.appends, self.failed_appends, self.append_commits)):
+        for name, calls, failed, times in (
+                ("publish", publishes + messages, self.failed_publishes + failed_messages, self.commits),
+                *((name, *counts, self.append_commits) for name, counts in appends.items())):
             alone = rows.get(name, Row(name, 0, 0, None))
             rows[name] = Row(name, calls + alone.calls, failed + alone.failed, times.copy())
         return [rows[name] for name in sorted(rows) if rows[name].calls]

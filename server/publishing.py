@@ -29,6 +29,8 @@ class Messages(Singles):
 
     __slots__ = ("channels",)
 
+    command = "publish"
+
     def __init__(self, events, channels):
         super().__init__(events)
         self.channels = channels
@@ -45,6 +47,8 @@ class Named(Append):
     """A publish with a name that doesn't come in a run."""
 
     __slots__ = ()
+
+    command = "publish"
 
     def reply(self, stored):
         return OK

@@ -46,6 +46,7 @@ class Stored(Append):
 
     __slots__ = ("_parts",)
 
+    command = "exec"
     ascending = True        # as entries do, which may be among them
 
     def __init__(self, transaction):

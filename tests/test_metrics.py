@@ -5,6 +5,7 @@ import types
 
 import pytest
 
+from server.adding import Entries
 from server.committer import Batch
 from server.metrics import Metrics
 from server.slowlog import SlowLog
@@ -68,6 +69,16 @@ def test_publishes_are_those_events_that_were_not_appended_and_those_that_were_r
     assert len(metrics.slow_log) == 0
     metrics.committed(batch(published=3, refused=b"-STOREFULL no room\r\n"))
     assert {row.name: row[1:3] for row in metrics.rows(5)} == {"publish": (7, 3), "append": (1, 0)}
+
+
+def test_other_commands_that_append_are_counted_by_their_own_names(metrics):
+    one = Entries([(b"s", "any", b"x", b"d", b"", b"", b"")] * 3)
+    one.outcomes, one.stored = [(0, 0), (1, 1), WrongVersion("s", 1, None)], 2
+    metrics.committed(batch(published=1, appends=[one, an_append()]))
+    assert {row.name: (row.calls, row.failed) for row in metrics.rows(4)} == {
+        "publish": (1, 0), "append": (1, 0), "xadd": (3, 1)}
+    metrics.committed(batch(appends=[one], refused=b"-STOREFULL no room\r\n"))
+    assert {row.name: (row.calls, row.failed) for row in metrics.rows(4)}["xadd"] == (6, 4)
 
 
 def test_of_appends_those_that_were_refused_are_failures(metrics):
