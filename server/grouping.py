@@ -125,7 +125,7 @@ class _GroupRead:
         if self._group.is_idle and (due is None or due > time.monotonic()):
             self._more = False
             return None
-        self._given, self._more = _try(lambda: self._group.read_some(self._member, self._count, 1))
+        self._given, self._more = _try(lambda: self._group.read_some(self._member, self._count, 2))
         return _given(self._given) if self._given else None
 
     @property

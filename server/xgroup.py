@@ -31,7 +31,10 @@ _LOOKED_AT = 10
 _CLAIMED = 100
 # Pages of the log that a read without BLOCK looks at, so that it ends where all was redacted.
 _STEPS = 1000
+# One of a blocked read that finds something takes a step more to be given it, before another one is.
+_STEPS_OF_A_LOOK = 2
 _SYNTAX = "ERR syntax error"
+_NO_COUNT = "ERR COUNT must be > 0"
 _NOT_A_NUMBER = "ERR value is not an integer or out of range"
 _NO_KEY = ("ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM "
            "option to create an empty stream automatically.")
@@ -175,10 +178,10 @@ def _create(server, arguments):
     store, key, name = server.store, arguments[2], arguments[3]
     make, read = _create_options(arguments[5:])
     stream = stream_of(key)
-    if arguments[4] != b"$":
-        parse_id(arguments[4])
     if not make and not exists(store, stream):
         raise CommandError(_NO_KEY)
+    if arguments[4] != b"$":
+        parse_id(arguments[4])
     if group_of(store, stream, name) is not None:
         raise CommandError("BUSYGROUP Consumer Group name already exists")
     first, last = _place(store, stream, arguments[4])
@@ -199,15 +202,15 @@ def _create_options(words):
             make, words = True, words[1:]
         else:
             rest, words = rest + words[:2], words[2:]
-    return make, _entries_read(rest)
+    return make, _entries_read(rest, "CREATE")
 
 
-def _entries_read(words):
+def _entries_read(words, command):
     """What ENTRIESREAD says, None if nothing."""
     read = None
     while words:
         if words[0].upper() != b"ENTRIESREAD" or len(words) < 2:
-            raise CommandError(_SYNTAX)
+            raise CommandError(f"ERR unknown subcommand or wrong number of arguments for '{command}'. Try XGROUP HELP.")
         read = _integer(words[1])
         if read < -1:
             raise CommandError("ERR value for ENTRIESREAD must be positive or -1")
@@ -224,7 +227,7 @@ def _on_group(server, arguments):
 
 def _set_id(server, arguments):
     asked = _on_group(server, arguments)
-    read = _entries_read(arguments[5:])
+    read = _entries_read(arguments[5:], "SETID")
     _only_shared(asked, "XGROUP SETID")
     first, last = _place(server.store, asked.stream, arguments[4])
     asked.list.set_to(first, last, read)
@@ -314,7 +317,7 @@ class _Request:
 
     def _take_streams(self, words):
         if len(words) % 2:
-            raise CommandError("ERR Unbalanced 'xreadgroup' list of streams: for each stream key an ID or '>' must be "
+            raise CommandError("ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be "
                                "specified.")
         half = len(words) // 2
         self.keys, self.ids = words[:half], words[half:]
@@ -375,7 +378,7 @@ class _GroupsRead:
     def look(self):
         for _, asked, _ in self._sources:
             self._check(asked)
-        return None if all(asked.group.is_idle for _, asked, _ in self._sources) else self._look(1)
+        return None if all(asked.group.is_idle for _, asked, _ in self._sources) else self._look(_STEPS_OF_A_LOOK)
 
     def _look(self, steps):
         found = []
@@ -541,8 +544,8 @@ def xclaim(server, connection, arguments):
 
 def _leading_ids(words):
     """([(ms, seq), …] at the beginning, the words behind them)"""
-    ids = [parse_id(words[0])]
-    for at, word in enumerate(words[1:], 1):
+    ids = []
+    for at, word in enumerate(words):
         try:
             ids.append(parse_id(word))
         except CommandError:
@@ -564,9 +567,7 @@ def _claim_options(words, now):
         elif word in (b"IDLE", b"TIME", b"RETRYCOUNT") and len(words) > 1:
             number = _integer(words[1], f"ERR Invalid {word.decode()} option argument for XCLAIM")
             if word == b"RETRYCOUNT":
-                if number < 0:
-                    raise CommandError("ERR value is out of range, must be positive")
-                how["tries"] = number
+                how["tries"] = number if number >= 0 else None
             else:
                 at = now - number if word == b"IDLE" else number
                 how["at"] = at if 0 <= at <= now else now
@@ -601,9 +602,9 @@ def _autoclaim_options(words):
     while words:
         word = words[0].upper()
         if word == b"COUNT" and len(words) > 1:
-            count, words = _integer(words[1]), words[2:]
-            if not 0 < count <= MAX_NUMBER // _LOOKED_AT:
-                raise CommandError("ERR COUNT must be > 0")
+            count, words = _integer(words[1], _NO_COUNT), words[2:]
+            if count < 1:
+                raise CommandError(_NO_COUNT)
             count = min(count, MOST)
         elif word == b"JUSTID":
             just_ids, words = True, words[1:]

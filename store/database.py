@@ -1227,10 +1227,10 @@ class Store:
         known = self.find(encoded(stream))
         return self.retention.begin_of(known) if known is not None and known.visible else None
 
-    def length(self, stream):
-        """How many events of `stream` readers see, those that were redacted not counted."""
+    def length(self, stream, first=0):
+        """How many events of `stream` readers see from number `first` on, those that were redacted not counted."""
         known = self.find(encoded(stream))
-        return self.retention.length(known) if known is not None else 0
+        return self.retention.length(known, first) if known is not None else 0
 
     def _keep_trims(self):
         """Have a thread that puts into the log what was trimmed."""

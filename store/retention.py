@@ -308,9 +308,12 @@ class Retention:
             found.append((Prefix(key.decode()) if kind == b"p" else key.decode(), rule))
         return found
 
-    def length(self, stream):
-        """How many events of a Stream are shown with their data; of those that were redacted before 0.4 all count."""
-        first, stop = self.begin_of(stream), stream.visible
+    def length(self, stream, first=0):
+        """How many events of a Stream are shown from `first` on, with their data.
+
+        Of those that were redacted before 0.4 all count.
+        """
+        first, stop = max(first, self.begin_of(stream)), stream.visible
         return self.kept(stream.name, first, stop) if first < stop else 0
 
     def kept(self, name, first, stop):

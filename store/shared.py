@@ -235,10 +235,6 @@ class SharedGroup:
         """How many events the stream had when the one was there that was given last; None: nobody said."""
         return None if self.shift is None else self.passed + self.shift
 
-    def unread(self, end):
-        """How many events before the key `end` are new to all."""
-        return end - self.passed - (self.shift or 0)
-
     @property
     def first_new(self):
         """The number of the next event that is new to all."""
@@ -401,16 +397,16 @@ class SharedGroup:
     def _first_ahead(self, acked):
         """The Entry of an event that is new to all; if it is done with that, one beside the table."""
         key, stream = self._ahead.popleft()
+        entry = self._table.get(key)
+        if entry is not None and entry.holder is not None:      # the group was set back
+            self._before[key] = entry.holder, entry.tries, entry.time
         if acked:
             entry = Entry(key, stream)
             entry.done = True
             return entry
-        entry = self._table.get(key)
         if entry is None:
             entry = Entry(key, stream)
             self._table.add(entry)
-        elif entry.holder is not None:      # the group was set back
-            self._before[key] = entry.holder, entry.tries, entry.time
         entry.tries = 0
         self._let_go(entry)
         return entry

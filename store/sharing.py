@@ -49,7 +49,7 @@ class Progress(NamedTuple):
 
     last     (milliseconds, number) of the event that was given last, or what the group was set to
     read     how many events the stream had when that one was there; None: nobody said
-    unread   how many events are new to all members
+    unread   how many events of the stream are new to all members, less those that `read` has beyond their numbers
     """
 
     last: tuple
@@ -151,7 +151,8 @@ class PendingList:
     def progress(self):
         """The Progress."""
         with self._group.rules() as rules:
-            return Progress(rules.last, rules.entries_read, max(0, rules.unread(self._group.visible)))
+            last, read, passed, shift = rules.last, rules.entries_read, rules.passed, rules.shift or 0
+        return Progress(last, read, max(0, self._store.length(self._stream, passed) - shift))
 
     def set_to(self, first, last, read=None):
         """The next event that is new to all is `first`; see Progress for `last` and `read`.  It is kept by a crash."""

@@ -162,19 +162,19 @@ def test_it_is_known_when_a_member_asked_and_when_it_got_something():
 
 def test_how_far_it_is_goes_by_what_is_new_to_all():
     one = of(3, next=10, last=(5, 3))
-    assert (one.last, one.entries_read, one.unread(15)) == ((5, 3), None, 5)
+    assert (one.last, one.entries_read, one.passed) == ((5, 3), None, 10)
     take(one, "m", 2)
-    assert (one.last, one.entries_read, one.unread(15)) == ((7, 11), 12, 3)
+    assert (one.last, one.entries_read, one.passed) == ((7, 11), 12, 12)
     one.leave("m")
     take(one, "n", 1)
-    assert (one.last, one.entries_read, one.unread(15)) == ((7, 11), 12, 3)
+    assert (one.last, one.entries_read, one.passed) == ((7, 11), 12, 12)
     one.set_to(20, (8, 8), -15)
-    assert (one.last, one.entries_read, one.unread(22)) == ((8, 8), 5, 17)
+    assert (one.last, one.entries_read, one.passed) == ((8, 8), 5, 20)
     one.look(21)
     one.look(20)
     offer(one, 1)
     take(one, "n", 2)
-    assert (one.entries_read, one.unread(22)) == (7, 15)
+    assert (one.entries_read, one.passed) == (7, 22)
 
 
 def test_a_group_that_is_set_back_gives_again_what_is_held_as_new():
@@ -202,6 +202,16 @@ def test_a_group_that_is_set_back_leaves_what_is_gone_to_who_has_it():
     take(one, "n")
     one.forget(1)
     assert held(one) == []
+
+
+def test_what_is_given_as_done_and_gone_is_left_to_who_has_it():
+    one = of(1)
+    take(one, "m")
+    one.set_to(0, (0, 0))
+    offer(one, 1)
+    take(one, "n", got=False, acked=True)
+    one.forget(0)
+    assert held(one) == [(0, "m", 1)]
 
 
 def test_an_event_that_is_gone_is_done():
