@@ -17,7 +17,7 @@ from pathlib import Path
 from certificates import self_signed
 from clients.languages import Failed, missing
 from clients.programs import PROGRAMS
-from clients.story import Mismatch, Stage, tell
+from clients.story import Stage, tell
 from conftest import ROOT, Server
 
 
@@ -32,7 +32,7 @@ def main(argv):
         parser.error(f"no such client: {', '.join(sorted(unknown))}")
     chosen = [program for program in PROGRAMS if program.client in options.client or not options.client]
     failed = run_all(chosen, options.cache, allow_missing=os.environ.get("ALLOW_MISSING") == "1")
-    print(f"{len(chosen) - failed} passed, {failed} failed", flush=True)
+    report(f"{len(chosen) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 
@@ -63,7 +63,7 @@ def run_language(language, programs, cache, folder, secure, allow_missing):
         for program in programs:
             say(program, f"FAILED to install:\n{failure}")
         return len(programs)
-    print(f"{language.__name__} was ready after {time.monotonic() - started:.0f} s", flush=True)
+    report(f"{language.__name__} was ready after {time.monotonic() - started:.0f} s")
     return sum(not run_program(program, instance, folder, secure) for program in programs)
 
 
@@ -72,14 +72,12 @@ def run_program(program, language, folder, secure):
     started = time.monotonic()
     own = folder / program.client
     own.mkdir()
-    stage = Stage(own, secure, program.speaks)
     try:
-        tell(language.command(program.program), language.environ, stage)
-    except (Mismatch, AssertionError) as failure:
+        with Stage(own, secure, program.speaks) as stage:
+            tell(language.command(program.program), language.environ, stage)
+    except (AssertionError, OSError) as failure:        # the program's, and the server's
         say(program, f"FAILED: {failure}")
         return False
-    finally:
-        stage.end()
     say(program, f"did well in {time.monotonic() - started:.1f} s")
     return True
 
@@ -99,4 +97,10 @@ def guarded_server(folder):
 
 
 def say(program, what):
-    print(f"{program.client} {program.version()}: {what}", flush=True)
+    report(f"{program.client} {program.version()}: {what}")
+
+
+def report(text):
+    """Print a line in one step, for other threads print as well."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

@@ -23,7 +23,7 @@ class Mismatch(AssertionError):
 
 
 class Stage:
-    """A server, which programs of the folder's own find at its port.
+    """A server that a program finds at its port; a context manager.
 
     folder   where its store and its log are
     secure   (port, certificate) of a server with TLS, where ann may log in
@@ -63,7 +63,10 @@ class Stage:
         self._server.end()
         self._server = self._start(str(self._server.port))
 
-    def end(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc_info):
         self._server.end()
 
     def _asking(self):
