@@ -91,9 +91,14 @@ class Entries(Singles):
             if trim is not None and type(outcome) is tuple:
                 lasts[stream, trim] = outcome[0]
         for (stream, trim), last in lasts.items():
-            first = first_kept(self.store, stream, trim, last + 1)
-            if first is not None:
-                self.store.trim(stream, first)
+            trim_behind(self.store, stream, trim, last)
+
+
+def trim_behind(store, stream, trim, number):
+    """Trim a stream by count, if it is worth it, whose event `number` was just added."""
+    first = first_kept(store, stream, trim, number + 1)
+    if first is not None:
+        store.trim(stream, first)
 
 
 def _id_reply(head, number):
@@ -206,7 +211,7 @@ def _entries_with_options(commands, user, server):
             trim, creates, at = _options(one, 2, adds=True)
             words = one[2:at + 1]
             pairs, odd = divmod(len(one) - at - 1, 2)
-            if odd or pairs < 1 or one[at] != b"*" or not creates or trim is not None and not _is_simple(trim, user):
+            if odd or pairs < 1 or one[at] != b"*" or not creates or trim is not None and not is_simple(trim, user):
                 return None
         name, data, metadata = one[at + 1], one[at + 2], metadata_of(one[at + 3:])
         if len(data) > most or len(metadata) > most_metadata:
@@ -227,7 +232,7 @@ BATCHED[b"xadd"] = _alone
 ALIKE[b"xadd"] = entries_of
 
 
-def _is_simple(trim, user):
+def is_simple(trim, user):
     """Whether a user may trim so, and nothing has to be read for it."""
     return not trim.by_id and user.may(ADMIN)
 

@@ -10,14 +10,15 @@ be done by half, or only looks as if it were one step with the rest, is refused 
 import resp
 from store.append import Append
 
-from .adding import event_to_add, parse_add
+from .adding import event_to_add, is_simple, parse_add, trim_behind
 from .appending import BATCHED, append_of
 from .committer import places_reply
 from .entries import format_id
 from .publishing import event_of
 from .table import NOAUTH, OK, CommandError, check, command, takes, why_not
-from .users import APPEND
+from .users import ADMIN, APPEND
 
+_TRIMMING = "xadd with MAXLEN or MINID"
 _QUEUED = b"+QUEUED\r\n"
 # What is done at once, in a transaction too.
 _FOR_NOW = frozenset("multi exec discard watch quit reset".split())
@@ -29,15 +30,17 @@ class Transaction:
     events    what an Append has of each
     parts     [(how many of the events are its own, reply(their places, the store's Batch)), …] of each command
     size      bytes of what was queued
+    trims     whether some of them trim streams
     broken    something was refused: EXEC does nothing
     """
 
-    __slots__ = ("events", "parts", "size", "broken")
+    __slots__ = ("events", "parts", "size", "trims", "broken")
 
     def __init__(self):
         self.events = []
         self.parts = []
         self.size = 0
+        self.trims = False
         self.broken = False
 
 
@@ -82,14 +85,14 @@ def queue(command, server, connection, arguments):
         return resp.error("EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command")
     try:
         check(command, server, connection.user, arguments)
-        _add(server, connection.transaction, command.name, arguments)
+        _add(server, connection, command.name, arguments)
     except CommandError as error:
         return resp.error(str(error))
     return _QUEUED
 
 
-def _add(server, transaction, name, arguments):
-    make = _QUEUEABLE.get(name)
+def _add(server, connection, name, arguments):
+    transaction, make = connection.transaction, _QUEUEABLE.get(name)
     if make is None:
         raise CommandError(f"ERR {name.upper()} isn't for transactions, which are of commands that store events, such "
                            f"as PUBLISH and XADD, and PING and ECHO; send it without MULTI")
@@ -98,46 +101,59 @@ def _add(server, transaction, name, arguments):
     if size > limits.max_request_size or len(transaction.parts) >= limits.max_arguments:
         raise CommandError(f"ERR a transaction of {size} bytes and {len(transaction.parts) + 1} commands, expected no "
                            f"more than {limits.max_request_size} bytes and {limits.max_arguments} commands")
-    events, reply = make(server, arguments)
+    events, reply = make(server, connection, arguments)
     transaction.size = size
     transaction.events += events
     transaction.parts.append((len(events), reply))
 
 
-def _publish(server, arguments):
+def _publish(server, connection, arguments):
     event = event_of(arguments, server.limits)
     if len(arguments) == 4:
         return [event], lambda places, stored: OK
     return [event], lambda places, stored: resp.integer(server.feeds.channels.receivers(event[0]))
 
 
-def _append(server, arguments):
+def _append(server, connection, arguments):
     append, _ = append_of(arguments, server.limits)
     return append.events, lambda places, stored: places_reply(places)
 
 
-def _xadd(server, arguments):
+def _xadd(server, connection, arguments):
     addition = parse_add(arguments)
-    if addition.trim is not None or not addition.creates or addition.id is not None:
-        raise CommandError("ERR XADD in a transaction takes no options and the id *; send it without MULTI")
+    trim = addition.trim
+    if trim is not None:
+        why = why_not(connection.user, _TRIMMING, ADMIN, ())
+        if why:
+            raise CommandError(why)
+    if addition.id is not None or not addition.creates or trim is not None and not is_simple(trim, connection.user):
+        raise CommandError("ERR XADD in a transaction takes the id * and no option but MAXLEN; send it without MULTI")
     event = event_to_add(addition.key, addition.pairs, server.limits)
-    return [event], lambda places, stored: resp.bulk(format_id(stored.clock // 1000, places[0][0]))
+
+    def reply(places, stored):
+        [(number, _)] = places
+        if trim is not None:
+            trim_behind(server.store, event[0], trim, number)
+        return resp.bulk(format_id(stored.clock // 1000, number))
+
+    connection.transaction.trims |= trim is not None
+    return [event], reply
 
 
-def _ping(server, arguments):
+def _ping(server, connection, arguments):
     if len(arguments) > 2:
         raise CommandError("ERR wrong number of arguments for 'ping' command; usage: ping [text]")
     reply = resp.bulk(arguments[1]) if len(arguments) == 2 else b"+PONG\r\n"
     return [], lambda places, stored: reply
 
 
-_QUEUEABLE = {      # name -> make(server, arguments), which gives (events, reply(their places))
+_QUEUEABLE = {      # name -> make(server, connection, arguments), which gives (events, reply(their places, stored))
     "publish": _publish,
     "append": _append,
     "xadd": _xadd,
     "ping": _ping,
     "echo": _ping,
-    "unwatch": lambda server, arguments: ([], lambda places, stored: OK),
+    "unwatch": lambda server, connection, arguments: ([], lambda places, stored: OK),
 }
 
 
@@ -168,6 +184,8 @@ def _why_not(user, transaction):
     """What a transaction is refused with if its user may not append all of it any more, or None."""
     if user is None:
         return NOAUTH
+    if transaction.trims and not user.may(ADMIN):
+        return why_not(user, _TRIMMING, ADMIN, ())
     streams = dict.fromkeys(event[0] for event in transaction.events)
     return why_not(user, "exec", APPEND if streams else "", [("append", "stream", stream) for stream in streams])
 

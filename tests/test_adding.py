@@ -153,8 +153,8 @@ def test_what_is_wrong_is_said_and_nothing_is_stored(tmp_path, arguments, why):
 
 def test_without_a_stream_nomkstream_stores_nothing(client, serving):
     assert client.ask("xadd", "s", "nomkstream", "*", "x", "d") is None
-    client.send(resp.command("hello", 3) + resp.command("xadd", "s", "NOMKSTREAM", "*", "x", "d"))
-    client.value()
+    client.ask("hello", 3)
+    client.command("xadd", "s", "NOMKSTREAM", "*", "x", "d")
     client.recv_exactly(b"_\r\n")
     assert serving.store.names() == []
     serving.store.group_create("g@s", "s")

@@ -43,6 +43,16 @@ def test_xadd_in_a_transaction_is_answered_with_the_entrys_id(serving, client):
     assert [pairs for _, pairs in entries] == [[b"f", b"1"], [b"message", b"2"], [b"f", b"3", b"g", b"4"]]
 
 
+def test_xadd_in_a_transaction_trims_when_all_is_stored(serving, client):
+    for _ in range(5):
+        client.ask("xadd", "k", "*", "f", "v")
+    adds = [("xadd", "k", "maxlen", 3, "*", "f", data) for data in "ab"]
+    assert asked(client, MULTI, *adds, append("other", 7), EXEC)[-1].code == "WRONGVERSION"
+    assert client.ask("xlen", "k") == 5
+    [first, second] = asked(client, MULTI, *adds, EXEC)[-1]
+    assert [id_ for id_, _ in client.ask("xrange", "k", "-", "+")][1:] == [first, second]
+
+
 def test_nothing_is_stored_before_exec(serving, client):
     assert asked(client, MULTI, ("publish", "a", "x", "1")) == [b"OK", b"QUEUED"]
     assert serving.store.position == 0
@@ -108,7 +118,7 @@ def test_what_the_store_refuses_refuses_the_whole_transaction(serving, client, r
     ("append", "a", "some", "x", "d", "", ""), ("ping", "a", "b"), ("echo",), ("get", "a"),
     ("read", "stream", "a", 0, 1), ("stream-names",), ("subscribe", "a"), ("psubscribe", "a"), ("follow", "$all", 0),
     ("truncate", "a", 0), ("delete", "a"), ("group-read", "g", "m", 1), ("snapshot-put", "a", 0, "d"),
-    ("xadd", "a", "maxlen", 5, "*", "f", "v"), ("xadd", "a", "nomkstream", "*", "f", "v"),
+    ("xadd", "a", "minid", 5, "*", "f", "v"), ("xadd", "a", "nomkstream", "*", "f", "v"),
     ("xadd", "a", "1-0", "f", "v"), ("xadd", "a", "*", "f"), ("xadd", "", "*", "f", "v"), ("xlen", "a"),
     ("dcb-append", 1), ("hello", 3), ("select", 1), ("client", "id"), ("info",), ("monitor",), ("time",),
 ])
@@ -248,6 +258,23 @@ def test_rights_that_go_before_exec_refuse_it(guarded, users, rules):       # no
     assert reply.code == "NOPERM"
     assert guarded.store.position == 0
     assert asked(ann, EXEC) == [ErrorReply("ERR EXEC without MULTI")]
+
+
+def test_who_may_not_trim_does_not_in_a_transaction_either(guarded, users):       # noqa: F811
+    trimming = [MULTI, ("xadd", "orders-1", "maxlen", 0, "*", "f", "v")]
+    ann = log_in(guarded, "ann")
+    assert [getattr(one, "code", one) for one in asked(ann, *trimming, EXEC)] == [b"OK", "NOPERM", "EXECABORT"]
+    connection = guarded.connection_of(ann)
+    before = connection.user
+    users.change("ann", ["+@admin"])
+    eventually(lambda: connection.user is not before, "the change")
+    assert asked(ann, *trimming, ("xadd", "orders-1", "*", "f", "v")) == [b"OK", b"QUEUED", b"QUEUED"]
+    before = connection.user
+    users.change("ann", ["-@admin"])
+    eventually(lambda: connection.user is not before, "the change")
+    [reply] = asked(ann, EXEC)
+    assert reply.code == "NOPERM"
+    assert guarded.store.position == 0
 
 
 def test_a_stranger_begins_no_transaction(guarded):
