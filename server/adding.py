@@ -79,13 +79,12 @@ class Entries(Singles):
         self.trims = trims
 
     def replies(self, stored):
-        """Trim what is to be trimmed, and return the replies; `stored` is the store's Batch, which they are in."""
-        if self.trims:
-            self._trim()
+        """The replies, once they are in `stored`, the store's Batch."""
         head = b"%d-" % (stored.clock // 1000)
         return b"".join([_id_reply(head, one[0]) if type(one) is tuple else error_reply(one) for one in self.outcomes])
 
-    def _trim(self):
+    def trim(self):
+        """Trim what is to be trimmed, once they are stored."""
         lasts = {}
         for (stream, *_), outcome, trim in zip(self.events, self.outcomes, self.trims):
             if trim is not None and type(outcome) is tuple:

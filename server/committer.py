@@ -107,6 +107,11 @@ class Batch:
         """How many appends it has."""
         return sum([_count(one) for one in self.appends])
 
+    @property
+    def trims(self):
+        """Those of its appends that trim their streams."""
+        return [one for one in self.appends if getattr(one, "trims", ())]
+
     def appends_by_command(self):
         """[(name of the command, how many, the replies to those that were refused while others weren't)] of appends."""
         return [(getattr(one, "command", "append"), _count(one),
@@ -191,9 +196,21 @@ class Committer:
             if seconds >= metrics.slow_log.seconds:
                 batch.slow = seconds
             self._failing = None
+            trims = batch.trims
+            if trims:       # followers get what came before it may be cut
+                self._feeds.committed(stored)
+                self._trim(trims)
             for connection, owed in batch.owed.items():
                 connection.outbox.put_and_flush(_oks(owed) if type(owed) is int else _replies(owed, stored))
-            self._feeds.committed(stored)
+            if not trims:
+                self._feeds.committed(stored)
+
+    def _trim(self, trims):
+        try:
+            for one in trims:
+                one.trim()
+        except Exception:
+            log.exception("a stream wasn't trimmed")        # what was added is stored, and answered
 
     def _refuse(self, batch, error):
         if type(error) is not self._failing:

@@ -245,6 +245,24 @@ def test_each_entry_of_a_pipeline_trims_by_its_own_measure(client, serving):
     assert numbers(serving, "s") == [4, 5, 6, 7]
 
 
+def test_who_follows_a_stream_gets_what_is_trimmed_in_the_moment_that_it_comes(client, serving):
+    follower = serving.connect()
+    follower.command("subscribe", "s:0")
+    follower.recv_exactly(subscribed("s"))
+    client.send(resp.command("xadd", "s", "MAXLEN", 1, "*", "x", "d") * 50)
+    follower.recv_exactly(b"".join(event("s", number, "x", "d") for number in range(50)))
+    assert [client.value() for _ in range(50)] and numbers(serving, "s") == [49]
+
+
+def test_an_entry_is_answered_though_its_stream_can_not_be_trimmed(client, serving, monkeypatch, caplog):
+    def fail(stream, number):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(serving.store, "trim", fail)
+    assert client.ask("xadd", "s", "MAXLEN", 0, "*", "x", "d") == b"%d-0" % NOW
+    assert client.ask("xlen", "s") == 1 and "a stream wasn't trimmed" in caplog.text
+
+
 def test_redacted_entries_are_not_among_those_that_are_kept(client, serving):
     client.send(resp.command("xadd", "s", "*", "x", "d") * 6)
     assert [client.value() for _ in range(6)]
