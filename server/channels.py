@@ -125,6 +125,11 @@ class Channels:
         return list(self._channels)
 
     @property
+    def count(self):
+        """How many those are."""
+        return len(self._channels)
+
+    @property
     def patterns(self):
         """How many patterns somebody subscribes to."""
         return len(self._patterns)

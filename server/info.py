@@ -137,6 +137,8 @@ def _stats(server):
         ("evicted_keys", 0),
         ("total_error_replies", sum(count for _, count in metrics.codes())),
         ("slow_commands", metrics.slow_log.count),
+        ("pubsub_channels", server.feeds.channels.count),
+        ("pubsub_patterns", server.feeds.channels.patterns),
     ]
 
 
@@ -230,7 +232,7 @@ def client_line(connection):
         ("name", connection.name.decode()),
         ("age", int(now - connection.began)),
         ("idle", int(now - connection.active)),
-        ("flags", "P" if subscriptions else "N"),
+        ("flags", "P" if subscriptions else "x" if transaction is not None else "N"),
         ("db", connection.database),
         ("sub", subscriptions - patterns),
         ("psub", patterns),

@@ -74,7 +74,7 @@ def _seen(server, arguments):
 
 
 @command("pubsub", -2, "CHANNELS [pattern] | NUMSUB [channel [channel ...]] | NUMPAT | HELP",
-         "Who subscribes to channels and patterns", READ, _seen)
+         "Who subscribes to channels and patterns", READ, _seen, slow=True)
 def pubsub(server, connection, arguments):
     word = arguments[1].lower()
     handler, least, most = _PUBSUB.get(word, (None, 0, 0))

@@ -64,7 +64,7 @@ def test_who_an_event_is_for_is_counted_once_for_each_subscription():
     assert channels.receivers(b"a%3A1") == 5
     assert [channels.receivers(stream) for stream in (b"b", b"a", b"c1", b"c")] == [1, 2, 1, 0]
     assert (channels.subscribers(b"a:1"), channels.subscribers(b"a")) == (2, 0)
-    assert (sorted(channels.names()), channels.patterns) == ([b"a:1", b"b"], 2)
+    assert (sorted(channels.names()), channels.count, channels.patterns) == ([b"a:1", b"b"], 2, 2)
     for selector in ((CHANNEL, b"a:1"), (PATTERN, b"a*"), (PATTERN, b"*1"), (CHANNEL, b"b")):
         channels.remove(selector)
     assert (channels.receivers(b"a%3A1"), channels.names(), channels.patterns) == (2, [b"a:1"], 1)

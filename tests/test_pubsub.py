@@ -312,8 +312,9 @@ def test_shards_are_refused_by_name(client, name):
     assert client.error(name, "a", "b").startswith(f"ERR unknown command '{name}': a channel of one shard")
 
 
-def test_client_list_counts_channels_and_patterns(client, listen):
+def test_client_list_and_info_count_channels_and_patterns(client, listen):
     listen("psubscribe", "a*", "b"), listen("subscribe", "a")
+    assert b"\r\npubsub_channels:1\r\npubsub_patterns:2\r\n" in client.ask("info", "stats")
     lines = client.ask("client", "list", "type", "pubsub").decode().splitlines()
     assert [line.split(" sub=")[1].split()[:2] for line in lines] == [["0", "psub=2"], ["1", "psub=0"]]
 

@@ -287,5 +287,6 @@ def test_a_stranger_begins_no_transaction(guarded):
 def test_client_list_says_how_many_are_queued(serving, client):
     other = serving.connect()
     asked(client, MULTI, ("ping",), ("publish", "a", "x", "d"))
-    shown = [line.split(" multi=")[1].split()[0] for line in other.ask("client", "list").decode().splitlines()]
-    assert shown == ["2", "-1"]
+    lines = [dict(field.split("=", 1) for field in line.split(" "))
+             for line in other.ask("client", "list").decode().splitlines()]
+    assert [(line["flags"], line["multi"]) for line in lines] == [("x", "2"), ("N", "-1")]
