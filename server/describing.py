@@ -13,6 +13,7 @@ import resp
 
 from . import __version__
 from .globs import Glob
+from .summaries import HELP, SUMMARIES
 from .syntax import BLOCK, KEY, TOKEN, arity, parse, subcommands
 from .table import ANYONE, COMMANDS, CommandError, command, help_of, takes
 from .text import printable
@@ -103,9 +104,10 @@ def _described(one, name, right, arguments, words):
     group = _GROUP_OF.get(one.handler.__module__.rpartition(".")[2], "stream")
     specs = [] if group == "pubsub" else _key_specs(arguments, words)
     flags = _flags(one, right, group, arguments, specs)
+    summary = one.summary if words == 1 else HELP if name.endswith("|help") else SUMMARIES.get(name, one.summary)
     since = "0.3.0" if one.name in _OF_0_3_0 else __version__
     return Description(name, arity(arguments, words), flags, _categories(flags, group), specs, _access(one.name, right),
-                       one.summary, since, group, _SLOW if one.slow else _FAST, arguments, [])
+                       summary, since, group, _SLOW if one.slow else _FAST, arguments, [])
 
 
 def _flags(one, right, group, arguments, specs):

@@ -5,8 +5,9 @@
     the system  ──/proc─────────────> Process
 
 No lock is held over a look at all of anything: who comes or goes meanwhile is in it or isn't.
-Streams aren't looked at, however many there are.  In the poller's thread a look at 10,000
-connections takes milliseconds; any other thread lets it in between.
+Streams aren't looked at, however many there are, but for those that were deleted or are waited
+for.  In the poller's thread a look at 10,000 connections takes milliseconds; any other thread lets it
+in between.
 """
 
 import os
@@ -19,6 +20,8 @@ from typing import NamedTuple
 # Above so many connections and followers behind, one look is for a second.
 _MANY = 1000
 _KEPT = 1.0
+# Seconds of a look at streams after which it is kept as long.
+_LONG = 0.001
 # Followers that are behind and looked at, of all that are.
 _LOOKED_AT = 10_000
 # Connections between two pauses for others, and their seconds: shorter ones don't let anybody in.
@@ -98,6 +101,7 @@ class Figures:
         self._clock = clock
         # Each of these is replaced as a whole; of two threads that do so at once, one does it in vain.
         self._kept = None           # (until when, Clients)
+        self._kept_keys = 0, 0      # until when, how many
         self._most = Clients()      # what was ever said of what only goes up
         self._before = (clock(), 0, 0, 0)
         self._rates = Rates(0.0, 0.0, 0.0)
@@ -114,6 +118,16 @@ class Figures:
         if found.connections + found.behind > _MANY:
             self._kept = self._clock() + _KEPT, found
         return found
+
+    def keys(self):
+        """How many streams have begun; see Store.begun_count."""
+        until, count = self._kept_keys
+        now = self._clock()
+        if now >= until:
+            count = self._server.store.begun_count()
+            took = self._clock() - now
+            self._kept_keys = now + (_KEPT if took > _LONG else 0), count
+        return count
 
     def _look(self):
         server = self._server

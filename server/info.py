@@ -180,8 +180,8 @@ def _cluster(server):
 
 
 def _keyspace(server):
-    streams = server.store.stream_count()
-    return [("db0", f"keys={streams},expires=0,avg_ttl=0")] if streams else []
+    keys = server.figures.keys()
+    return [("db0", f"keys={keys},expires=0,avg_ttl=0")] if keys else []
 
 
 def _streams(server):

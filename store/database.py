@@ -740,11 +740,11 @@ class Store:
     def begun_count(self):
         """How many streams have had an event, and since they were deleted, if they were.
 
-        Only those are looked at that somebody waits for, or that were cut.
+        Only those are looked at that somebody waits for, or that were deleted.
         """
         with self._log.lock:
             waited_for = [stream.name for stream in self._attended]
-        some = [self._streams.get(name) for name in {*waited_for, *self.retention.cut_names()}]
+        some = [self._streams.get(name) for name in {*waited_for, *self.retention.deleted_names()}]
         return len(self._streams) - sum(1 for one in some if one is not None and one.visible <= one.deleted)
 
     def read(self, stream, first=0, stop=None, limit=1000):

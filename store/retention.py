@@ -22,7 +22,7 @@ A trim is a cut that readers see at once and the log has soon: who writes event 
 and keeps the last so many doesn't wait for an entry each time.  A crash may undo it.
 
 Locks: `changing` is held over what changes any of this, and over the write of it:
-only those wait who change it too.  `_raising` guards the streams' `first`, `_cuts`, `_trimmed`
+only those wait who change it too.  `_raising` guards the streams' `first`, `_cuts`, `_deleted`, `_trimmed`
 and `_missing`, and is held over nothing.  Readers take no lock.
 """
 
@@ -123,6 +123,7 @@ class Retention:
         self._now = 0
         self._oldest = {}       # stream with a rule of age -> (the first number that is left, its clock)
         self._cuts = {}
+        self._deleted = set()   # streams that were deleted, and perhaps went on
         self._trimmed = set()   # streams whose cut the log hasn't
         self.trimmed = threading.Event()    # set when there is one
         self._redacted = {}     # stream -> {number}, while their data is in the log
@@ -480,6 +481,8 @@ class Retention:
         """From now on a stream begins there."""
         with self._raising:
             self._cuts[name] = cut = self._cuts.get(name, Cut()).with_more(cut)
+            if cut.deleted:
+                self._deleted.add(name)
             if name in self._missing:
                 missing = self._missing[name]
                 self._missing[name] = missing[bisect_left(missing, cut.first):]
@@ -521,6 +524,11 @@ class Retention:
     def cut_names(self):
         """The streams that begin later than they began."""
         return list(self._cuts)
+
+    def deleted_names(self):
+        """The streams that were deleted, those that went on since among them."""
+        with self._raising:
+            return list(self._deleted)
 
     def concerned(self):
         """The streams of which something may be hidden."""

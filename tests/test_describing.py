@@ -6,6 +6,7 @@ from alike.redis import Redis, needs_redis
 import resp
 from resp import Parser
 from server.commands import COMMANDS
+from server.summaries import HELP, SUMMARIES
 
 GROUPS = {b"connection", b"server", b"generic", b"pubsub", b"stream", b"transactions"}
 # Where COMMAND INFO says otherwise than Redis, and why.
@@ -141,6 +142,15 @@ def check_document(name, fields):
     for inner, more in fields.get(b"subcommands", {}).items():
         assert inner.startswith(name + b"|")
         check_document(inner, more)
+
+
+def test_each_subcommand_has_a_summary_of_its_own(client3):
+    docs = client3.ask("command", "docs")
+    found = {name.decode(): more[b"summary"].decode() for fields in docs.values()
+             for name, more in fields.get(b"subcommands", {}).items()}
+    helps = {name for name in found if name.endswith("|help")}
+    assert {found.pop(name) for name in helps} == {HELP}
+    assert found.items() <= SUMMARIES.items()
 
 
 def check_argument(name, fields):

@@ -33,6 +33,24 @@ def test_a_look_adds_up_all_connections():
     assert Counters(4).figures.clients() == Clients(4, 0, 12, 4, 0, 0, 0, 20, 8)
 
 
+@pytest.mark.parametrize("took, looks", [(0.0005, 3), (0.002, 1)])
+def test_keys_are_counted_each_time_unless_that_takes_long(took, looks):
+    server = Counters()
+    asked = []
+
+    def begun_count():
+        server.now += took
+        asked.append(True)
+        return 7
+
+    server.store = types.SimpleNamespace(begun_count=begun_count)
+    assert [server.figures.keys() for _ in range(3)] == [7, 7, 7]
+    assert len(asked) == looks
+    server.now += figures._KEPT
+    assert server.figures.keys() == 7
+    assert len(asked) == looks + 1
+
+
 def test_many_connections_are_looked_at_once_a_second():
     server = Counters(figures._MANY + 1)
     for _ in range(3):

@@ -158,6 +158,7 @@ ORDER = {
         "entries",
         "keyspace",
         "alone",
+        "summaries",
         "describing",
         "appending",
         "adding",
