@@ -19,7 +19,7 @@ CORE := resp.py,store/*
 REST := meilies_*.py,cli/*,server/*,terminal/*
 
 .DEFAULT_GOAL := help
-.PHONY: help run test clients torture lint pyz bench clean
+.PHONY: help run test clients torture lint pyz bench alike clean
 
 help: ## show this
 	@echo "make TARGET, where TARGET is one of"
@@ -54,6 +54,9 @@ pyz: ## build dist/meilies-server.pyz and dist/meilies-cli.pyz
 
 bench: ## compare with redis-server, in about ten minutes
 	$(PYTHON) -m bench
+
+alike: $(INSTALLED) ## write into docs/redis.md what is alike with redis-server
+	PYTHONPATH=.:tests $(BIN)/python -m alike.table
 
 clean: ## remove everything that was made here, but no data
 	rm -rf .venv* .clients dist build *.egg-info .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis

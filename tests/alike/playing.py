@@ -64,7 +64,7 @@ class Step(NamedTuple):
         return " ".join(self.words[:parts]).upper()
 
 
-CONTAINERS = {"XINFO", "XGROUP", "OBJECT", "CLIENT", "PUBSUB", "MEMORY", "COMMAND", "CONFIG"}
+CONTAINERS = {"XINFO", "XGROUP", "OBJECT", "CLIENT", "PUBSUB", "MEMORY", "COMMAND", "CONFIG", "MODULE"}
 
 
 class Compared(NamedTuple):

@@ -1,6 +1,7 @@
 """Each call of the scenes, to this server and to Redis's: replies are the same, but for the listed differences."""
 
 import pytest
+from conftest import Server
 from serving import Serving
 
 from .differences import DIFFERENCES
@@ -18,9 +19,11 @@ def redis():
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """A server of ours for all scenes that can share one."""
-    with Serving(tmp_path_factory.mktemp("shared") / "db") as serving:
-        yield serving
+    """A server of ours for all scenes that can share one: a process, whose threads no test has to wait for."""
+    folder = tmp_path_factory.mktemp("shared")
+    server = Server(["--db-path", str(folder / "db"), "--port", "0", "--sync", "no"], {}, folder / "server.log")
+    yield server.wait_until_listening()
+    server.end()
 
 
 @pytest.fixture
