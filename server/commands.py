@@ -25,6 +25,7 @@ from . import (
     transactions,
     trimming,
     xgroup,
+    xinfo,
     xread,
 )
 from .table import COMMANDS, execute, unknown
@@ -57,5 +58,6 @@ __all__ = [
     "trimming",
     "unknown",
     "xgroup",
+    "xinfo",
     "xread",
 ]

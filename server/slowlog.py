@@ -29,7 +29,7 @@ _OPEN = frozenset("""
     retain retention truncate delete redact compact snapshot-get snapshot-delete backup check export chain-head verify
     psubscribe punsubscribe pubsub multi exec discard watch unwatch
     info time command select slowlog latency memory
-    xrange xrevrange xread
+    xrange xrevrange xread xinfo
     xgroup xreadgroup xack xpending xclaim xautoclaim
     scan keys dbsize randomkey type exists touch ttl pttl expiretime pexpiretime persist object
     """.split())

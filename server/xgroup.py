@@ -631,13 +631,13 @@ def info_groups(server, connection, arguments):
                        for fields in found if fields])
 
 
-def _progress(server, stream, group, protocol):
+def progress_fields(store, stream, group, protocol):
     """The fields last-delivered-id, entries-read and lag."""
     if group.is_shared:
-        last, read, unread = PendingList(server.store, group).progress()
+        last, read, unread = PendingList(store, group).progress()
     else:
         info = group.info()
-        last, read, unread = id_at(server.store, stream, info.next - 1) or (0, 0), None, group.visible - info.next
+        last, read, unread = id_at(store, stream, info.next - 1) or (0, 0), None, group.visible - info.next
     return [(b"last-delivered-id", resp.bulk(format_id(*last))),
             (b"entries-read", resp.null(protocol) if read is None else resp.integer(read)),
             (b"lag", resp.integer(unread))]
@@ -649,7 +649,8 @@ def _group_fields(server, stream, name, group, protocol):
     try:
         members, counts = pending.members(), pending.counts()
         return [(b"name", resp.bulk(name)), (b"consumers", resp.integer(len(members))),
-                (b"pending", resp.integer(sum(counts.values()))), *_progress(server, stream, group, protocol)]
+                (b"pending", resp.integer(sum(counts.values()))),
+                *progress_fields(server.store, stream, group, protocol)]
     except NoGroup:
         return []
 

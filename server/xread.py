@@ -69,7 +69,7 @@ def _range(server, connection, arguments, start, end, back):
         return resp.array([])
     behind = parse_id(start[1:]) if start[:1] == b"(" else None
     begin = number_from(store, stream, *first) if behind is None else number_behind(store, stream, behind)
-    return resp.array(_Entries(count).between(store, stream, begin, _stop_of(store, stream, last), back))
+    return resp.array(Entries(count).between(store, stream, begin, _stop_of(store, stream, last), back))
 
 
 def _stop_of(store, stream, last):
@@ -89,7 +89,7 @@ def number_behind(store, stream, id_):
     return number_from(store, stream, ms, seq + 1) if id_ != MAX_ID else stop
 
 
-class _Entries:
+class Entries:
     """Entries on their way into one reply.
 
     count   of each stream at most, None: all
@@ -246,7 +246,7 @@ class _Read:
         self._protocol = protocol
 
     def look(self):
-        entries = _Entries(self._count)
+        entries = Entries(self._count)
         found = []
         for place in self._places:
             first, stop = place.first(self._store), self._store.bounds(place.stream)[1]

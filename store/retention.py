@@ -330,6 +330,11 @@ class Retention:
             at, first = at + 1, first + 1
         return first
 
+    def last_redacted(self, name):
+        """The number of the last event of a stream that was redacted and not cut since, or None."""
+        missing = self._missing.get(name)
+        return missing[-1] if missing else None
+
     def first_of_last(self, name, count, stop):
         """The number that a stream begins with if of its events before `stop` the last `count` are kept.
 

@@ -215,6 +215,8 @@ TOUCHING = """
     xrange {} - +
     xrevrange {} + -
     xread COUNT 1 STREAMS {} 0
+    xinfo STREAM {}
+    xinfo GROUPS {}
     subscribe {}:0:1
     psubscribe {}
     pubsub numsub {}

@@ -1035,5 +1035,5 @@ def test_commands_modules_names_are_what_the_transcript_and_design_name():
             b"snapshot-put", b"snapshot-get", b"snapshot-delete", b"auth", b"acl",
             b"scan", b"keys", b"dbsize", b"randomkey", b"type", b"exists", b"touch", b"ttl", b"pttl", b"expiretime",
             b"pexpiretime", b"persist", b"object", b"memory",
-            b"xrange", b"xrevrange", b"xread",
+            b"xrange", b"xrevrange", b"xread", b"xinfo",
             b"role", b"wait", b"module", b"lastsave", b"lolwut"} == set(commands.COMMANDS)

@@ -172,6 +172,7 @@ ORDER = {
         "xread",
         "grouping",
         "xgroup",
+        "xinfo",
         "snapshots",
         "monitoring",
         "logins",
