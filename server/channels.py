@@ -19,6 +19,9 @@ from .table import CommandError
 
 CHANNEL, PATTERN = "channel", "pattern"
 
+# Streams of which it is kept how many subscribers their events are for.
+_MOST_KEPT = 10_000
+
 
 def is_classic(selector):
     """Whether it is of Redis's pub/sub."""
@@ -88,6 +91,7 @@ class Channels:
     def __init__(self):
         self._channels = {}         # channel -> subscribers
         self._patterns = {}         # pattern -> (Glob, subscribers)
+        self._receivers = {}        # what `receivers` found since then, by stream; replaced by each change
 
     def add(self, selector):
         kind, key = selector
@@ -96,6 +100,7 @@ class Channels:
         else:
             glob, count = self._patterns.get(key) or (glob_of(key), 0)
             self._patterns[key] = glob, count + 1
+        self._receivers = {}
 
     def remove(self, selector):
         kind, key = selector
@@ -107,14 +112,20 @@ class Channels:
             glob, count = self._patterns.pop(key)
             if count > 1:
                 self._patterns[key] = glob, count - 1
+        self._receivers = {}
 
     def receivers(self, stream):
         """How many subscribers an event of this stream is for."""
         if not self._channels and not self._patterns:
             return 0
-        key = key_of(stream)
-        return self.subscribers(key) + sum([count for glob, count in list(self._patterns.values())
-                                            if glob.matches(key)])
+        found = self._receivers         # first: a change meanwhile replaces it
+        if stream not in found:
+            key = key_of(stream)
+            patterns = list(self._patterns.values())
+            if len(found) >= _MOST_KEPT:
+                found.clear()
+            found[stream] = self.subscribers(key) + sum([count for glob, count in patterns if glob.matches(key)])
+        return found[stream]
 
     def subscribers(self, channel):
         """How many subscribe to a channel by its name."""

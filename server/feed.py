@@ -221,6 +221,8 @@ class Feed:
             chunks = {}
             going_on = []
             for follower in followers:
+                if follower.ended:      # meanwhile: a form that nobody else wants isn't made for it
+                    continue
                 form = follower.form        # HELLO may change it meanwhile
                 chunk = chunks.get(form)
                 if chunk is None:
@@ -230,7 +232,8 @@ class Feed:
                 else:
                     going_on.append(follower)
             followers = going_on
-            a = chunk.stop
+            if followers:
+                a = chunk.stop
 
     def _let_go(self, follower):
         """It has all that it asked for, or its socket refused."""

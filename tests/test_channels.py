@@ -68,6 +68,16 @@ def test_who_an_event_is_for_is_counted_once_for_each_subscription():
     for selector in ((CHANNEL, b"a:1"), (PATTERN, b"a*"), (PATTERN, b"*1"), (CHANNEL, b"b")):
         channels.remove(selector)
     assert (channels.receivers(b"a%3A1"), channels.names(), channels.patterns) == (2, [b"a:1"], 1)
+    assert channels.receivers(b"a%3A1") == 2        # asked again, and nothing has changed
     channels.remove((CHANNEL, b"a:1"))
     channels.remove((PATTERN, b"a*"))
     assert (channels.receivers(b"a%3A1"), channels.names(), channels.patterns) == (0, [], 0)
+
+
+def test_so_many_counts_are_kept_and_no_more(monkeypatch):
+    monkeypatch.setattr("server.channels._MOST_KEPT", 5)
+    channels = Channels()
+    channels.add((PATTERN, b"1*"))
+    assert [channels.receivers(b"%d" % number) for number in (*range(20), *range(20))] == [
+        int(str(number).startswith("1")) for number in (*range(20), *range(20))]
+    assert len(channels._receivers) <= 5

@@ -618,6 +618,25 @@ def test_equal_filters_share_what_a_step_finds(store, feeds, monkeypatch):
         one.leave()
 
 
+def test_a_step_looks_for_nobody_who_is_gone_meanwhile(store, feeds, monkeypatch):
+    """With thousands of filters it would take long, and who stops the server waits for it."""
+    clients = [Client(feeds) for _ in range(5)]
+    for i, one in enumerate(clients):
+        one.follow(ALL, None, form=Form(False, False, Filter(b"mine-%d" % i)))
+    looks = []
+    may_pass = Filter.may_pass
+
+    def all_leave(*arguments):
+        looks.append(arguments)
+        for one in clients:
+            one.leave()
+        return may_pass(*arguments)
+
+    monkeypatch.setattr(Filter, "may_pass", all_leave)
+    publish(store, feeds, b"mine", b"0")
+    assert len(looks) == 1
+
+
 def test_the_replay_of_a_prefix_of_few_events_looks_at_no_others(store, feeds, client, monkeypatch):
     for i in range(200):
         fill(store, 10, stream=f"other-{i}")
