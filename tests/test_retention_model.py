@@ -114,6 +114,13 @@ class StoreAndList(RuleBasedStateMachine):
             self.store.truncate(stream, number)
             self.firsts[stream] = max(self.firsts.get(stream, 0), min(number, len(self.of(stream))))
 
+    @rule(stream=STREAMS, number=NUMBERS)
+    def trim(self, stream, number):
+        self.store.trim(stream, number)
+        self.store.retention.keep_trims()       # otherwise a crash may undo it
+        if self.exists(stream):
+            self.firsts[stream] = max(self.firsts.get(stream, 0), min(number, len(self.of(stream))))
+
     @rule(stream=STREAMS, forever=st.sampled_from([False, False, False, True]))
     def delete(self, stream, forever):
         if self.exists(stream):
@@ -127,6 +134,12 @@ class StoreAndList(RuleBasedStateMachine):
         if self.exists(stream) and self.first(stream) <= number < len(self.of(stream)):
             self.store.redact(stream, number)
             self.redacted.add((stream, number))
+
+    @rule(stream=STREAMS, numbers=st.lists(NUMBERS, max_size=8))
+    def redact_many(self, stream, numbers):
+        if self.exists(stream) and all(self.first(stream) <= number < len(self.of(stream)) for number in numbers):
+            self.store.redact_many(stream, numbers)
+            self.redacted.update((stream, number) for number in numbers)
 
     @rule(selector=RULED, count=st.sampled_from([None, 1, 5]), age=st.sampled_from([None, 10, 30]))
     def retain(self, selector, count, age):
@@ -183,6 +196,8 @@ class StoreAndList(RuleBasedStateMachine):
             some = [event for event in expected if event.stream == stream]
             assert self.store.read(stream, limit=1000) == some
             assert self.store.read_back(stream, limit=1000) == some[::-1]
+            left = [event.number for event in some if (stream, event.number) not in self.redacted]
+            assert self.store.length(stream) == len(left)
             ever = self.of(stream)
             assert self.store.last_number(stream) == (len(ever) - 1 if ever else None)
         assert self.store.position == len(self.events) and not self.store._log._rebuilt
