@@ -18,7 +18,12 @@ import redis.clients.jedis.HostAndPort;
 import redis.clients.jedis.JedisPubSub;
 import redis.clients.jedis.Pipeline;
 import redis.clients.jedis.exceptions.JedisException;
+import redis.clients.jedis.params.XAutoClaimParams;
+import redis.clients.jedis.params.XPendingParams;
 import redis.clients.jedis.params.XReadGroupParams;
+import redis.clients.jedis.resps.StreamConsumersInfo;
+import redis.clients.jedis.resps.StreamGroupInfo;
+import redis.clients.jedis.resps.StreamPendingEntry;
 
 /** Jedis, with the settings that it has by default. */
 class JedisProgram extends Story {
@@ -58,6 +63,7 @@ class JedisProgram extends Story {
         channels();
         say("published", redis.publish("news:1", "hello"), shown(redis.xrange("news:1", "-", "+").get(0).getFields()));
         group(redis);
+        takeover(redis);
         together(redis);
         outage(redis);
         secure();
@@ -119,6 +125,22 @@ class JedisProgram extends Story {
         say("xreadgroup", shown(given.get(0).getFields()), shown(given.get(1).getFields()));
         say("xack", redis.xack("orders", "billing", given.get(0).getID(), given.get(1).getID()));
         say("xpending", redis.xpending("orders", "billing").getTotal());
+    }
+
+    /** Bob takes what ann was given and didn't finish, and an operator sees that. */
+    static void takeover(RedisClient redis) {
+        redis.xreadGroup("billing", "ann", XReadGroupParams.xReadGroupParams().count(1),
+                Map.of("orders", StreamEntryID.XREADGROUP_UNDELIVERED_ENTRY));
+        List<StreamEntry> claimed = redis.xautoclaim("orders", "billing", "bob", 0, new StreamEntryID(0),
+                XAutoClaimParams.xAutoClaimParams()).getValue();
+        say("xautoclaim", shown(claimed.get(0).getFields()));
+        StreamPendingEntry waiting = redis.xpending("orders", "billing", XPendingParams.xPendingParams("-", "+", 10))
+                .get(0);
+        say("waits for", waiting.getConsumerName(), waiting.getDeliveredTimes());
+        StreamGroupInfo group = redis.xinfoGroups("orders").get(0);
+        List<StreamConsumersInfo> consumers = redis.xinfoConsumers("orders", "billing");
+        say("xinfo", redis.xinfoStream("orders").getLength(), group.getName(), group.getPending(),
+                consumers.get(0).getName(), consumers.get(1).getName());
     }
 
     /** A pipeline, and what is stored as a whole or not at all. */

@@ -16,11 +16,15 @@ import java.util.List;
 import io.lettuce.core.ClientOptions;
 import io.lettuce.core.Consumer;
 import io.lettuce.core.LettuceFutures;
+import io.lettuce.core.Limit;
 import io.lettuce.core.Range;
 import io.lettuce.core.RedisException;
 import io.lettuce.core.RedisFuture;
 import io.lettuce.core.SslOptions;
+import io.lettuce.core.XAutoClaimArgs;
 import io.lettuce.core.api.StatefulRedisConnection;
+import io.lettuce.core.models.stream.ClaimedMessages;
+import io.lettuce.core.models.stream.PendingMessage;
 import io.lettuce.core.pubsub.RedisPubSubAdapter;
 import io.lettuce.core.pubsub.StatefulRedisPubSubConnection;
 import java.io.File;
@@ -86,6 +90,7 @@ class LettuceProgram extends Story {
         say("published", redis.publish("news:1", "hello"),
                 shown(redis.xrange("news:1", Range.unbounded()).get(0).getBody()));
         group(redis);
+        takeover(redis);
         together(redis);
         outage(client, redis);
         secure();
@@ -133,6 +138,30 @@ class LettuceProgram extends Story {
         say("xreadgroup", shown(given.get(0).getBody()), shown(given.get(1).getBody()));
         say("xack", redis.xack("orders", "billing", given.get(0).getId(), given.get(1).getId()));
         say("xpending", redis.xpending("orders", "billing").getCount());
+    }
+
+    /** Bob takes what ann was given and didn't finish, and an operator sees that. */
+    static void takeover(RedisCommands<String, String> redis) {
+        redis.xreadgroup(Consumer.from("billing", "ann"), XReadArgs.Builder.count(1),
+                StreamOffset.lastConsumed("orders"));
+        ClaimedMessages<String, String> claimed = redis.xautoclaim("orders",
+                XAutoClaimArgs.Builder.xautoclaim(Consumer.from("billing", "bob"), 0, "0"));
+        say("xautoclaim", shown(claimed.getMessages().get(0).getBody()));
+        PendingMessage waiting = redis.xpending("orders", "billing", Range.unbounded(), Limit.from(10)).get(0);
+        say("waits for", waiting.getConsumer(), waiting.getRedeliveryCount());
+        Object group = redis.xinfoGroups("orders").get(0);
+        List<Object> shown = new ArrayList<>(List.of("xinfo", value(redis.xinfoStream("orders"), "length"),
+                value(group, "name"), value(group, "pending")));
+        for (Object consumer : redis.xinfoConsumers("orders", "billing")) {
+            shown.add(value(consumer, "name"));
+        }
+        say(shown.toArray());
+    }
+
+    /** What stands behind a name, among names and values in turns. */
+    static Object value(Object pairs, String name) {
+        List<?> list = (List<?>) pairs;
+        return list.get(list.indexOf(name) + 1);
     }
 
     /** A pipeline, and what is stored as a whole or not at all. */

@@ -51,6 +51,18 @@ say('xreadgroup', ...entries.map(([, fields]) => fields.join('=')))
 say('xack', await redis.xack('orders', 'billing', ...entries.map(([id]) => id)))
 say('xpending', (await redis.xpending('orders', 'billing'))[0])
 
+// Bob takes what ann was given and didn't finish, and an operator sees that.
+await redis.xreadgroup('GROUP', 'billing', 'ann', 'COUNT', 1, 'STREAMS', 'orders', '>')
+const [, claimed] = await redis.xautoclaim('orders', 'billing', 'bob', 0, '0')
+say('xautoclaim', ...claimed.map(([, fields]) => fields.join('=')))
+const [[, consumer, , deliveries]] = await redis.xpending('orders', 'billing', '-', '+', 10)
+say('waits for', consumer, deliveries)
+const valueOf = (pairs, name) => pairs[pairs.indexOf(name) + 1]
+const [billing] = await redis.xinfo('GROUPS', 'orders')
+const consumers = await redis.xinfo('CONSUMERS', 'orders', 'billing')
+say('xinfo', valueOf(await redis.xinfo('STREAM', 'orders'), 'length'), valueOf(billing, 'name'),
+  valueOf(billing, 'pending'), ...consumers.map((consumer) => valueOf(consumer, 'name')))
+
 const pipeline = redis.pipeline()
 for (let number = 0; number < 100; number++) pipeline.xadd('batch:1', '*', 'counted', number)
 const ids = await pipeline.exec()

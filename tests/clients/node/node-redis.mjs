@@ -50,6 +50,17 @@ say('xreadgroup', ...messages.map(({ message }) => shown(message)))
 say('xack', await client.xAck('orders', 'billing', messages.map(({ id }) => id)))
 say('xpending', (await client.xPending('orders', 'billing')).pending)
 
+// Bob takes what ann was given and didn't finish, and an operator sees that.
+await client.xReadGroup('billing', 'ann', { key: 'orders', id: '>' }, { COUNT: 1 })
+const claimed = await client.xAutoClaim('orders', 'billing', 'bob', 0, '0')
+say('xautoclaim', ...claimed.messages.map(({ message }) => shown(message)))
+const [waiting] = await client.xPendingRange('orders', 'billing', '-', '+', 10)
+say('waits for', waiting.consumer, waiting.deliveriesCounter)
+const [billing] = await client.xInfoGroups('orders')
+const consumers = await client.xInfoConsumers('orders', 'billing')
+const { length } = await client.xInfoStream('orders')
+say('xinfo', length, billing.name, billing.pending, ...consumers.map(({ name }) => name))
+
 const numbers = Array.from({ length: 100 }, (_, number) => String(number))
 const ids = await Promise.all(numbers.map((counted) => client.xAdd('batch:1', '*', { counted }))) // one pipeline
 say('pipelined', ids.length, 'stored', await client.xLen('batch:1'))

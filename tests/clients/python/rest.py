@@ -44,6 +44,7 @@ def the_rest(module, make, events):
     channels(make)
     message(r)
     group(r)
+    takeover(r)
     together(module, r)
     outage(module, r)
     secure(make)
@@ -85,6 +86,18 @@ def group(r):
     say("xreadgroup", *(shown(fields) for _, fields in entries))
     say("xack", r.xack("orders", "billing", *(id_ for id_, _ in entries)))
     say("xpending", r.xpending("orders", "billing")["pending"])
+
+
+def takeover(r):
+    """Bob takes what ann was given and didn't finish, and an operator sees that."""
+    r.xreadgroup("billing", "ann", {"orders": ">"}, count=1)
+    _, entries, *_ = r.xautoclaim("orders", "billing", "bob", 0)
+    say("xautoclaim", *(shown(fields) for _, fields in entries))
+    [waiting] = r.xpending_range("orders", "billing", "-", "+", 10)
+    say("waits for", waiting["consumer"].decode(), waiting["times_delivered"])
+    [group] = r.xinfo_groups("orders")
+    consumers = [consumer["name"].decode() for consumer in r.xinfo_consumers("orders", "billing")]
+    say("xinfo", r.xinfo_stream("orders")["length"], group["name"].decode(), group["pending"], *consumers)
 
 
 def together(module, r):

@@ -57,6 +57,18 @@ say "xreadgroup $(sed -n '3,4p; 6,7p' <<< "$given" | shown -)"
 say "xack $(redis-cli -p $PORT xack orders billing $(sed -n '2p; 5p' <<< "$given"))"
 say "xpending $(redis-cli -p $PORT xpending orders billing | head --lines 1)"
 
+# Bob takes what ann was given and did not finish, and an operator sees that.
+redis-cli -p $PORT xreadgroup group billing ann count 1 streams orders '>'
+say "xautoclaim $(redis-cli -p $PORT xautoclaim orders billing bob 0 0 | sed -n '3,4p' | shown -)"
+say "waits for $(redis-cli -p $PORT xpending orders billing - + 10 | sed -n '2p; 4p' | paste --serial --delimiters ' ' -)"
+# The value that stands behind a name, as redis-cli prints a map's.
+value() {
+    sed -n "/^$1\$/{n;p}" | paste --serial --delimiters ' ' -
+}
+groups=$(redis-cli -p $PORT xinfo groups orders)
+say "xinfo $(redis-cli -p $PORT xinfo stream orders | value length)" "$(value name <<< "$groups")" \
+    "$(value pending <<< "$groups") $(redis-cli -p $PORT xinfo consumers orders billing | value name)"
+
 ids=$(for number in {1..100}; do echo "xadd batch:1 * counted $number"; done | redis-cli -p $PORT)
 say "pipelined $(wc --lines <<< "$ids") stored $(redis-cli -p $PORT xlen batch:1)"
 pair=$(printf '%s\n' multi 'xadd pair * debited 1' 'xadd pair * credited 1' exec | redis-cli -p $PORT)

@@ -67,6 +67,7 @@ func theRest(rdb *redis.Client, events []any) {
 	channels(redis.NewClient(&redis.Options{Addr: "localhost:" + PORT, DB: 1}))
 	message(rdb)
 	group(rdb)
+	takeover(rdb)
 	together(rdb)
 	outage(rdb)
 	secure()
@@ -118,6 +119,27 @@ func group(rdb *redis.Client) {
 	pending, err := rdb.XPending(ctx, "orders", "billing").Result()
 	check(err)
 	story.Say("xpending", pending.Count)
+}
+
+// Bob takes what ann was given and didn't finish, and an operator sees that.
+func takeover(rdb *redis.Client) {
+	check(rdb.XReadGroup(ctx, &redis.XReadGroupArgs{
+		Group: "billing", Consumer: "ann", Streams: []string{"orders", ">"}, Count: 1}).Err())
+	claimed, _, err := rdb.XAutoClaim(ctx, &redis.XAutoClaimArgs{
+		Stream: "orders", Group: "billing", Consumer: "bob", Start: "0"}).Result()
+	check(err)
+	story.Say("xautoclaim", story.Shown(claimed[0].Values))
+	waiting, err := rdb.XPendingExt(ctx, &redis.XPendingExtArgs{
+		Stream: "orders", Group: "billing", Start: "-", End: "+", Count: 10}).Result()
+	check(err)
+	story.Say("waits for", waiting[0].Consumer, waiting[0].RetryCount)
+	stream, err := rdb.XInfoStream(ctx, "orders").Result()
+	check(err)
+	groups, err := rdb.XInfoGroups(ctx, "orders").Result()
+	check(err)
+	consumers, err := rdb.XInfoConsumers(ctx, "orders", "billing").Result()
+	check(err)
+	story.Say("xinfo", stream.Length, groups[0].Name, groups[0].Pending, consumers[0].Name, consumers[1].Name)
 }
 
 // A pipeline, and what is stored as a whole or not at all.

@@ -80,6 +80,7 @@ func theRest(client rueidis.Client, events []rueidis.RedisMessage) {
 	message(channels, channels.B().Subscribe().Channel("orders").Build(), "subscribe")
 	published(client)
 	group(client)
+	takeover(client)
 	together(client)
 	if client.DoCache(ctx, client.B().Pttl().Key("orders").Cache(), time.Minute).Error() == nil {
 		panic("something was cached, and nobody would tell when it is no longer so")
@@ -133,6 +134,59 @@ func group(client rueidis.Client) {
 	count, err := pending[0].ToInt64()
 	check(err)
 	story.Say("xpending", count)
+}
+
+// Bob takes what ann was given and didn't finish, and an operator sees that.
+func takeover(client rueidis.Client) {
+	check(client.Do(ctx, client.B().Xreadgroup().Group("billing", "ann").Count(1).Streams().Key("orders").Id(">").
+		Build()).Error())
+	claimed, err := client.Do(ctx, client.B().Xautoclaim().Key("orders").Group("billing").Consumer("bob").
+		MinIdleTime("0").Start("0").Build()).ToArray()
+	check(err)
+	entries, err := claimed[1].AsXRange()
+	check(err)
+	story.Say("xautoclaim", story.Shown(entries[0].FieldValues))
+	waiting, err := client.Do(ctx, client.B().Xpending().Key("orders").Group("billing").Start("-").End("+").Count(10).
+		Build()).ToArray()
+	check(err)
+	fields, err := waiting[0].ToArray()
+	check(err)
+	deliveries, err := fields[3].ToInt64()
+	check(err)
+	story.Say("waits for", text(fields[1]), deliveries)
+	inspect(client)
+}
+
+func inspect(client rueidis.Client) {
+	stream, err := client.Do(ctx, client.B().XinfoStream().Key("orders").Build()).AsMap()
+	check(err)
+	length := stream["length"]
+	groups, err := client.Do(ctx, client.B().XinfoGroups().Key("orders").Build()).ToArray()
+	check(err)
+	group, err := groups[0].AsMap()
+	check(err)
+	name, pending := group["name"], group["pending"]
+	consumers, err := client.Do(ctx, client.B().XinfoConsumers().Key("orders").Group("billing").Build()).ToArray()
+	check(err)
+	shown := []any{"xinfo", number(length), text(name), number(pending)}
+	for _, consumer := range consumers {
+		fields, err := consumer.AsMap()
+		check(err)
+		shown = append(shown, text(fields["name"]))
+	}
+	story.Say(shown...)
+}
+
+func number(message rueidis.RedisMessage) int64 {
+	found, err := message.ToInt64()
+	check(err)
+	return found
+}
+
+func text(message rueidis.RedisMessage) string {
+	found, err := message.ToString()
+	check(err)
+	return found
 }
 
 func xadd(client rueidis.Client, key, name, data string) rueidis.Completed {
