@@ -20,7 +20,8 @@ def test_each_command_and_subcommand_has_a_right(name):
 def test_a_command_that_appends_or_reads_says_of_which_streams_or_lists_what_one_may_see(name):
     one = COMMANDS[name]
     if one.right in (READ, APPEND, GROUP):
-        assert one.touches or one.name in ("stream-names", "search-streams", "groups", "retention")
+        assert one.touches or one.name in ("stream-names", "search-streams", "groups", "retention",
+                                           "keys", "scan", "dbsize", "randomkey")
 
 
 def test_what_changes_or_copies_the_store_takes_an_admin():
