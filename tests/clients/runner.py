@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from clients.languages import Failed, missing
 from clients.programs import PROGRAMS
 from clients.story import Stage, tell
 from conftest import ROOT, Server
+
+PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 
 def main(argv):
@@ -31,13 +34,13 @@ def main(argv):
     if unknown:
         parser.error(f"no such client: {', '.join(sorted(unknown))}")
     chosen = [program for program in PROGRAMS if program.client in options.client or not options.client]
-    failed = run_all(chosen, options.cache, allow_missing=os.environ.get("ALLOW_MISSING") == "1")
-    report(f"{len(chosen) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+    outcomes = run_all(chosen, options.cache, allow_missing=os.environ.get("ALLOW_MISSING") == "1")
+    report(f"{outcomes[PASSED]} passed, {outcomes[FAILED]} failed, {outcomes[SKIPPED]} skipped")
+    return 1 if outcomes[FAILED] else 0
 
 
 def run_all(programs, cache, allow_missing):
-    """Run the programs; return how many didn't do well."""
+    """Run the programs; return how many had which outcome, as a Counter."""
     cache.mkdir(parents=True, exist_ok=True)
     by_language = {}
     for program in programs:
@@ -45,16 +48,16 @@ def run_all(programs, cache, allow_missing):
     with tempfile.TemporaryDirectory(prefix="clients-") as folder, guarded_server(Path(folder)) as secure:
         with ThreadPoolExecutor(len(by_language)) as pool:
             return sum(pool.map(lambda item: run_language(*item, cache.resolve(), Path(folder), secure, allow_missing),
-                                by_language.items()))
+                                by_language.items()), Counter())
 
 
 def run_language(language, programs, cache, folder, secure, allow_missing):
-    """Run the programs of one language; return how many didn't do well."""
+    """Run the programs of one language; return how many had which outcome, as a Counter."""
     absent = missing(language)
     if absent:
         for program in programs:
             say(program, f"not run: this machine lacks {', '.join(absent)}")
-        return 0 if allow_missing else len(programs)
+        return Counter({SKIPPED if allow_missing else FAILED: len(programs)})
     started = time.monotonic()
     instance = language(cache)
     try:
@@ -62,13 +65,13 @@ def run_language(language, programs, cache, folder, secure, allow_missing):
     except Failed as failure:
         for program in programs:
             say(program, f"FAILED to install:\n{failure}")
-        return len(programs)
+        return Counter({FAILED: len(programs)})
     report(f"{language.__name__} was ready after {time.monotonic() - started:.0f} s")
-    return sum(not run_program(program, instance, folder, secure) for program in programs)
+    return Counter(run_program(program, instance, folder, secure) for program in programs)
 
 
 def run_program(program, language, folder, secure):
-    """Whether one program does well."""
+    """Run one program; return its outcome."""
     started = time.monotonic()
     own = folder / program.client
     own.mkdir()
@@ -77,9 +80,9 @@ def run_program(program, language, folder, secure):
             tell(language.command(program.program), language.environ, stage)
     except (AssertionError, OSError) as failure:        # the program's, and the server's
         say(program, f"FAILED: {failure}")
-        return False
+        return FAILED
     say(program, f"did well in {time.monotonic() - started:.1f} s")
-    return True
+    return PASSED
 
 
 @contextlib.contextmanager

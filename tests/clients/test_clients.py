@@ -79,12 +79,12 @@ def test_what_failed_to_install_is_tried_again(tmp_path):
     assert not (tmp_path / "kept").exists()
 
 
-@pytest.mark.parametrize("allow_missing, failed", [(False, 1), (True, 0)])
-def test_a_language_that_is_not_there_fails_unless_that_is_allowed(tmp_path, capsys, allow_missing, failed):
+@pytest.mark.parametrize("allow_missing, outcome", [(False, runner.FAILED), (True, runner.SKIPPED)])
+def test_a_language_that_is_not_there_fails_unless_that_is_allowed(tmp_path, capsys, allow_missing, outcome):
     language = SimpleNamespace(needs={"no-such-program": "its-package"})
     assert missing(language) == ["its-package"]
     program = SimpleNamespace(client="someone", version=lambda: "1.0")
-    assert runner.run_language(language, [program], tmp_path, tmp_path, None, allow_missing) == failed
+    assert runner.run_language(language, [program], tmp_path, tmp_path, None, allow_missing) == {outcome: 1}
     assert capsys.readouterr().out == "someone 1.0: not run: this machine lacks its-package\n"
 
 
