@@ -1,6 +1,7 @@
 """XINFO: what is known of a stream, of its groups and of their consumers, in Redis's fields.
 
-Ids that name no event are 0-0.  There is no radix tree here: its keys are the events' records at least, one.
+Ids that name no event are 0-0.  There is no radix tree here: what is said of one
+is what Redis says of few entries, or none.
 """
 
 from itertools import chain
@@ -65,13 +66,14 @@ def _count_of(arguments):
 def _fields(store, stream):
     """What both forms begin with."""
     known = store.find(stream)
+    length = store.length(stream.decode())
     first, stop = store.bounds(stream)
     redacted = store.retention.last_redacted(stream)
     deleted = None if redacted is None else id_at(store, stream, redacted)
     recorded = store.retention.first_kept(stream, first)
     return [
-        (b"length", resp.integer(store.length(stream.decode()))),
-        (b"radix-tree-keys", resp.integer(1)), (b"radix-tree-nodes", resp.integer(2)),
+        (b"length", resp.integer(length)),
+        (b"radix-tree-keys", resp.integer(1 if length else 0)), (b"radix-tree-nodes", resp.integer(2 if length else 1)),
         (b"last-generated-id", _id(last_id(store, stream))),
         (b"max-deleted-entry-id", _id(deleted)),
         (b"entries-added", resp.integer(stop if known is not None else 0)),

@@ -43,6 +43,16 @@ DIFFERENCES = {
         "numbers after DEL",
         "A stream that was deleted goes on with the number after its last one, so that no number ever names two "
         "events. `*` works as before."),
+    "lag": Difference(
+        "a group's lag",
+        "It is known always, and counts what is there: neither what was deleted nor what was trimmed. Redis says null, "
+        "or guesses, once entries were deleted or the group was set to an id in the middle."),
+    "inactive": Difference(
+        "XINFO CONSUMERS says more", "`inactive` came with Redis 7.2, and is told here as well."),
+    "deleted": Difference(
+        "ids of what was deleted",
+        "The highest id that was deleted is known as long as it is among the stream's events, and the last id's "
+        "milliseconds while its event is there."),
     "values": Difference(
         "values that aren't streams",
         "There are streams alone: keys hold no strings, lists, hashes or sets."),

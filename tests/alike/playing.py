@@ -8,7 +8,6 @@
     2 waits XREAD BLOCK 0 ...           sent, and the server has begun to wait
     2 gets                              the next thing that comes on it
     XADD orders 0-9 a b                 # numbers       the replies differ, as differences.py says under `numbers`
-    HELLO 3                             # 2: hello      they do so on RESP2 only
 
 The keys `orders`, `bills` and `absent` are others in each scene, so that scenes can share a server; a scene that
 asks what keys there are is `alone`, with servers of its own.
@@ -45,7 +44,6 @@ class Step(NamedTuple):
     words       of the call; none where something is only awaited
     name        what to call the id that is the reply, or None
     difference  the name of that which makes the replies differ, or None
-    protocols   where they do
     """
 
     text: str
@@ -55,7 +53,6 @@ class Step(NamedTuple):
     peer: str
     waits: bool
     difference: Optional[str]
-    protocols: tuple
 
     @property
     def command(self):
@@ -89,12 +86,11 @@ def steps_of(text):
 
 
 def _step(line):
-    shown, _, mark = line.partition("  # ")
-    where, _, difference = mark.strip().rpartition(": ")
-    match = _LINE.match(shown.strip())
+    text, _, mark = line.partition("  # ")
+    match = _LINE.match(text.strip())
     words = [] if match["call"] == "gets" else shlex.split(match["call"])
-    return Step(shown.strip(), words, match["name"], bool(match["sorted"]), match["peer"] or "1", bool(match["waits"]),
-                difference or None, (int(where),) if where else (2, 3))
+    return Step(text.strip(), words, match["name"], bool(match["sorted"]), match["peer"] or "1", bool(match["waits"]),
+                mark.strip() or None)
 
 
 class Side:

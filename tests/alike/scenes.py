@@ -349,6 +349,7 @@ SCENES = [
         TYPE orders
         XLEN orders
         XRANGE orders - +
+        XINFO STREAM orders
         XADD bills 1-0 a b
         UNLINK bills absent
         EXISTS bills
@@ -362,6 +363,7 @@ SCENES = [
         DEL orders
         XREADGROUP GROUP g ann STREAMS orders >
         four = XADD orders * a b
+        XINFO GROUPS orders
     """),
 
     # -- XRANGE, XREVRANGE ---------------------------------------------------------------
@@ -528,6 +530,49 @@ SCENES = [
     """),
 
     # -- XINFO STREAM -------------------------------------------------------------------------
+    Scene("XINFO STREAM", """
+        XINFO STREAM absent
+        XINFO STREAM absent FULL
+        XADD orders 1-0 created one
+        XINFO STREAM orders
+        XADD orders 2-1 paid two
+        XADD orders 3-2 shipped three
+        XGROUP CREATE orders g 0
+        XINFO STREAM orders
+        XDEL orders 2-1
+        XINFO STREAM orders
+        XDEL orders 1-0
+        XTRIM orders MAXLEN 0
+        XINFO STREAM orders                            # deleted
+    """),
+    Scene("XINFO STREAM FULL", PENDING + """
+        XINFO STREAM orders FULL
+        XINFO STREAM orders FULL COUNT 1
+        XINFO STREAM orders full count 0
+        XACK orders g 1-0
+        XGROUP CREATE orders other $
+        XINFO STREAM orders FULL
+        XDEL orders 1-0
+        XINFO STREAM orders FULL                       # deleted
+    """),
+    Scene("XINFO that is mistyped", """
+        XADD orders 1-0 a b
+        XINFO
+        XINFO NONSENSE
+        XINFO NONSENSE orders
+        XINFO STREAM
+        XINFO STREAM orders COUNT 1
+        XINFO STREAM orders NONSENSE
+        XINFO STREAM orders FULL COUNT
+        XINFO STREAM orders FULL COUNT x
+        XINFO STREAM orders FULL NONSENSE 1
+        XINFO STREAM orders FULL COUNT 1 2
+        XINFO GROUPS
+        XINFO GROUPS orders orders
+        XINFO CONSUMERS orders
+        XINFO HELP orders
+        XINFO HELP                  # help
+    """),
 
     # -- XGROUP -------------------------------------------------------------------------------
     Scene("XGROUP CREATE", THREE + """
@@ -541,6 +586,7 @@ SCENES = [
         XGROUP CREATE orders l 0-0 ENTRIESREAD 2
         XGROUP CREATE orders m 3-2 ENTRIESREAD -1
         XGROUP CREATE orders n 1-0 entriesread 0
+        XINFO GROUPS orders                            # lag
         XGROUP CREATE absent g $
         XGROUP CREATE absent g 0
         EXISTS absent
@@ -549,6 +595,8 @@ SCENES = [
         TYPE bills
         XLEN bills
         XRANGE bills - +
+        XINFO GROUPS bills
+        XINFO STREAM bills
         XGROUP CREATE bills g $ MKSTREAM
         XGROUP CREATE bills h 0 mkstream
         XREADGROUP GROUP g ann STREAMS bills >
@@ -583,20 +631,24 @@ SCENES = [
         XGROUP DELCONSUMER orders g ann
         XGROUP DELCONSUMER absent g ann
         XGROUP DELCONSUMER orders g
+        XINFO GROUPS orders
         XGROUP HELP                 # help
     """),
     Scene("XGROUP SETID", PENDING + """
         XGROUP SETID orders g 1-0
+        XINFO GROUPS orders
         XREADGROUP GROUP g ann STREAMS orders >
         XGROUP SETID orders g $
         XREADGROUP GROUP g ann STREAMS orders >
         XGROUP SETID orders g 0 ENTRIESREAD 1
+        XINFO GROUPS orders
         XREADGROUP GROUP g bob COUNT 1 STREAMS orders >
         XPENDING orders g - + 10
         XGROUP SETID orders g x
         XGROUP SETID orders g 0 ENTRIESREAD x
         XGROUP SETID orders g 0 NONSENSE 1
         XGROUP SETID orders g 99
+        XINFO GROUPS orders                            # lag
     """),
     Scene("a group that is ahead of its stream", GROUP + """
         XGROUP SETID orders g 5-5
@@ -607,6 +659,7 @@ SCENES = [
         XGROUP DESTROY orders g
         XGROUP DESTROY orders g
         XGROUP DESTROY orders absent
+        XINFO GROUPS orders
         XPENDING orders g
         XREADGROUP GROUP g ann STREAMS orders >
         XGROUP CREATE orders g 1-0
@@ -637,12 +690,19 @@ SCENES = [
         XGROUP CREATECONSUMER orders g ann
         xgroup createconsumer orders g bob
         XGROUP CREATECONSUMER orders absent ann
+        XINFO CONSUMERS orders g                       # inactive
         XREADGROUP GROUP g ann COUNT 2 STREAMS orders >
+        XINFO CONSUMERS orders g                       # inactive
         XGROUP DELCONSUMER orders g ann
         XGROUP DELCONSUMER orders g ann
         XGROUP DELCONSUMER orders absent ann
+        XINFO CONSUMERS orders g                       # inactive
         XPENDING orders g
         XREADGROUP GROUP g bob STREAMS orders >
+        XINFO GROUPS orders
+        XINFO CONSUMERS absent g
+        XINFO CONSUMERS orders absent
+        XINFO GROUPS absent
     """),
 
     # -- XREADGROUP, XACK ---------------------------------------------------------------------
@@ -658,6 +718,8 @@ SCENES = [
         XREADGROUP GROUP g bob STREAMS orders 0
         XREADGROUP GROUP g carl STREAMS orders 0
         XPENDING orders g - + 10
+        XINFO GROUPS orders
+        XINFO CONSUMERS orders g                       # inactive
         XACK orders g 1-0
         XREADGROUP GROUP g ann STREAMS orders 0
         XACK orders g 1-0
@@ -665,6 +727,7 @@ SCENES = [
         XACK orders absent 1-0
         XACK absent g 1-0
         XPENDING orders g
+        XINFO GROUPS orders
         XADD orders 4-3 d four
         XREADGROUP GROUP g ann COUNT 0 STREAMS orders >
         XREADGROUP GROUP g ann COUNT -1 STREAMS orders 0
@@ -686,6 +749,8 @@ SCENES = [
         XPENDING orders g
         XREADGROUP GROUP g ann COUNT 2 NOACK STREAMS orders 0
         XREADGROUP GROUP g ann NOACK STREAMS orders >
+        XINFO GROUPS orders
+        XINFO CONSUMERS orders g                       # inactive
     """),
     Scene("XREADGROUP that is mistyped", GROUP + """
         XREADGROUP
@@ -707,6 +772,7 @@ SCENES = [
         XREADGROUP GROUP absent ann STREAMS orders 0
         XREADGROUP GROUP g ann STREAMS orders absent > >
         XREADGROUP GROUP g ann STREAMS orders bills >
+        XINFO CONSUMERS orders g
     """),
     Scene("XREADGROUP waits", THREE + """
         XGROUP CREATE orders g $
@@ -739,6 +805,7 @@ SCENES = [
         XTRIM orders MAXLEN 0
         XREADGROUP GROUP g bob STREAMS orders 0
         XPENDING orders g
+        XINFO GROUPS orders
     """),
     Scene("XACK that is mistyped", PENDING + """
         XACK
@@ -750,6 +817,32 @@ SCENES = [
         XACK orders g -
         XPENDING orders g
         XACK absent absent x
+    """),
+    Scene("XINFO GROUPS says how far a group is", THREE + """
+        XGROUP CREATE orders g 0
+        XINFO GROUPS orders
+        XREADGROUP GROUP g ann COUNT 1 STREAMS orders >
+        XINFO GROUPS orders
+        XREADGROUP GROUP g ann STREAMS orders >
+        XINFO GROUPS orders
+        XADD orders 4-3 a b
+        XINFO GROUPS orders
+        XDEL orders 4-3
+        XINFO GROUPS orders                            # lag
+        XADD orders 5-4 a b
+        XINFO GROUPS orders                            # lag
+        XREADGROUP GROUP g ann STREAMS orders >
+        XINFO GROUPS orders                            # lag
+        XGROUP CREATE orders middle 2-1
+        XGROUP CREATE orders end $
+        XGROUP CREATE orders before 1
+        XGROUP CREATE orders beyond 99
+        XINFO GROUPS orders                            # lag
+        XTRIM orders MAXLEN 1
+        XINFO GROUPS orders                            # lag
+        XREADGROUP GROUP middle ann STREAMS orders >
+        XREADGROUP GROUP before ann STREAMS orders >
+        XINFO GROUPS orders                            # lag
     """),
 
     # -- XPENDING, XCLAIM, XAUTOCLAIM ---------------------------------------------------------
@@ -811,7 +904,10 @@ SCENES = [
         XCLAIM orders g bob 0 3-2 LASTID 3-2
         XCLAIM orders g bob 0 3-2 idle 1 retrycount 2 force justid lastid 1-0
         XCLAIM orders g bob -5 3-2 JUSTID
+        XINFO GROUPS orders
+        XINFO CONSUMERS orders g                       # inactive
         XCLAIM orders g dora 0 9-9
+        XINFO CONSUMERS orders g                       # inactive
     """),
     Scene("XCLAIM FORCE", GROUP + """
         XCLAIM orders g ann 0 1-0
@@ -819,11 +915,13 @@ SCENES = [
         XCLAIM orders g ann 0 2-1 FORCE JUSTID
         XCLAIM orders g ann 0 9-9 FORCE JUSTID
         XPENDING orders g - + 10
+        XINFO GROUPS orders
         XREADGROUP GROUP g bob STREAMS orders >
         XPENDING orders g - + 10
     """),
     Scene("XCLAIM LASTID", GROUP + """
         XCLAIM orders g ann 0 1-0 FORCE LASTID 2-1
+        XINFO GROUPS orders                            # lag
         XREADGROUP GROUP g bob STREAMS orders >
     """),
     Scene("XCLAIM of what was deleted", PENDING + """
@@ -896,6 +994,8 @@ SCENES = [
         XREADGROUP GROUP a:b x:y COUNT 1 STREAMS orders >
         XREADGROUP GROUP "with space" "con sumer" COUNT 1 STREAMS orders >
         XREADGROUP GROUP g@h grün COUNT 1 STREAMS orders >
+        XINFO GROUPS orders
+        XINFO CONSUMERS orders a:b                     # inactive
         XPENDING orders g@h
         XPENDING orders "with space" - + 10
     """),

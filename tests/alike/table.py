@@ -82,17 +82,27 @@ def beginning(text):
 
 
 def examples():
-    """{name of a difference: the first Compared that shows it}"""
+    """{name of a difference: the first Compared that shows it whole, or else the first}"""
     found = {}
+    for compared in differing():
+        name = compared.step.difference
+        if name not in found or is_cut(found[name]) and not is_cut(compared):
+            found[name] = compared
+    return found
+
+
+def is_cut(compared):
+    return any(len(shown(reply)) > _WIDTH for reply in (compared.redis, compared.ours))
+
+
+def differing():
+    """Yield each Compared of a call whose replies differ."""
     with tempfile.TemporaryDirectory() as folder, Redis() as redis, Serving(Path(folder) / "db") as serving:
         for scene in SCENES:
-            for protocol in (2, 3):
-                wanted = {step.difference for step in steps_of(scene.text) if protocol in step.protocols}
-                if wanted - {None, *found}:
-                    for compared in compare(scene._replace(alone=False), protocol, redis, serving.port):
-                        if compared.step.difference and protocol in compared.step.protocols:
-                            found.setdefault(compared.step.difference, compared)
-    return found
+            if any(step.difference for step in steps_of(scene.text)):
+                for compared in compare(scene._replace(alone=False), 2, redis, serving.port):
+                    if compared.step.difference:
+                        yield compared
 
 
 if __name__ == "__main__":
