@@ -2,6 +2,7 @@
 
 import pytest
 from alike.redis import Redis, needs_redis
+from serving import Serving
 
 import resp
 from resp import Parser
@@ -23,6 +24,13 @@ OTHER = {
 def deep(monkeypatch):
     """Arguments of arguments of subcommands are deeper than events ever are."""
     monkeypatch.setattr(resp, "MAX_DEPTH", 20)
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory):
+    """One server for all: nothing here changes anything."""
+    with Serving(tmp_path_factory.mktemp("describing") / "db") as serving:
+        yield serving
 
 
 @pytest.fixture

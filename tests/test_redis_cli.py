@@ -146,22 +146,22 @@ def test_a_person_publishes_and_asks(terminal, version):
     person.wait_for("(error) ERR unknown command 'nope'")
 
 
+CLEAR = "\x15"      # Ctrl-U
+
+
 @pytest.mark.parametrize("version", [["-2"], ["-3"]])
-@pytest.mark.parametrize("typed, hint", [
-    ("append ", "stream expected name data id metadata [stream expected name data id metadata ...]"),
-    ("group-create g ", "$all|STREAM name|PREFIX prefix from|- [TRIES n] [WAIT ms] [PAUSE ms] [NAMES n name "),
-    ("CLIENT LIST ", "[TYPE normal|pubsub|ID id [id ...]]"),
-])
-def test_a_person_who_types_sees_what_comes_next(terminal, version, typed, hint):
+def test_a_person_who_types_sees_what_comes_next(terminal, version):
     person = terminal(*version, term="xterm")
-    person.press(typed)
-    person.wait_for(hint)
-
-
-def test_a_person_has_a_command_completed(terminal):
-    person = terminal(term="xterm")
-    person.press("group-cre\t")
-    person.wait_for("GROUP-CREATE")
+    for typed, hint in (
+            ("publish ", "stream name data|channel message"),
+            ("append ", "stream expected name data id metadata [stream expected name data id metadata ...]"),
+            ("group-create g ", "$all|STREAM name|PREFIX prefix from|- [TRIES n] [WAIT ms] [PAUSE ms] [NAMES n name "),
+            ("XADD ", "key [NOMKSTREAM] [MAXLEN|MINID [=|~] threshold [LIMIT count]] *|id field value "),
+            ("CLIENT LIST ", "[TYPE normal|pubsub|ID id [id ...]]"),
+            ("group-cre\t", "GROUP-CREATE")):
+        person.press(typed)
+        person.wait_for(hint)
+        person.press(CLEAR)
 
 
 @pytest.mark.parametrize("version", [["-2"], ["-3"]])
@@ -200,10 +200,13 @@ def test_all_keys_are_scanned(filled):
     assert sorted(redis_cli(filled, "--scan", "--pattern", "s1?").split()) == [f"s1{number}" for number in range(10)]
 
 
-def test_the_keys_with_the_largest_events_are_found(filled):
+def test_the_keys_with_the_most_and_the_largest_events_are_found(filled):
     found = redis_cli(filled, "--memkeys")
     assert "Biggest stream found" in found and '"s19"' in found.split("summary")[1]
     assert "20 streams with" in found
+    redis_cli(filled, "xadd", "s7", "*", "name", "data")
+    found = redis_cli(filled, "--bigkeys")
+    assert '"s7"\' has 2 entries' in found.split("summary")[1]
 
 
 def test_what_happens_is_shown_each_second(filled):
