@@ -14,7 +14,7 @@ All of them are done by workers: a user may see few streams of very many, and gr
 to be read.  A user finds in them the keys of streams that he may see.
 """
 
-import random
+import secrets
 from collections import Counter
 from itertools import chain
 
@@ -159,7 +159,7 @@ def dbsize(server, connection, arguments):
 @command("randomkey", 1, "", "Any key", READ, slow=True)
 def randomkey(server, connection, arguments):
     store, may_see = server.store, connection.user.may_see
-    for name in chain(_scattered(store, random.randrange(PLACES)), _scattered(store, 0), _only_of_groups(store)):
+    for name in chain(_scattered(store, secrets.randbelow(PLACES)), _scattered(store, 0), _only_of_groups(store)):
         if may_see(name):
             return resp.bulk(key_of(name))
     return resp.null(connection.protocol)
