@@ -18,13 +18,14 @@ ORDERS = [event("orders", 0, "created", "one"), event("orders", 1, "paid", "two"
 OTHER = event("other", 0, "x", "")
 # Every event that the cases before `subscribe $all` publish, in the order received.
 ALL = [*ORDERS, OTHER, b"*5\r\n+event\r\n+bin\r\n:0\r\n+x\r\n$3\r\n\0\xff\xfe\r\n", event("a b", 0, "x", "d"),
-       event("orders3", 0, "x", "data"), event("orders2", 0, "x", "y")]
+       event("orders2", 0, "message", "x"), event("orders3", 0, "x", "data"), event("orders2", 1, "x", "y")]
 NAMES = b"*7\r\n+stream-names\r\n+a b\r\n+bin\r\n+orders\r\n+orders2\r\n+orders3\r\n+other\r\n"
 ERROR = b"-"
 
-# Replies that MeiliES gets wrong, or that show what it got wrong before; and PING, which it lacks.
+# Replies that MeiliES gets wrong, or that show what it got wrong before; and what it lacks: PING, and Redis's PUBLISH.
 RIGHT = {
     "ping": b"+PONG\r\n",
+    "publish few": b":0\r\n",
     "publish $all": ERROR,
     "PUBLISH upper": OK,
     "bad bulk end": ERROR,
