@@ -7,6 +7,7 @@
 The server gives an entry its id; one that the client gives has to be what comes next: see entries.py.
 """
 
+import re
 from typing import NamedTuple
 
 import resp
@@ -28,6 +29,7 @@ _AHEAD = 60_000_000
 # Tries to store an entry with an id of its own, while others append to its stream.
 _TRIES = 100
 
+_INTEGER = re.compile(rb"(0|-?[1-9][0-9]{0,18})\Z")
 _EQUAL_OR_SMALLER = "ERR The ID specified in XADD is equal or smaller than the target stream top item"
 _TOO_SMALL = "ERR The ID specified in XADD must be greater than 0-0"
 
@@ -173,8 +175,7 @@ def _options(words, at, adds):
 
 
 def _count(text, what):
-    digits = text[1:] if text[:1] == b"-" else text
-    if not digits.isdigit() or len(digits) > 19 or int(digits) > MAX_NUMBER >> 1:
+    if not _INTEGER.match(text) or abs(int(text)) > MAX_NUMBER >> 1:
         raise CommandError("ERR value is not an integer or out of range")
     if int(text) < 0:
         raise CommandError(f"ERR The {what} argument must be >= 0.")

@@ -1140,6 +1140,84 @@ SCENES = [
         PING
     """, alone=True),
 
+    Scene("numbers at the edge", THREE + """
+        XREAD BLOCK 9223372036854775807 STREAMS orders 0
+        XREAD BLOCK 9223372036854775808 STREAMS orders 0
+        XREAD BLOCK 99999999999999999999 STREAMS orders 0
+        XREAD COUNT 9223372036854775807 STREAMS orders 0
+        XREAD COUNT 9223372036854775808 STREAMS orders 0
+        XREAD COUNT -9223372036854775808 STREAMS orders 0
+        XREAD COUNT 01 STREAMS orders 0
+        XREAD COUNT +1 STREAMS orders 0
+        XREAD COUNT "" STREAMS orders 0
+        XREAD COUNT " 1" STREAMS orders 0
+        XREAD STREAMS orders 18446744073709551615-18446744073709551615
+        XREAD STREAMS orders 0-18446744073709551615
+        XREAD STREAMS orders 1-18446744073709551615
+        XRANGE orders (0-18446744073709551615 +
+        XRANGE orders - (2-0
+        XRANGE orders 00000001-0000 0002-01
+        XTRIM orders MAXLEN 9223372036854775807
+        XTRIM orders MAXLEN 9223372036854775808
+        XTRIM orders MAXLEN 02
+        XTRIM orders MINID 0-0
+        XTRIM orders MAXLEN ~ 9223372036854775807 LIMIT 9223372036854775807
+        XPENDING orders g - + 9223372036854775807
+        XGROUP CREATE orders g 0
+        XREADGROUP GROUP g ann COUNT 9223372036854775807 STREAMS orders >
+        XPENDING orders g - + 9223372036854775807
+        XPENDING orders g IDLE 9223372036854775807 - + 5
+        XCLAIM orders g bob 9223372036854775807 1-0
+        XCLAIM orders g bob 0 1-0 IDLE 9223372036854775807
+        XCLAIM orders g bob 0 1-0 TIME 9223372036854775807
+        XCLAIM orders g bob 0 1-0 TIME -5
+        XCLAIM orders g bob 0 1-0 RETRYCOUNT 9223372036854775807 JUSTID
+        XAUTOCLAIM orders g carl 0 0 COUNT 1000
+        XAUTOCLAIM orders g carl 9223372036854775807 0
+        XGROUP SETID orders g 0 ENTRIESREAD 9223372036854775807
+        XGROUP CREATE orders h 0 ENTRIESREAD 9223372036854775808
+        SCAN 18446744073709551616
+        SCAN 0 COUNT 9223372036854775808
+        SELECT 9223372036854775808
+        WAIT 0 -1                   # words
+    """),
+    Scene("what is sent behind a read that waits", """
+        2 waits XREAD BLOCK 0 STREAMS orders $
+        XADD orders 1-0 a b
+        2 gets
+        2 XADD orders 2-1 a b
+        2 XREAD BLOCK 5 STREAMS orders $
+        2 PING
+        2 MULTI
+        2 XADD orders * a b
+        2 DISCARD
+        2 PING
+    """),
+    Scene("a read that waits on a stream that is deleted", THREE + """
+        2 waits XREAD BLOCK 0 STREAMS orders $
+        DEL orders
+        four = XADD orders * a b
+        2 gets
+    """),
+    Scene("many readers of a group, one event each", """
+        XGROUP CREATE orders g $ MKSTREAM
+        2 waits XREADGROUP GROUP g ann COUNT 1 BLOCK 0 STREAMS orders >
+        3 waits XREADGROUP GROUP g bob COUNT 1 BLOCK 0 STREAMS orders >
+        4 waits XREADGROUP GROUP g carl COUNT 1 BLOCK 0 STREAMS orders >
+        5 waits XREAD BLOCK 0 STREAMS orders $
+        6 waits XREAD BLOCK 0 STREAMS bills orders $ $
+        XADD orders 1-0 a b
+        2 gets
+        5 gets
+        6 gets
+        XADD orders 2-1 a b
+        3 gets
+        XADD orders 3-2 a b
+        4 gets
+        XPENDING orders g - + 10
+        XINFO GROUPS orders
+    """),
+
     # -- MULTI --------------------------------------------------------------------------------
     Scene("MULTI stores all or nothing", """
         MULTI
