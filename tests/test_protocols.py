@@ -141,6 +141,7 @@ CALLS = """
     config SET maxclients 99                            simple
     command                                             array
     command COUNT                                       integer
+    command LIST                                        array
     command DOCS ping xadd nothing                      map
     command INFO ping nothing                           array
     client ID                                           integer
@@ -271,3 +272,34 @@ VARYING = ("slowlog GET", "latency HISTOGRAM")
 
 def test_every_command_is_asked():
     assert {calls.split()[0] for calls, _ in ROWS} >= {name.decode() for name in COMMANDS}
+
+
+# What redis-py makes values of by itself, whichever protocol it speaks.
+def seen_by_redis_py(client):
+    return {
+        "info": set(client.info("server")),
+        "config": client.config_get("max*"),
+        "client": [one["name"] for one in client.client_list()],
+        "name": client.client_getname(),
+        "nobody": client.acl_getuser("nobody"),
+        "nothing": client.execute_command("stream-info", "nowhere"),
+        "keys": (client.keys(), client.scan(), client.dbsize(), client.type("s"), client.ttl("s"), client.exists("s")),
+        "entries": (client.xrange("s"), client.xrevrange("s", count=1)),
+        "nothing to read": not client.xread({"s": "$"}),
+        "memory": set(client.memory_stats()),
+        "commands": set(client.command()),
+        "role": client.role(),
+        "channels": client.pubsub_numsub("s"),
+    }
+
+
+def test_redis_py_reads_the_same_in_both_protocols(serving):
+    redis = pytest.importorskip("redis")
+    serving.store.append("s", "created", b"one")
+    seen = []
+    for protocol in (2, 3):
+        with redis.Redis(port=serving.port, protocol=protocol) as client:
+            seen.append(seen_by_redis_py(client))
+    assert seen[0] == seen[1]
+    [(_, fields)] = seen[0]["entries"][0]
+    assert fields == {b"created": b"one"}
