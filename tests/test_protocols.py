@@ -196,7 +196,6 @@ CALLS = """
     quit                                                simple
 """
 ROWS = [tuple(map(str.strip, line.rsplit("  ", 1))) for line in CALLS.splitlines() if line]
-ROWS = [(calls, expected) for calls, expected in ROWS if calls.split()[0].encode() in COMMANDS]
 
 
 @pytest.fixture(scope="module")
