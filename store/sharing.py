@@ -11,7 +11,7 @@ asked for under it once more.
 """
 
 import time
-from itertools import islice
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from .group import Item
@@ -72,22 +72,16 @@ class PendingList:
 
         since, until   (milliseconds, number)
         """
-        found = []
-        for one in self._held_since(since, member, count if until is None and not idle else None):
-            if until is not None and (one.ms, one.key) > until or len(found) == count:
-                break
-            if one.idle >= idle:
-                found.append(one)
-        return found
+        def picked(found):
+            before_end = takewhile(lambda one: until is None or (one.ms, one.key) <= until, found)
+            return list(islice((one for one in before_end if one.idle >= idle), count))
 
-    def _held_since(self, since, member, count=None):
-        """Up to `count` Helds."""
         if not self._group.is_shared:
-            return [one for one in self._held_in_order(member) if (one.ms, one.key) >= since][:count]
+            return picked(one for one in self._held_in_order(member) if (one.ms, one.key) >= since)
         now = self._now()
         with self._group.rules() as rules:
-            return [Held(one.key, one.ms, one.holder, max(0, now - one.time), one.tries)
-                    for one in islice(rules.held_since(since, member), count)]
+            return picked(Held(one.key, one.ms, one.holder, max(0, now - one.time), one.tries)
+                          for one in rules.held_since(since, member))
 
     def _held_in_order(self, member):
         """The Helds of a group that isn't shared; when they were appended stands in the events."""
@@ -125,7 +119,7 @@ class PendingList:
 
         None stands for an event that is there no more.  Of a shared group, that counts as giving it once more.
         """
-        held = self._held_since(since, member, count)
+        held = self.held(since, count=count, member=member)
         items = [Item(one.key, self._stream, one.key) for one in held]
         found = list(_some(zip(held, self._group.events_of(items))))
         if self._group.is_shared:

@@ -77,6 +77,20 @@ def test_what_is_acknowledged_as_it_is_given_is_never_held():
     assert (one.held, one.checkpoint, one.acknowledged, one.last) == ({}, 2, 2, (7, 1))
 
 
+def test_what_was_given_back_may_be_given_as_done():
+    one = of(1)
+    take(one, "m")
+    one.leave("m")
+    assert (take(one, "n", acked=True), one.held, one.waiting, one.checkpoint) == ([0], {}, 0, 1)
+
+
+def test_what_a_member_has_and_nothing_else_is_given_once_more():
+    one = of(2)
+    take(one, "m", 1, clock=1), take(one, "n", 1, clock=1)
+    one.give_again([0, 1, 9], "m", 5)
+    assert [(one.item(key).tries, one.item(key).time) for key in (0, 1)] == [(2, 5), (1, 1)]
+
+
 def test_what_a_member_did_not_get_is_given_to_the_next():
     one = of(4)
     items = one.take("m", 3, 0.0, 0)

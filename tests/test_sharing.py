@@ -214,6 +214,16 @@ def test_where_it_is_set_to_is_kept_by_a_crash(open_store, disk, tmp_path):
         assert keys(store.group("g@s").read("n", 9)) == [1, 2, 3]
 
 
+def test_a_group_of_no_stream_yet_may_be_set(open_store):
+    store = open_store()
+    group = store.group_create_shared("g", "s", 0)
+    pending = PendingList(store, group)
+    pending.set_to(0, (5, 0), 3)
+    assert pending.progress() == ((5, 0), 3, 0)
+    fill(store, "s", 2)
+    assert keys(group.read("m", 5)) == [0, 1]
+
+
 # -- members ------------------------------------------------------------------------------
 
 def test_members_are_known_from_their_first_request_on(open_store, clock):
