@@ -573,6 +573,14 @@ class Client:
         """
         return _now(self._operations.call(*request))
 
+    def call_all(self, requests: Iterable[tuple[str | int | bytes, ...]]) -> list[Any]:
+        """The replies to several commands, sent together; a Refused in place of each that was refused.
+
+        They are so many that the server's replies fit into its socket: some hundred, if these are short.
+        Raises   CannotConnect, Disconnected, TimedOut
+        """
+        return _now(self._operations.call_all(requests))
+
     def monitor(self) -> Iterator[str]:
         """A line for each request that the server gets, from now on, on a connection of its own: an iterator.
 

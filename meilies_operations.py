@@ -93,6 +93,7 @@ from meilies_session import (
     read_snapshot,
     read_stream_info,
     read_tagged,
+    refusal,
     selector_words,
 )
 
@@ -937,6 +938,12 @@ class Operations:
         async with self._use:
             [value] = await self._exchange([request])
         return answer(value)
+
+    async def call_all(self, requests: Iterable[tuple[Word, ...]]) -> list[Any]:
+        """The replies to several commands, sent together; a Refused where one was.  They aren't sent again."""
+        async with self._use:
+            values = await self._exchange(list(requests))
+        return [refusal(value) if isinstance(value, resp.ErrorReply) else value for value in values]
 
     async def monitor_parts(self) -> AsyncIterator[list[str]]:
         """What monitor() gives, some lines at a time."""

@@ -645,8 +645,13 @@ def as_text(value: Any) -> str:
 def answer(value: Any) -> Any:
     """`value` unless it is an error.  Raises Refused."""
     if isinstance(value, resp.ErrorReply):
-        raise _CODES.get(value.code, Refused)(value)
+        raise refusal(value)
     return value
+
+
+def refusal(value: resp.ErrorReply) -> Refused:
+    """The error that a reply is."""
+    return _CODES.get(value.code, Refused)(value)
 
 
 def _named_answer(command: str, value: Any) -> list[Any]:

@@ -4,7 +4,7 @@
                                     |
                                     '──> showing: standard output
 
-    publishing   publish, append, dcb-append            migrating   migrate
+    publishing   publish, append, dcb-append            migrating   migrate, with redis_streams
     reading      what there is, and ends                groups      consumer groups
     following    what comes, and what runs for each     watching    ping, info, monitor
     keeping      retention, deletion, snapshots         top         the live view

@@ -13,8 +13,9 @@ from typing import Any
 from meilies_client import ALL, Client, Event, PublishInterrupted, Refused, Selector
 from terminal.progress import Progress, shown_events
 
+from . import redis_streams
 from .connecting import add_transport, client_of
-from .parsing import Commands, selector_argument, server_argument
+from .parsing import Commands, selector_argument, server_argument, text_argument
 from .problems import Failed, WrongUsage
 
 # Events compared where a copy is joined to what is there already, and streams asked for at once.
@@ -248,38 +249,65 @@ def _groups(items: list[Any], size: int) -> Iterator[list[Any]]:
 
 
 def run_migrate(options: argparse.Namespace) -> None:
-    names = [selector.stream for selector in options.selectors]
+    source_place, destination_place = options.from_redis or options.source, options.to_redis or options.destination
+    if options.from_redis and options.to_redis:
+        raise WrongUsage("both servers are Redis's, expected one")
+    if source_place == destination_place:
+        raise WrongUsage("source and destination are the same server")
+    selectors = [] if options.from_redis or options.to_redis else _selectors(options.streams)
+    source, destination = (
+        client_of(_with_password(place, os.environ.get(name)), options)
+        for place, name in ((source_place, "MEILIES_SRC_PASSWORD"), (destination_place, "MEILIES_DST_PASSWORD")))
+    with source, destination, Progress("migrate", shown_events) as progress:
+        if options.from_redis or options.to_redis:
+            source.call("PING")
+            destination.call("PING")
+            source.tries = destination.tries = options.tries    # an outage is waited out, a wrong address not
+            redis_streams.run(source, destination, options, progress)
+        else:
+            migration = Migration(source, destination, options.follow, progress)
+            source.tries = destination.tries = options.tries
+            migration.run(selectors)
+        progress.finish()
+
+
+def _selectors(texts: list[str]) -> list[Selector]:
+    try:
+        selectors = [selector_argument(text) for text in texts]
+    except argparse.ArgumentTypeError as error:
+        raise WrongUsage(f"argument STREAM[:FROM[:TO]]: {error}") from None
+    names = [selector.stream for selector in selectors]
     if ALL in names:
         raise WrongUsage(f"{ALL}: name no stream to copy all of them")
     if len(set(names)) < len(names):
         raise WrongUsage("a stream is named twice")
-    if options.source == options.destination:
-        raise WrongUsage("source and destination are the same server")
-    source, destination = (
-        client_of(_with_password(place, os.environ.get(name)), options)
-        for place, name in ((options.source, "MEILIES_SRC_PASSWORD"), (options.destination, "MEILIES_DST_PASSWORD")))
-    with source, destination, Progress("migrate", shown_events) as progress:
-        migration = Migration(source, destination, options.follow, progress)
-        source.tries = destination.tries = options.tries    # an outage is waited out, a wrong address not
-        migration.run(options.selectors)
-        progress.finish()
+    return selectors
 
 
 def _with_password(place: dict[str, Any], password: str | None) -> dict[str, Any]:
+    place = {key: value for key, value in place.items() if key != "database"}
     return {**place, "password": password} if password else place
 
 
 def add(commands: Commands) -> None:
     migrate = commands(
-        "migrate", run_migrate, "copy events from one server to another; run again, it goes on where it stopped",
+        "migrate", run_migrate, "copy events from one server to another, or from or to Redis; run again, it goes on "
+        "where it stopped",
         "migrate --src-server old:6480 --dst-server 127.0.0.1:6480",
-        "migrate --src-server old --dst-server meiliess://copier@new --follow orders payments:100", server=False)
-    for option, name, variable in (("--src-server", "source", "MEILIES_SRC_PASSWORD"),
-                                   ("--dst-server", "destination", "MEILIES_DST_PASSWORD")):
-        migrate.add_argument(option, dest=name, metavar="HOST:PORT", type=server_argument, required=True,
-                             help="or an URL, as --url takes it; its user's password is asked for, or in " + variable)
+        "migrate --src-server old --dst-server meiliess://copier@new --follow orders payments:100",
+        "migrate --from-redis redis://old:6379/0 --dst-server 127.0.0.1:6480 'orders:*' payments",
+        "migrate --src-server 127.0.0.1:6480 --to-redis rediss://copier@new:6379", server=False)
+    for which, redis, option, name, variable in (
+            ("source", "from", "--src-server", "source", "MEILIES_SRC_PASSWORD"),
+            ("destination", "to", "--dst-server", "destination", "MEILIES_DST_PASSWORD")):
+        one = migrate.add_mutually_exclusive_group(required=True)
+        one.add_argument(option, dest=name, metavar="HOST:PORT", type=server_argument,
+                         help="or an URL, as --url takes it; its user's password is asked for, or in " + variable)
+        one.add_argument(f"--{redis}-redis", metavar="URL", type=redis_streams.redis_argument,
+                         help=f"a Redis server as the {which}: redis://USER@HOST:PORT/DATABASE, rediss:// for TLS")
     migrate.add_argument("--follow", action="store_true", help="don't end, copy what is new as it comes")
     migrate.add_tries()
     add_transport(migrate)
-    migrate.add_argument("selectors", metavar="STREAM[:FROM[:TO]]", nargs="*", type=selector_argument,
-                         help="what to copy, from event 0 if FROM is missing; all streams if none is named")
+    migrate.add_argument("streams", metavar="STREAM[:FROM[:TO]]", nargs="*", type=text_argument,
+                         help="what to copy, from event 0 if FROM is missing; all streams if none is named. From or to "
+                              "Redis these are keys, or patterns of keys")

@@ -31,7 +31,7 @@ from .table import CommandError, command, why_not
 from .users import READ
 
 # What one reply has at most.
-MOST_BYTES = 256 << 20
+MOST_BYTES = 128 << 20
 
 SYNTAX = "ERR syntax error"
 _NOT_A_NUMBER = "ERR value is not an integer or out of range"

@@ -499,7 +499,7 @@ def test_the_environment_gives_host_and_port(run, store, monkeypatch):
     (["inspect", "true"], "required: --stream"),
     (["-p", "0", "stream-names"], "expected a port from 1 to 65535"),
     (["-p", "x", "stream-names"], "expected a port from 1 to 65535"),
-    (["migrate", "--src-server", "a"], "required: --dst-server"),
+    (["migrate", "--src-server", "a"], "--dst-server --to-redis is required"),
     (["migrate", "--src-server", "a", "--dst-server", "a:6480"], "are the same server"),
     (["migrate", "--src-server", "a", "--dst-server", "b", "$all"], "name no stream to copy all of them"),
     (["migrate", "--src-server", "a", "--dst-server", "b", "s", "s:3"], "named twice"),

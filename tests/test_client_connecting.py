@@ -288,6 +288,18 @@ def test_any_command_can_be_called_and_is_not_sent_again():
             one.call("acl", "list")
 
 
+def test_commands_that_are_called_together_are_answered_each():
+    def script(peer):
+        peer.answer(command("ping") + command("nonsense") + command("echo", 5), b"+PONG\r\n-ERR unknown\r\n$1\r\n5\r\n")
+        peer.expect(command("ping"))
+
+    with FakeServer(script) as server, client(server) as one:
+        pong, refused, five = one.call_all([("ping",), ("nonsense",), ("echo", 5)])
+        assert (pong, five) == (b"PONG", b"5") and isinstance(refused, Refused)
+        with pytest.raises(Disconnected):
+            one.call_all([("ping",)])
+
+
 def test_what_a_server_is_asked_is_monitored_line_by_line():
     def script(peer):
         peer.answer(command("MONITOR"), b"+OK\r\n+1.5 [0 127.0.0.1:5] \"PING\"\r\n+2.5 \"a")

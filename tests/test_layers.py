@@ -109,6 +109,7 @@ ORDER = {
         "keeping",
         "groups",
         "copies",
+        "redis_streams",
         "migrating",
         "watching",
         "top",
