@@ -1235,8 +1235,13 @@ class Store:
     def _keep_trims(self):
         """Have a thread that puts into the log what was trimmed."""
         with self._log.lock:
-            if not self._keeps_trims and not self._closed:
+            if self._keeps_trims or self._closed:
+                return
+            try:
                 self._keepers.append(Keeper("meilies-trims", self._put_trims, wanted=self.retention.trimmed))
+            except RuntimeError as error:       # the next trim tries again
+                logger.warning("%s: what was trimmed isn't in the log yet (%s)", self.path, error)
+            else:
                 self._keeps_trims = True
 
     def _put_trims(self):

@@ -566,6 +566,18 @@ def test_trims_that_the_disk_has_no_room_for_are_put_into_the_log_later(store, d
     until(lambda: store.entries(CUTS) == [(b"a", Cut(4).encode()), (b"b", Cut(2).encode())])
 
 
+def test_trims_wait_for_a_thread_where_the_system_has_none(store, monkeypatch, caplog):
+    def refuse(*arguments, **options):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("store.database.Keeper", refuse)
+        store.trim("a", 4)
+    assert store.bounds(b"a") == (4, 10) and "isn't in the log yet (can't start new thread)" in caplog.text
+    store.trim("b", 2)
+    until(lambda: store.entries(CUTS) == [(b"a", Cut(4).encode()), (b"b", Cut(2).encode())])
+
+
 def test_a_store_that_is_closed_begins_no_thread_for_trims(store):
     store.close()
     store.trim("a", 4)
