@@ -200,6 +200,9 @@ def test_commands_are_listed_by_pattern_and_by_category(client):
     ("exists a b c", [b"a", b"b", b"c"]),
     ("OBJECT encoding a", [b"a"]),
     ("snapshot-put a 0 data", [b"a"]),
+    ("xread COUNT 2 streams a b 0 0", [b"a", b"b"]),
+    ("xreadgroup GROUP g streams STREAMS a b > >", [b"a", b"b"]),
+    ("xgroup create a g $", [b"a"]),
 ])
 def test_the_keys_of_a_request_are_told(client, request_, keys):
     assert client.ask("command", "getkeys", *request_.split()) == keys
@@ -219,6 +222,7 @@ def test_keys_are_told_with_what_is_done_to_them(client, client3):
     ("getkeys object nope", "ERR Invalid command specified"),
     ("getkeys ping a", "ERR The command has no key arguments"),
     ("getkeys type a b", "ERR Invalid number of arguments specified for command"),
+    ("getkeys xread count 2 a 0", "ERR Invalid arguments specified for command"),
     ("list x", "ERR syntax error"),
     ("list filterby odd x", "ERR syntax error, found 'odd'"),
     (f"list filterby pattern {'x' * 5000}", "ERR a pattern of 5000 bytes"),
