@@ -82,6 +82,12 @@ def test_no_command_shows_what_may_be_data_or_a_password(name):
         assert b" ".join(shown(name, [name.encode(), b"name", b"7"])).startswith(name.encode())
 
 
+def test_of_a_publish_to_a_channel_the_channel_is_shown_and_of_one_with_a_name_the_name_too():
+    assert shown("publish", [b"publish", b"channel", SECRET]) == [
+        b"publish", b"channel", b"(1 more arguments, %d bytes)" % len(SECRET)]
+    assert shown("publish", [b"publish", b"stream", b"name", SECRET])[:3] == [b"publish", b"stream", b"name"]
+
+
 def test_all_that_a_server_was_asked_is_in_its_slow_log_without_the_data(serving):
     client = serving.connect()
     client.ask("client", "setname", "me")
