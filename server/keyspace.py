@@ -14,6 +14,7 @@ All of them are done by workers: a user may see few streams of very many, and gr
 to be read.  A user finds in them the keys of streams that he may see.
 """
 
+import re
 import secrets
 from collections import Counter
 from itertools import chain
@@ -36,6 +37,9 @@ _COUNT = 10
 _MOST = 10000
 # Names that are looked at without a pause for others.
 _PORTION = 4096
+
+# What is the same in a key and in its stream's name.
+_PLAIN = re.compile(rb"[^%:$\r\n\0\x80-\xff]*")
 
 _NOT_AN_INTEGER = "ERR value is not an integer or out of range"
 
@@ -131,9 +135,7 @@ def _prefix_of(glob):
     A key may be another name than its stream's only from a byte on that isn't ASCII, a ':' or a '%', and
     where it is `$all`.
     """
-    prefix = glob.prefix
-    plain = prefix.isascii() and not set(prefix) & set(b"%:\r\n\0$")
-    return prefix if plain else b""
+    return _PLAIN.match(glob.prefix)[0]
 
 
 def _names(store, prefix):

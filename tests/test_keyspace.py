@@ -151,6 +151,17 @@ def test_keys_are_those_that_match(serving, client, pattern, found):
     assert sorted(client.ask("keys", pattern)) == sorted(found)
 
 
+@pytest.mark.parametrize("pattern, prefix", [
+    ("order:*", b"order"), ("order*", b"order"), ("order", b"order"), ("*", b""), ("a%3A*", b"a"), ("$all", b""),
+    ("caf\u00e9*", b"caf"), ("[ab]*", b"")])
+def test_only_names_that_begin_as_the_pattern_does_are_looked_at(serving, client, monkeypatch, pattern, prefix):
+    asked = []
+    find = serving.store.names_beginning
+    monkeypatch.setattr(serving.store, "names_beginning", lambda *words: asked.append(words[0]) or find(*words))
+    client.ask("keys", pattern)
+    assert asked == [prefix]
+
+
 def test_keys_are_looked_for_in_portions(serving, client, monkeypatch):
     monkeypatch.setattr(keyspace, "_PORTION", 7)
     fill(serving, *[b"k%d" % i for i in range(30)])
