@@ -50,9 +50,10 @@ DIFFERENCES = {
     "inactive": Difference(
         "XINFO CONSUMERS says more", "`inactive` came with Redis 7.2, and is told here as well."),
     "deleted": Difference(
-        "ids of what was deleted",
-        "The highest id that was deleted is known as long as it is among the stream's events, and the last id's "
-        "milliseconds while its event is there."),
+        "ids of what is gone",
+        "Numbers go on for ever, but the time of a stream's last event is known only while that event is there. So a "
+        "stream that was emptied says `0` for it, and takes an explicit id that is earlier. The highest id that was "
+        "deleted is known as long as it is among the stream's events."),
     "values": Difference(
         "values that aren't streams",
         "There are streams alone: keys hold no strings, lists, hashes or sets."),

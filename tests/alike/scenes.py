@@ -286,6 +286,22 @@ SCENES = [
         XLEN orders
         EXISTS orders
     """),
+    Scene("ids go on behind entries that are gone", """
+        XADD orders 5-0 a b
+        XTRIM orders MAXLEN 0
+        XADD orders 5-0 a b
+        XADD orders 6-1 a b
+        XDEL orders 6-1
+        XADD orders 6-1 a b
+        XADD orders 7-2 a b
+        XRANGE orders - +
+        XREAD STREAMS orders 5-0
+    """),
+    Scene("ids whose time is before that of entries that are gone", """
+        XADD orders 5-0 a b
+        XTRIM orders MAXLEN 0
+        XADD orders 4-1 a b         # deleted
+    """),
     Scene("XTRIM of a stream with holes", """
         XADD orders 1-0 a b
         XADD orders 2-1 a b
