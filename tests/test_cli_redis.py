@@ -84,7 +84,7 @@ def fill(client, key, first, stop, each=3):
 
 
 def test_streams_from_redis_have_all_fields_in_order_and_the_times_they_had(migrate, redis, ours):
-    fill(redis, "orders:1", 0, 1200)
+    fill(redis, "orders:1", 0, 550)
     fill(redis, "bills", 0, 5)
     redis.call("SET", "text", "x")
     assert migrate("from") == (0, "")
@@ -96,7 +96,7 @@ def test_streams_from_redis_have_all_fields_in_order_and_the_times_they_had(migr
 
 
 def test_run_again_it_copies_what_is_new_and_nothing_twice(migrate, redis, ours):
-    for stop in 4, 5, 5, 1500:
+    for stop in 4, 5, 5, 550:
         fill(redis, "orders", redis.call("XLEN", "orders"), stop, each=1000)
         assert migrate("from") == (0, "")
         assert fields(ours, "orders") == fields(redis, "orders")
@@ -218,7 +218,7 @@ def test_a_database_of_redis_is_the_one_that_is_copied(redis, serving, ours):
 
 # -- kills and outages ---------------------------------------------------------------------
 
-@pytest.mark.parametrize("direction, total", [("from", 2500), ("to", 6000)])
+@pytest.mark.parametrize("direction, total", [("from", 1500), ("to", 6000)])
 def test_killed_again_and_again_it_ends_with_each_entry_once(redis, serving, ours, direction, total):
     source, destination = (redis, ours) if direction == "from" else (ours, redis)
     for first in range(0, total, 500):
