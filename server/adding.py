@@ -26,6 +26,8 @@ _ABOUT = 100
 _LIMIT = 10_000
 # Microseconds that an entry's time may be ahead of the clock: its own clock may be, a little.
 _AHEAD = 60_000_000
+# Numbers that are given up at once where each takes its place in a chain of digests.
+_GIVEN_UP = 1000
 # Tries to store an entry with an id of its own, while others append to its stream.
 _TRIES = 100
 
@@ -330,6 +332,10 @@ def _next_number(store, stream, ms, seq):
 
 def give_up(store, stream, number):
     """Have a stream without events go on with a later number.  Raises CommandError, StoreError."""
+    _, following = store.bounds(stream)
+    if store.hash_chain is not None and number - following > _GIVEN_UP:
+        raise CommandError(f"ERR {number - following} numbers would be given up, expected no more than {_GIVEN_UP}, "
+                           f"for the chain of digests has each of them; nothing was stored")
     try:
         store.skip([(stream, number)])
     except ValueError as error:

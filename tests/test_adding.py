@@ -197,6 +197,19 @@ def test_a_stream_without_events_begins_where_an_id_says(client, serving):
         "ERR the sequence of an ID is the event's number: stream 'v' is to go on from 4294967297")
 
 
+def test_where_there_is_a_chain_of_digests_few_numbers_are_given_up(tmp_path):
+    Store(tmp_path / "db", hash_chain=True).close()
+    with Serving(tmp_path / "db") as serving:
+        client = serving.connect()
+        assert client.error("xadd", "s", "1-4000000000", "x", "") == (
+            "ERR 4000000000 numbers would be given up, expected no more than 1000, for the chain of digests has each "
+            "of them; nothing was stored")
+        assert serving.store.position == 0
+        assert client.ask("xadd", "s", "1-1000", "x", "") == b"1-1000"
+        serving.store.sync()
+        assert serving.store.length("s") == 1
+
+
 def test_an_id_goes_behind_events_that_were_trimmed(client):
     client.ask("xadd", "s", "5-1", "x", "")
     client.ask("xtrim", "s", "MAXLEN", 0)
