@@ -491,10 +491,19 @@ leaf = st.one_of(
     st.tuples(st.just(":"), st.integers(-2 ** 64, 2 ** 64)), st.tuples(st.just("("), st.integers()),
     st.tuples(st.just(","), st.floats()), st.tuples(st.just("#"), st.booleans()),
     st.tuples(st.sampled_from(["_", "$-1", "*-1"]), st.none()))
-tree = st.recursive(
-    leaf,
-    lambda inner: st.tuples(st.sampled_from("*~>%|"), st.lists(inner, max_size=6)),
-    max_leaves=12)
+
+
+def aggregates(inner, most):
+    return st.tuples(st.sampled_from("*~>%|"), st.lists(inner, max_size=most))
+
+
+def values_within(levels):
+    """Values nested as deep as that.  (`st.recursive` draws again what got too large: most of a test's time.)"""
+    tree, most = leaf, 6
+    for _ in range(levels):
+        nested = aggregates(tree, most)
+        tree, most = st.booleans().flatmap(lambda is_leaf, nested=nested: leaf if is_leaf else nested), 3
+    return tree
 
 
 def encoded(node):
@@ -549,12 +558,7 @@ def expected(node):
     return ("push" if kind == ">" else "list"), items
 
 
-def depth(node):
-    kind, content = node
-    return 1 + max(map(depth, content), default=0) if kind in "*~>%|" else 0
-
-
-trees = st.lists(tree.filter(lambda node: depth(node) <= resp.MAX_DEPTH), max_size=5)
+trees = st.lists(values_within(resp.MAX_DEPTH), max_size=5)
 
 
 @given(trees)
@@ -1224,6 +1228,12 @@ def test_other_commands_of_one_name_and_count_are_split_together(monkeypatch):
     requests = CountingSplits()
     assert take_all(requests, [data]) == [(*OTHER[:4], b"x" * i, b"id-%d" % i, b"") for i in range(100)]
     assert requests.split_alike == len(data)
+
+
+def test_none_of_the_commands_that_are_split_together_is_read_by_itself(monkeypatch):
+    monkeypatch.setattr(resp.Requests, "_strings_at", None)
+    monkeypatch.setattr(resp.Parser, "get", None)
+    assert take_all(Requests(), [resp.command(*OTHER) * 50]) == [OTHER] * 50
 
 
 def test_commands_that_are_wanted_together_come_together(monkeypatch):
