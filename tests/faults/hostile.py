@@ -109,7 +109,7 @@ NO_COMMAND = {
     "a long command": resp.command("x" * 1_000_000),
     "as many empty arguments as are allowed": b"*100000\r\n" + b"$0\r\n\r\n" * 100_000,
     "as many pings as are allowed": b"*100000\r\n" + b"$4\r\nping\r\n" * 100_000,
-    "a publish without data": resp.command("publish", "s", "n"),
+    "a publish without data": resp.command("publish", "s"),
     "a publish with more": resp.command("publish", "s", "n", "x", "y"),
     "a stream without a name": resp.command("publish", "", "n", "x"),
     "a stream of everything": resp.command("publish", "$all", "n", "x"),
