@@ -246,6 +246,13 @@ def test_a_read_that_waits_looks_at_all_of_the_log(open_store, monkeypatch):
     assert keys(store.group_create("g", Prefix("t"), 0).read("m", 1, None)) == [50]
 
 
+def test_a_read_that_waits_does_not_wait_while_there_is_more_to_look_at(open_store, monkeypatch):
+    one = open_store().group_create("g", "s", 0)
+    answers = [([], True), (["given"], True)]
+    monkeypatch.setattr(one, "read_some", lambda member, count: answers.pop(0))
+    assert one.read("m", 1, None) == ["given"]
+
+
 def test_a_change_between_a_look_and_the_wait_is_not_missed(open_store, monkeypatch):
     one = open_store().group_create("g", "s", 0)
     answers = [([], False), (["given"], True)]
