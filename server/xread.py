@@ -25,7 +25,7 @@ from .entries import (
     parse_id,
     parse_start,
 )
-from .keys import has_events, stream_of, touches_key
+from .keys import exists, stream_of, touches_key
 from .reading import told
 from .table import CommandError, command, why_not
 from .users import READ
@@ -63,7 +63,7 @@ def _range(server, connection, arguments, start, end, back):
             raise CommandError(SYNTAX)
         count = max(0, parse_integer(arguments[i + 1]))
     store, stream = server.store, stream_of(arguments[1])
-    if count == 0 and has_events(store, stream):
+    if count == 0 and exists(store, stream):
         return resp.null_array(connection.protocol)
     if first > last:
         return resp.array([])

@@ -611,6 +611,7 @@ SCENES = [
         TYPE bills
         XLEN bills
         XRANGE bills - +
+        XRANGE bills - + COUNT 0
         XINFO GROUPS bills
         XINFO STREAM bills
         XGROUP CREATE bills g $ MKSTREAM
