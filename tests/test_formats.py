@@ -14,6 +14,7 @@ import pytest
 from formats.make import read, shown
 from store import EXISTS, NONE, Query, Store, StreamDeleted
 from store.check import check
+from store.sharing import PendingList
 
 FORMATS = Path(__file__).parent / "formats"
 VERSIONS = ["0.3.0", "0.4.0a1", "0.4.0"]
@@ -90,6 +91,8 @@ def test_what_stands_beside_the_events_is_there(tmp_path, how):
         stream, number, data = expected["snapshot"]
         assert store.snapshot_get(stream) == (number, data.encode())
         assert [group.name for group in store.groups()] == expected["groups"]
+        pending = PendingList(store, store.group("senders@batches"))
+        assert [[one.key, one.member] for one in pending.held()] == expected["pending"]
         for tag, names in expected["tagged"].items():
             assert [event.name for event in store.read_tagged(Query.of([((), [tag])])).events] == names
         for stream in expected["deleted"]:

@@ -71,13 +71,18 @@ def newer_things(store, code):
                       code.Change("tagged-too", code.NewEvent("b", b"2", tags=(b"t:2",)), code.NONE)])
     store.snapshot_put("batches", 299, b"a snapshot")
     store.group_create("workers", "batches", first=0)
+    shared = store.group_create_shared("senders@batches", "batches", 0)
+    done, *pending = shared.read("ann", 3)
+    shared.ack(done.key)
+    shared.keep()
     store.retain("order-6", max_count=2)
     store.truncate("order-5", 5)
     store.redact("order-4", 1)
     store.delete("pair-0")
     store.delete("pair-1", forever=True)
     store.compact()
-    return dict(read(store), snapshot=["batches", 299, "a snapshot"], groups=["workers"], deleted=["pair-1"],
+    return dict(read(store), snapshot=["batches", 299, "a snapshot"], groups=["senders@batches", "workers"],
+                pending=[[one.key, "ann"] for one in pending], deleted=["pair-1"],
                 tagged={"t:1": ["a"], "t:2": ["a", "b"]})
 
 
