@@ -677,7 +677,8 @@ def test_the_first_stretch_of_each_stream_ends_where_numbers_jump_or_a_record_is
                                            for frame in record.frames(stream, b"n", number, [b"x"])],
                          pack=([b"a", b"b", b"a"], [3, 7, 5]))
     parts = [encoded([b"1", b"22"], b"a", 1), pack, encoded([b"y" * 5000], b"b", 8), encoded([b"333"], b"b", 8),
-             encoded([b"4"], b"b", 20), record.encode_mark(SALT, 9, 1)]
+             encoded([b"4"], b"b", 20), encoded([b"5", b"6"], b"b", 30),
+             record.encode_mark(SALT, 9, 1)]
     whole = b"".join(parts)
     found = record.stretches(whole + encoded([b"5"], b"c", 0), 0, len(whole) + 1, 1000, SALT)
     assert {stream: one[:2] for stream, one in found.items()} == {b"a": (1, 4), b"b": (7, 9), b"c": (0, 1)}
