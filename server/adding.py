@@ -289,45 +289,86 @@ def _store_at_once(store, event):
 
 
 def _store_as(store, event, ms, seq):
-    """Store an event with the client's id, if that is what comes next; see `_store_at_once`.
+    """Store an event with the client's id, if that is what comes next; see `_store_at_once`, `store_as`."""
+    check_time(store, ms)
+    stream = event[0]
+    if not has_events(store, stream):
+        following, _ = _end_of(store, stream)
+        wanted = _wanted(ms, seq, following)
+        if wanted > following:
+            give_up(store, stream, wanted)
+    batch, append = store_as(store, [event], {0: (ms, seq)})
+    return batch, (ms, append.places[0][0])
 
-    seq   None: the next one
+
+def store_as(store, events, ids):
+    """Store events all or none, some with the client's ids, each of which has to be what comes next.
+
+    ids   {which of the events: (ms, seq)}, with None for the seq of `ms-*`; the others have the server's clock, or
+          the time of the last event of their stream if that is later
+    Returns   the Batch and the Append
     Raises    CommandError, StoreError
     """
-    stream = event[0]
-    if ms * 1000 > store.clock() + _AHEAD:
-        raise CommandError(f"ERR the time of the ID is {ms} ms, which is ahead of the server's clock, "
-                           f"{store.clock() // 1000}; nothing was stored")
+    before = None
     for _ in range(_TRIES):
-        following = _next_number(store, stream, ms, seq)
-        append = Append([(stream, following - 1 if following else NONE, *event[2:])], [ms * 1000])
+        append = _append_as(store, events, ids)
         batch = store.write([append], [append])
         store.commit(batch)
-        if type(append.error) is WrongVersion:
-            continue        # somebody else was there first
-        if append.error is not None:
+        if append.error is None:
+            return batch, append
+        if type(append.error) is not WrongVersion or append.events == before:
             raise append.error
-        return batch, (ms, following)
+        before = append.events      # if somebody else was there first, the numbers are others now
     raise CommandError("ERR others append to the stream all the time; nothing was stored, try again, or let the server "
                        "choose the ID")
 
 
-def _next_number(store, stream, ms, seq):
-    """The number that an event with this id gets.  Raises CommandError where it can't have it."""
+def _append_as(store, events, ids):
+    """The Append of `store_as`, as the streams are now.  Raises CommandError."""
+    now = store.clock()
+    ends = {}       # of each stream: what `_end_of` tells once the events so far are stored
+    numbered, clocks = [], []
+    for i, event in enumerate(events):
+        stream = event[0]
+        number, last = ends.get(stream) or _end_of(store, stream)
+        if i in ids:
+            ms, seq = ids[i]
+            wanted = _wanted(ms, seq, number)
+            if wanted < number or ms < last // 1000:
+                raise CommandError(_EQUAL_OR_SMALLER)
+            if wanted > number:
+                raise CommandError(f"ERR the sequence of an explicit ID is the event's number, which is {number} now; "
+                                   f"found {wanted}, nothing was stored")
+            event = stream, number - 1 if number else NONE, *event[2:]
+            clock = ms * 1000
+        else:
+            clock = max(now, last)
+        ends[stream] = number + 1, clock
+        numbered.append(event)
+        clocks.append(clock)
+    return Append(numbered, clocks)
+
+
+def _end_of(store, stream):
+    """(the next number of a stream, the clock of its last event to the millisecond, 0 if that isn't there)."""
     known = store.find(stream)
     following = known.visible if known is not None else 0
-    wanted = following if seq is None else seq
-    if (ms, wanted) == (0, 0):      # that isn't an id
-        wanted = 1
     last = id_at(store, stream, following - 1) if following else None
-    if wanted < following or last is not None and ms < last[0]:
-        raise CommandError(_EQUAL_OR_SMALLER)
-    if wanted > following:
-        if has_events(store, stream):
-            raise CommandError(f"ERR the sequence of an explicit ID is the event's number, which is {following} now; "
-                               f"found {wanted}, nothing was stored")
-        give_up(store, stream, wanted)
-    return wanted
+    return following, last[0] * 1000 if last is not None else 0
+
+
+def _wanted(ms, seq, following):
+    """The number that an id asks for; 0-0 is none."""
+    wanted = following if seq is None else seq
+    return wanted if ms or wanted else 1
+
+
+def check_time(store, ms):
+    """Raise CommandError if an id is too far ahead of the clock."""
+    now = store.clock()
+    if ms * 1000 > now + _AHEAD:
+        raise CommandError(f"ERR the time of the ID is {ms} ms, which is ahead of the server's clock, "
+                           f"{now // 1000}; nothing was stored")
 
 
 def give_up(store, stream, number):

@@ -1,6 +1,7 @@
 """MULTI and EXEC: some commands that store events become one append, all of them or none.
 
     MULTI ──> Transaction ── publish, append, … : +QUEUED each ──> EXEC ──> one Append ──> the batch
+                  │                                                  '── with ids of the client's: a worker
                   '── anything else: an error, and EXEC does nothing
 
 So what a transaction stores stands together in `$all`, and nobody sees a part of it.  What could
@@ -8,11 +9,12 @@ be done by half, or only looks as if it were one step with the rest, is refused 
 """
 
 import resp
+from store import StoreError
 from store.append import Append
 
-from .adding import event_to_add, is_simple, parse_add, trim_behind
+from .adding import check_time, event_to_add, is_simple, parse_add, store_as, trim_behind
 from .appending import BATCHED, append_of
-from .committer import places_reply
+from .committer import error_reply, places_reply
 from .entries import format_id
 from .publishing import event_of
 from .table import NOAUTH, OK, CommandError, check, command, takes, why_not
@@ -28,16 +30,18 @@ class Transaction:
     """What was queued since MULTI.
 
     events    what an Append has of each
-    parts     [(how many of the events are its own, reply(their places, the store's Batch)), …] of each command
+    ids       {which of them: (ms, seq)} of XADDs with ids of the client's; see adding.py
+    parts     [(how many of the events are its own, reply(their places, the clock of the first)), …] of each command
     size      bytes of what was queued
     trims     whether some of them trim streams
     broken    something was refused: EXEC does nothing
     """
 
-    __slots__ = ("events", "parts", "size", "trims", "broken")
+    __slots__ = ("events", "ids", "parts", "size", "trims", "broken")
 
     def __init__(self):
         self.events = []
+        self.ids = {}
         self.parts = []
         self.size = 0
         self.trims = False
@@ -57,14 +61,14 @@ class Stored(Append):
         self._parts = transaction.parts
 
     def reply(self, stored):
-        return reply_of(self._parts, self.places, stored)
+        return reply_of(self._parts, self.places, [stored.clock] * len(self.places))
 
 
-def reply_of(parts, places, stored=None):
-    """The reply to EXEC."""
+def reply_of(parts, places, clocks):
+    """The reply to EXEC, whose events have these places and clocks."""
     replies, at = [], 0
     for count, reply in parts:
-        replies.append(reply(places[at:at + count], stored))
+        replies.append(reply(places[at:at + count], clocks[at] if count else None))
         at += count
     return resp.array(replies)
 
@@ -110,13 +114,13 @@ def _add(server, connection, name, arguments):
 def _publish(server, connection, arguments):
     event = event_of(arguments, server.limits)
     if len(arguments) == 4:
-        return [event], lambda places, stored: OK
-    return [event], lambda places, stored: resp.integer(server.feeds.channels.receivers(event[0]))
+        return [event], lambda places, clock: OK
+    return [event], lambda places, clock: resp.integer(server.feeds.channels.receivers(event[0]))
 
 
 def _append(server, connection, arguments):
     append, _ = append_of(arguments, server.limits)
-    return append.events, lambda places, stored: places_reply(places)
+    return append.events, lambda places, clock: places_reply(places)
 
 
 def _xadd(server, connection, arguments):
@@ -126,17 +130,21 @@ def _xadd(server, connection, arguments):
         why = why_not(connection.user, _TRIMMING, ADMIN, ())
         if why:
             raise CommandError(why)
-    if addition.id is not None or not addition.creates or trim is not None and not is_simple(trim, connection.user):
-        raise CommandError("ERR XADD in a transaction takes the id * and no option but MAXLEN; send it without MULTI")
+    if not addition.creates or trim is not None and not is_simple(trim, connection.user):
+        raise CommandError("ERR XADD in a transaction takes no option but MAXLEN; send it without MULTI")
     event = event_to_add(addition.key, addition.pairs, server.limits)
+    transaction = connection.transaction
+    if addition.id is not None:
+        check_time(server.store, addition.id[0])
+        transaction.ids[len(transaction.events)] = addition.id
 
-    def reply(places, stored):
+    def reply(places, clock):
         [(number, _)] = places
         if trim is not None:
             trim_behind(server.store, event[0], trim, number)
-        return resp.bulk(format_id(stored.clock // 1000, number))
+        return resp.bulk(format_id(clock // 1000, number))
 
-    connection.transaction.trims |= trim is not None
+    transaction.trims |= trim is not None
     return [event], reply
 
 
@@ -144,7 +152,7 @@ def _ping(server, connection, arguments):
     if len(arguments) > 2:
         raise CommandError("ERR wrong number of arguments for 'ping' command; usage: ping [text]")
     reply = resp.bulk(arguments[1]) if len(arguments) == 2 else b"+PONG\r\n"
-    return [], lambda places, stored: reply
+    return [], lambda places, clock: reply
 
 
 _QUEUEABLE = {      # name -> make(server, connection, arguments), which gives (events, reply(their places, stored))
@@ -153,7 +161,7 @@ _QUEUEABLE = {      # name -> make(server, connection, arguments), which gives (
     "xadd": _xadd,
     "ping": _ping,
     "echo": _ping,
-    "unwatch": lambda server, connection, arguments: ([], lambda places, stored: OK),
+    "unwatch": lambda server, connection, arguments: ([], lambda places, clock: OK),
 }
 
 
@@ -165,9 +173,9 @@ def multi(server, connection, arguments):
     return OK
 
 
-@command("exec", 1, "", "Store the events of all commands since MULTI, as one append, or none of them", "")
+@command("exec", 1, "", "Store the events of all commands since MULTI, as one append, or none of them", "", slow=True)
 def exec_(server, connection, arguments):
-    """Answers those that have no event; others never come here but go to the store in batches."""
+    """Answers those without events, and those with ids of the client's; others go to the store in batches."""
     transaction = connection.transaction
     if transaction is None:
         raise CommandError("ERR EXEC without MULTI")
@@ -177,7 +185,14 @@ def exec_(server, connection, arguments):
     why = _why_not(connection.user, transaction)
     if why:
         raise CommandError(why)
-    return reply_of(transaction.parts, [])
+    if not transaction.ids:
+        return reply_of(transaction.parts, [], [])
+    try:
+        batch, append = store_as(server.store, transaction.events, transaction.ids)
+    except StoreError as error:
+        return error_reply(error)
+    server.call_soon(lambda: server.feeds.committed(batch))
+    return reply_of(transaction.parts, append.places, append.clocks)
 
 
 def _why_not(user, transaction):
@@ -194,7 +209,7 @@ def _exec_of(server, connection, arguments):
     """(The Append of a transaction that has events and may be stored, its bytes)."""
     transaction = connection.transaction
     if (len(arguments) != 1 or transaction is None or transaction.broken or not transaction.events
-            or _why_not(connection.user, transaction)):
+            or transaction.ids or _why_not(connection.user, transaction)):
         raise CommandError("ERR it is answered by itself")
     connection.transact(None)
     return Stored(transaction), transaction.size

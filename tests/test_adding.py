@@ -1,5 +1,6 @@
 """server/adding.py: XADD, alone and in pipelines, with ids of the server's and of the client's, and trimming."""
 
+import itertools
 import threading
 
 import pytest
@@ -11,6 +12,7 @@ from server import adding
 from server.entries import id_of
 from server.users import Cost, Users, create
 from store import Store
+from store.append import Append
 
 NOW = 1_700_000_000_000     # ms
 
@@ -236,7 +238,9 @@ def test_of_those_who_want_the_same_id_one_gets_it(serving):
 
 
 def test_an_id_is_given_up_where_others_append_all_the_time(serving, client, monkeypatch):
-    monkeypatch.setattr(adding, "_next_number", lambda store, stream, ms, seq: 7)
+    numbers = itertools.count(7)
+    monkeypatch.setattr(adding, "_append_as", lambda store, events, ids: Append(
+        [(events[0][0], next(numbers), *events[0][2:])], [5000]))
     assert client.error("xadd", "s", "5-*", "x", "").startswith("ERR others append to the stream all the time")
 
 

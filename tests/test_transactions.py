@@ -92,6 +92,74 @@ def test_publishes_of_a_pipeline_are_queued_each(serving, client):
     assert serving.store.position == 11
 
 
+# -- ids of the client's ----------------------------------------------------------
+
+SMALLER = "ERR The ID specified in XADD is equal or smaller than the target stream top item"
+LARGER = "ERR the sequence of an explicit ID is the event's number, which is "
+
+
+def ids(client, key):
+    return [id_ for id_, _ in client.ask("xrange", key, "-", "+")]
+
+
+def test_an_id_in_a_transaction_is_the_time_and_the_next_number(serving, client):
+    client.ask("xadd", "k", "5-0", "f", "0")
+    follower = serving.connect()
+    follower.ask("subscribe", "k")
+    replies = asked(client, MULTI, ("xadd", "k", "5-1", "f", "1"), ("xadd", "new", "6-0", "f", "2"), ("ping",),
+                    ("xadd", "k", "7-*", "f", "3", "g", "4"), append("other", "none"), ("xadd", "k", "7-3", "f", "5"),
+                    EXEC)[-1]
+    assert replies == [b"5-1", b"6-0", b"PONG", b"7-2", [[0, 4]], b"7-3"]
+    assert (ids(client, "k"), ids(client, "new")) == ([b"5-0", b"5-1", b"7-2", b"7-3"], [b"6-0"])
+    assert [event.position for event in serving.store.read_all()] == list(range(6))
+    assert [follower.value()[4] for _ in range(3)] == [b"1", b"3", b"5"]
+
+
+def test_what_has_no_id_of_its_own_beside_one_has_the_clock_but_no_time_before_the_last(tmp_path):
+    now = 1_700_000_000_000
+    with Serving(tmp_path / "db", clock=lambda: now * 1000) as serving:
+        client = serving.connect()
+        first = [("xadd", "k", f"{now + 500}-*", "f", "0"), ("xadd", "k", "*", "f", "1"), ("publish", "k", "f", "2"),
+                 ("xadd", "j", "5-*", "f", "0"), ("xadd", "j", "*", "f", "1")]
+        assert asked(client, MULTI, *first, EXEC)[-1] == [
+            b"%d-0" % (now + 500), b"%d-1" % (now + 500), b"OK", b"5-0", b"%d-1" % now]
+        assert asked(client, MULTI, ("xadd", "k", "*", "f", "3"), ("xadd", "i", "5-*", "f", "0"), EXEC)[-1] == [
+            b"%d-3" % (now + 500), b"5-0"]
+        assert ids(client, "k") == [b"%d-%d" % (now + 500, i) for i in range(4)]
+
+
+@pytest.mark.parametrize("refused, why", [
+    ([("xadd", "k", "5-1", "f", "")], SMALLER),
+    ([("xadd", "k", "4-2", "f", "")], SMALLER),
+    ([("xadd", "k", "9-*", "f", ""), ("xadd", "k", "8-*", "f", "")], SMALLER),
+    ([("xadd", "k", "*", "f", ""), ("xadd", "k", "9-*", "f", "")], SMALLER),
+    ([("xadd", "k", "5-3", "f", "")], LARGER + "2 now"),
+    ([("xadd", "new", "5-1", "f", "")], LARGER + "0 now"),
+    ([("xadd", "new", "0-*", "f", "")], LARGER + "0 now"),
+    ([append("k", 7)], "WRONGVERSION stream 'k': expected event 7 as its last one, found event 1"),
+    ([("xadd", "k", "5-*", "f", ""), append("k", 1)], "WRONGVERSION "),
+])
+def test_an_id_that_can_not_be_refuses_the_whole_transaction(serving, client, refused, why):
+    asked(client, ("xadd", "k", "5-0", "f", ""), ("xadd", "k", "5-1", "f", ""))
+    replies = asked(client, MULTI, ("xadd", "other", "5-0", "f", ""), *refused, EXEC)
+    assert set(replies[1:-1]) == {b"QUEUED"}
+    assert replies[-1].args[0].startswith(why)
+    assert serving.store.position == 2
+    assert client.ask("exists", "k", "other", "new") == 1
+
+
+def test_of_transactions_at_the_same_time_each_gets_its_ids_as_a_whole(serving):
+    clients = [serving.connect() for _ in range(4)]
+    requests = [MULTI, *[("xadd", "k", "5-*", "f", "")] * 3, EXEC]
+    for one in clients:
+        one.send(b"".join(resp.command(*request) for request in requests * 10))
+    found = []
+    for one in clients:
+        found += [[one.value() for _ in range(5)][-1] for _ in range(10)]
+    assert sorted(found, key=lambda some: int(some[0][2:])) == [
+        [b"5-%d" % (first + i) for i in range(3)] for first in range(0, 120, 3)]
+
+
 # -- nothing by half ------------------------------------------------------------
 
 @pytest.mark.parametrize("refused, code", [
@@ -119,7 +187,8 @@ def test_what_the_store_refuses_refuses_the_whole_transaction(serving, client, r
     ("read", "stream", "a", 0, 1), ("stream-names",), ("subscribe", "a"), ("psubscribe", "a"), ("follow", "$all", 0),
     ("truncate", "a", 0), ("delete", "a"), ("group-read", "g", "m", 1), ("snapshot-put", "a", 0, "d"),
     ("xadd", "a", "minid", 5, "*", "f", "v"), ("xadd", "a", "nomkstream", "*", "f", "v"),
-    ("xadd", "a", "1-0", "f", "v"), ("xadd", "a", "*", "f"), ("xadd", "", "*", "f", "v"), ("xlen", "a"),
+    ("xadd", "a", "0-0", "f", "v"), ("xadd", "a", "99999999999999-0", "f", "v"), ("xadd", "a", "5-x", "f", "v"),
+    ("xadd", "a", "nomkstream", "1-0", "f", "v"), ("xadd", "a", "*", "f"), ("xadd", "", "*", "f", "v"), ("xlen", "a"),
     ("dcb-append", 1), ("hello", 3), ("select", 1), ("client", "id"), ("info",), ("monitor",), ("time",),
 ])
 def test_any_other_command_is_refused_at_once_and_exec_does_nothing(serving, client, refused):
@@ -195,13 +264,14 @@ def test_what_is_queued_is_bounded(tmp_path, limits, most):
         assert serving.store.position == 0
 
 
-def test_a_disk_that_fails_fails_the_transaction_as_a_whole(tmp_path):
+@pytest.mark.parametrize("more", [append("a", "any"), ("xadd", "b", "5-0", "f", "v")])
+def test_a_disk_that_fails_fails_the_transaction_as_a_whole(tmp_path, more):
     disk = FailingDisk()
     with Serving(tmp_path / "db", files=disk) as serving:
         client = serving.connect()
         client.ask("publish", "a", "x", "d")
         disk.write_error = OSError(28, "No space left on device")
-        replies = asked(client, MULTI, ("publish", "a", "x", "1"), append("a", "any"), EXEC)
+        replies = asked(client, MULTI, ("publish", "a", "x", "1"), more, EXEC)
         assert replies[-1].code == "STOREFULL"
         disk.write_error = None
         assert serving.store.position == 1
@@ -218,9 +288,11 @@ def test_a_transaction_that_waits_for_the_disk_is_answered_in_its_turn(tmp_path)
     with Serving(tmp_path / "db", sync="always") as serving:
         client = serving.connect()
         replies = asked(client, ("publish", "a", "x", "0"), MULTI, ("publish", "a", "x", "1"), EXEC,
-                        ("last-event-number", "a"), MULTI, append("a", 1), EXEC, ("last-event-number", "a"))
+                        ("last-event-number", "a"), MULTI, append("a", 1), EXEC, ("last-event-number", "a"),
+                        MULTI, ("xadd", "b", "5-0", "x", "3"), EXEC, ("last-event-number", "b"))
         assert replies[3:] == [[b"OK"], [b"last-event-number", b"a", 1], b"OK", b"QUEUED", [[[2, 2]]],
-                               [b"last-event-number", b"a", 2]]
+                               [b"last-event-number", b"a", 2], b"OK", b"QUEUED", [b"5-0"],
+                               [b"last-event-number", b"b", 0]]
 
 
 # -- who may --------------------------------------------------------------------

@@ -63,10 +63,10 @@ DIFFERENCES = {
         "XSETID", "No number is given up behind an event, so a stream's next id can't be set further on."),
     "refused": Difference(
         "keys that are renamed, copied or moved", "A stream keeps its name; its events can be appended to another."),
-    "given-ids": Difference(
-        "XADD with an id inside MULTI",
-        "A transaction is stored by one append, all of it or nothing, and takes the id `*`. So no `EXEC` "
-        "has one of its commands refused and the others done."),
+    "none-of-it": Difference(
+        "a transaction of which one command can't be done",
+        "A transaction is stored by one append, all of it or nothing. So `EXEC` answers that command's error, where "
+        "Redis does the others."),
     "only-adds": Difference(
         "MULTI takes commands that store", "And `PING` and `ECHO`. What reads is refused inside a transaction."),
     "watch": Difference(

@@ -1263,8 +1263,18 @@ SCENES = [
     """),
     Scene("MULTI of ids that are given", """
         MULTI
-        XADD orders 1-0 a b                     # given-ids
-        EXEC                                    # given-ids
+        XADD orders 1-0 a b
+        XADD orders 1-* c d
+        XADD bills 5-0 e f
+        XADD orders 3-2 g h i j
+        EXEC
+        XRANGE orders - +
+        XRANGE bills - +
+        MULTI
+        XADD bills 6-1 a b
+        XADD orders 3-2 a b
+        EXEC                                    # none-of-it
+        XLEN orders
     """),
     Scene("MULTI that is misused", """
         EXEC
