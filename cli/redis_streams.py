@@ -1,6 +1,6 @@
 """Copy the streams of a Redis server to one of ours, or ours to Redis, each entry once: migrate.
 
-    from Redis    XRANGE ──> pages of entries ──> XADD key ms-NUMBER …           times are kept, numbers count from 0
+    from Redis    XRANGE ──> pages of entries ──> MULTI, XADD key ms-NUMBER …, EXEC     numbers count from 0
     to Redis      XRANGE ──> pages of entries ──> MULTI, XADD key ms-NUMBER …, EXEC
 
 No entry is stored without the one before it, and nothing is remembered between runs: the last
@@ -206,8 +206,11 @@ class FromRedis:
             [id_] = self.destination.add(key, [(f"{page[0].ms}-*", page[0].fields)])
             page, last = page[1:], Entry.of((id_, []))
         if page:
-            self.destination.add(key, [(f"{entry.ms}-{number}", entry.fields)
-                                       for number, entry in enumerate(page, last.seq + 1)])
+            entries = [(f"{entry.ms}-{number}", entry.fields) for number, entry in enumerate(page, last.seq + 1)]
+            try:
+                self.destination.add(key, entries, together=True)
+            except Failed:      # now those before the one that is refused are stored, and that one is named
+                self.destination.add(key, entries)
 
 
 class ToRedis:

@@ -156,12 +156,11 @@ def test_a_destination_that_is_no_copy_is_left_as_it_is(migrate, redis, ours, di
 
 @pytest.mark.parametrize("first, why", [("", "the first field is the event's name"), ("a\r\nb", "the first field is")])
 def test_nothing_behind_an_entry_that_is_refused_is_copied(migrate, redis, ours, first, why):
-    redis.call("XADD", "s", "5-1", "n", "1")
-    redis.call("XADD", "s", "5-2", first, "2")
-    redis.call("XADD", "s", "5-3", "n", "3")
+    for seq, field in enumerate(["n", "n", "n", first, "n", "n"], 1):
+        redis.call("XADD", "s", f"5-{seq}", field, str(seq))
     status, err = migrate("from")
-    assert status == 1 and "the destination refused an entry, 5-" in err and why in err
-    assert fields(ours, "s") == [[b"n", b"1"]]
+    assert status == 1 and "the destination refused an entry, 5-3: " in err and why in err
+    assert fields(ours, "s") == [[b"n", b"1"], [b"n", b"2"], [b"n", b"3"]]
 
 
 def test_a_first_entry_that_is_refused_keeps_the_others_out(migrate, redis, ours):
@@ -250,8 +249,9 @@ def test_what_comes_is_followed(redis, serving, ours):
     assert fields(ours, "s") == fields(redis, "s")
 
 
-def test_an_outage_of_the_destination_is_waited_out(migrate, redis, ours, monkeypatch):
-    """Half of a page is stored when the connection is lost."""
+@pytest.mark.parametrize("reached", [5, None])
+def test_an_outage_of_the_destination_is_waited_out(migrate, redis, serving, ours, monkeypatch, reached):
+    """The connection is lost when half of a page has come, and none of it is stored, or before the answer is back."""
     fill(redis, "s", 0, 20)
     exchange = Client.call_all
 
@@ -260,7 +260,8 @@ def test_an_outage_of_the_destination_is_waited_out(migrate, redis, ours, monkey
         if any(request[0] == "XADD" for request in requests) and len(requests) > 5:
             monkeypatch.undo()
             monkeypatch.setattr(redis_streams, "SETTLED", 0.01)
-            exchange(client, requests[:5])
+            with Client(port=serving.port) as lost:
+                exchange(lost, requests[:reached])
             raise Disconnected("lost")
         return exchange(client, requests)
 
