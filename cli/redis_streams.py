@@ -129,7 +129,7 @@ class Side:
         while True:
             page = self.range(key, start, count)
             if page:
-                yield page
+                yield from _portions(page)
                 start = f"({page[-1].id}"
             if len(page) < count:
                 return
@@ -154,6 +154,19 @@ class Side:
                 raise Failed(f"{shown(key)}: the destination refused an entry, {id_}: {reply}; it and what follows was "
                              "not copied")
         return replies
+
+
+def _portions(page: list[Entry]) -> Iterator[list[Entry]]:
+    """A page, cut where so many bytes are full; a longer entry goes alone."""
+    portion: list[Entry] = []
+    size = 0
+    for entry in page:
+        if portion and size + entry.size > _PAGE_BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append(entry)
+        size += entry.size
+    yield portion
 
 
 def shown(key: bytes) -> str:
