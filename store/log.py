@@ -485,7 +485,7 @@ class Log:
             self._marked = synced
             if drafts:
                 self._note(drafts, start)
-                self._latest = max(self._latest, drafts[-1].latest)
+                self._latest = max(self._latest, *[draft.latest for draft in drafts])
             if keys:
                 self._note_keys(keys, tail.end - len(parts[-1]))
             if entries:

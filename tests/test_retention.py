@@ -671,6 +671,14 @@ def test_events_that_are_to_ascend_are_no_older_than_the_latest_when_the_clock_g
     assert appended_in_order(again) == before + SECOND
 
 
+def test_events_are_no_older_than_the_latest_of_many_that_brought_their_times(opened, clock):
+    store = opened()
+    ahead = clock.now + 30 * SECOND
+    append = Append([(stream, ANY, b"n", b"x" * 20_000, b"", b"", b"") for stream in (b"a", b"b")], [ahead, clock.now])
+    store.commit(store.write([append]))
+    assert appended_in_order(store) == ahead
+
+
 def test_events_of_a_clock_that_was_days_ahead_do_not_hold_the_others_back(opened, clock):
     store = opened()
     clock.now += 2 * 86_400 * SECOND
