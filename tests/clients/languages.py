@@ -63,8 +63,8 @@ class Node:
 
     def _fetch(self):
         shutil.copy(HERE / "node" / "package.json", self._folder)
-        run(["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--cache", str(self._cache)],
-            self._folder, self.environ)
+        fetch(["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--cache", str(self._cache)],
+              self._folder, self.environ)
 
     def command(self, program):
         for source in (HERE / program).parent.glob("*.mjs"):
@@ -85,6 +85,7 @@ class Go:
 
     def install(self):
         self._bin.mkdir(parents=True, exist_ok=True)
+        fetch(["go", "mod", "download"], HERE / "go", self.environ)
         run(["go", "build", "-gcflags=all=-N -l", "-ldflags=-s -w", "-o", f"{self._bin}/", "./..."],
             HERE / "go", self.environ)
 
@@ -109,8 +110,9 @@ class Java:
 
     def _fetch(self):
         shutil.rmtree(self._folder / "jars", ignore_errors=True)
-        run(["mvn", "--batch-mode", "--quiet", f"-Dmaven.repo.local={self._folder / 'm2'}",
-             "dependency:copy-dependencies", f"-DoutputDirectory={self._folder / 'jars'}"], HERE / "java", self.environ)
+        fetch(["mvn", "--batch-mode", "--quiet", f"-Dmaven.repo.local={self._folder / 'm2'}",
+               "dependency:copy-dependencies", f"-DoutputDirectory={self._folder / 'jars'}"],
+              HERE / "java", self.environ)
 
     def command(self, program):
         return ["java", "-XX:TieredStopAtLevel=1", "-cp", f"{self._folder / 'classes'}:{self._folder / 'jars'}/*",
@@ -129,6 +131,14 @@ def install_once(pins, kept, install):
     kept.unlink(missing_ok=True)
     install()
     shutil.copy(pins, kept)
+
+
+def fetch(command, folder, environ):
+    """`run` a command that asks a registry, once more if it fails: a network may."""
+    try:
+        run(command, folder, environ)
+    except Failed:
+        run(command, folder, environ)
 
 
 def run(command, folder, environ):

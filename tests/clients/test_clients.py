@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from clients import runner
-from clients.languages import HERE, Failed, install_once, missing, run
+from clients.languages import HERE, Failed, fetch, install_once, missing, run
 from clients.paste import lines_to_paste
 from clients.programs import PROGRAMS
 from clients.story import Line, Mismatch, tell
@@ -92,3 +92,10 @@ def test_a_client_that_is_not_known_is_refused_by_name():
     ended = subprocess.run([sys.executable, "-m", "tests.clients", "redis-pie"], cwd=ROOT, capture_output=True,
                            text=True, check=False)
     assert (ended.returncode, "no such client: redis-pie" in ended.stderr) == (2, True)
+
+
+def test_what_a_registry_gives_is_asked_for_once_more(tmp_path):
+    once = 'test -e asked && exit 0; touch asked; exit 1'
+    fetch(["sh", "-c", once], tmp_path, {})
+    with pytest.raises(Failed, match="ended with 3"):
+        fetch(["sh", "-c", "exit 3"], tmp_path, {})
