@@ -80,6 +80,20 @@ def test_a_scattered_stream_that_is_replayed_again_is_read_from_memory(tmp_path,
         assert len(reads) < 10      # of what comes last, where no block is whole
 
 
+def test_small_records_in_a_row_are_read_from_memory_when_they_come_again(tmp_path, monkeypatch, small, reads):
+    monkeypatch.setattr(replay, "CLOSE", 8 * 1024)
+    with Store(tmp_path / "db", sync="no") as store:
+        for i in range(200):
+            store.append("alone", "n", b"%d" % i)
+        before = replay_of(store, b"alone")
+        assert sorted(before) == list(range(200))
+        for _ in range(20):         # a slice makes one block at most
+            replay_of(store, b"alone")
+        reads.clear()
+        assert replay_of(store, b"alone") == before
+        assert sum(reads) < 4 * blocks.SIZE      # of what comes last, where no block is whole
+
+
 def test_blocks_take_no_more_memory_than_they_may(tmp_path, monkeypatch, small):
     with Store(tmp_path / "db", sync="no", replay_memory=20_000) as store:
         interleave(store, 50)
