@@ -10,7 +10,7 @@ from . import __version__, caching
 from .access import act_for, log_in
 from .info import client_line
 from .syntax import arity, subcommands
-from .table import ANYONE, OK, CommandError, command, help_of, parse_number, takes
+from .table import ANYONE, OK, CommandError, command, help_of, parse_number, subcommand
 from .text import printable
 from .users import ADMIN
 
@@ -135,12 +135,7 @@ def client(server, connection, arguments):
     word = arguments[1].lower()
     if word in _REFUSED:
         raise CommandError(f"ERR CLIENT {word.decode().upper()} isn't supported: {_REFUSED[word]}")
-    handler = _CLIENT.get(word)
-    if handler is None:
-        raise CommandError(f"ERR unknown subcommand '{printable(arguments[1])}'. Try CLIENT HELP.")
-    if not takes(_ARITY[word], arguments):
-        raise CommandError(f"ERR wrong number of arguments for 'client|{word.decode()}' command")
-    return handler(server, connection, arguments[2:])
+    return subcommand("client", _CLIENT, _ARITY, arguments)(server, connection, arguments[2:])
 
 
 def _client_id(server, connection, arguments):

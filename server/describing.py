@@ -15,7 +15,7 @@ from . import __version__
 from .globs import Glob
 from .summaries import HELP, SUMMARIES
 from .syntax import BLOCK, KEY, TOKEN, arity, parse, subcommands
-from .table import ANYONE, COMMANDS, CommandError, command, help_of, takes
+from .table import ANYONE, COMMANDS, CommandError, command, help_of, subcommand, takes
 from .text import printable
 from .users import ADMIN, APPEND, GROUP, READ
 
@@ -188,12 +188,7 @@ _USAGE = ("COUNT | LIST [FILTERBY <MODULE module | ACLCAT category | PATTERN pat
 def command_command(server, connection, arguments):
     if len(arguments) == 1:
         return resp.array([_entry(described(one), connection.protocol) for one in COMMANDS.values()])
-    word = arguments[1].lower()
-    if word not in _HANDLERS:
-        raise CommandError(f"ERR unknown subcommand '{printable(arguments[1])}'. Try COMMAND HELP.")
-    if not takes(_ARITY[word], arguments):
-        raise CommandError(f"ERR wrong number of arguments for 'command|{word.decode()}' command")
-    return _HANDLERS[word](connection.protocol, arguments[2:])
+    return subcommand("command", _HANDLERS, _ARITY, arguments)(connection.protocol, arguments[2:])
 
 
 def _count(protocol, arguments):

@@ -117,6 +117,19 @@ def takes(arity, arguments):
     return len(arguments) >= abs(arity) and not 0 < arity < len(arguments)
 
 
+def subcommand(name, handlers, arities, arguments):
+    """The handler of a request's second word.  Raises CommandError, in Redis's words.
+
+    handlers, arities   {subcommand: …}, in lower case
+    """
+    word = arguments[1].lower()
+    if word not in handlers:
+        raise CommandError(f"ERR unknown subcommand '{printable(arguments[1])}'. Try {name.upper()} HELP.")
+    if not takes(arities[word], arguments):
+        raise CommandError(f"ERR wrong number of arguments for '{name}|{word.decode()}' command")
+    return handlers[word]
+
+
 def help_of(name, usage):
     """The reply to the subcommand HELP of a command with such a usage, in Redis's form."""
     lines = [f"{name.upper()} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", *alternatives(usage)]

@@ -19,7 +19,7 @@ from .blocked import deadline_of
 from .entries import MAX_ID, format_id, id_at, id_of, number_from, pairs_of, parse_end, parse_id, parse_start
 from .keys import exists, has_events, stream_of
 from .syntax import arity, subcommands
-from .table import MAX_NUMBER, OK, CommandError, command, help_of, takes
+from .table import MAX_NUMBER, OK, CommandError, command, help_of, subcommand
 from .text import printable
 from .users import GROUP, READ
 
@@ -165,13 +165,7 @@ _XGROUP_ARITY = {word.lower().encode(): arity(arguments, words=2)
 @command("xgroup", -2, _XGROUP_USAGE, "Make, move and delete consumer groups of a stream", GROUP, _key_at(2),
          words={b"help": ""}, slow=True)
 def xgroup(server, connection, arguments):
-    word = arguments[1].lower()
-    handler = _XGROUP.get(word)
-    if handler is None:
-        raise CommandError(f"ERR unknown subcommand '{printable(arguments[1])}'. Try XGROUP HELP.")
-    if not takes(_XGROUP_ARITY[word], arguments):
-        raise CommandError(f"ERR wrong number of arguments for 'xgroup|{word.decode()}' command")
-    return handler(server, arguments)
+    return subcommand("xgroup", _XGROUP, _XGROUP_ARITY, arguments)(server, arguments)
 
 
 def _create(server, arguments):

@@ -13,8 +13,7 @@ from store.sharing import PendingList
 from .entries import format_id, id_at
 from .keys import exists, stream_of
 from .syntax import arity, subcommands
-from .table import CommandError, command, help_of, takes
-from .text import printable
+from .table import CommandError, command, help_of, subcommand
 from .users import READ
 from .xgroup import MOST_PENDING, groups_of_key, info_consumers, info_groups, last_id, progress_fields
 from .xread import Entries, parse_integer
@@ -31,13 +30,7 @@ def _touched(server, arguments):
 @command("xinfo", -2, _USAGE, "What is known of a stream, its groups and their consumers", READ, _touched,
          words={b"help": ""}, slow=True)
 def xinfo(server, connection, arguments):
-    word = arguments[1].lower()
-    handler = _HANDLERS.get(word)
-    if handler is None:
-        raise CommandError(f"ERR unknown subcommand '{printable(arguments[1])}'. Try XINFO HELP.")
-    if not takes(_ARITY[word], arguments):
-        raise CommandError(f"ERR wrong number of arguments for 'xinfo|{word.decode()}' command")
-    return handler(server, connection, arguments)
+    return subcommand("xinfo", _HANDLERS, _ARITY, arguments)(server, connection, arguments)
 
 
 def _stream(server, connection, arguments):
