@@ -17,7 +17,7 @@ to be read.  A user finds in them the keys of streams that he may see.
 import re
 import secrets
 from collections import Counter
-from itertools import chain
+from itertools import chain, islice
 
 import resp
 from store import CorruptSegment, EventsLost
@@ -37,6 +37,9 @@ _COUNT = 10
 _MOST = 10000
 # Names that are looked at without a pause for others.
 _PORTION = 4096
+# RANDOMKEY takes one of so many that follow a random place: the first one's chance would be as
+# wide as what lies before it, and of a few keys one may lie right behind another.
+_NEARBY = 16
 
 # What is the same in a key and in its stream's name.
 _PLAIN = re.compile(rb"[^%:$\r\n\0\x80-\xff]*")
@@ -160,16 +163,15 @@ def dbsize(server, connection, arguments):
 
 @command("randomkey", 1, "", "Any key", READ, slow=True)
 def randomkey(server, connection, arguments):
-    store, may_see = server.store, connection.user.may_see
-    for name in chain(_scattered(store, secrets.randbelow(PLACES)), _scattered(store, 0), _only_of_groups(store)):
-        if may_see(name):
-            return resp.bulk(key_of(name))
-    return resp.null(connection.protocol)
+    store = server.store
+    names = chain(_scattered(store, secrets.randbelow(PLACES)), _scattered(store, 0), _only_of_groups(store))
+    nearby = list(islice(filter(connection.user.may_see, names), _NEARBY))
+    return resp.bulk(key_of(secrets.choice(nearby))) if nearby else resp.null(connection.protocol)
 
 
 def _scattered(store, first):
     """The names of the streams that have had an event, from a place on."""
-    portion = 16        # the first one will mostly do
+    portion = _NEARBY        # more are seldom asked for
     while True:
         names = store.names_scattered(first, PLACES, portion)
         yield from (name for name in names if has_events(store, name))
