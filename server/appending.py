@@ -12,6 +12,7 @@ from store.append import Append, Singles
 from store.names import check_name, check_stream
 from store.record import MAX_ID
 
+from .kept import Kept
 from .table import MAX_NUMBER, CommandError, checked, command
 from .text import printable
 from .users import APPEND
@@ -28,26 +29,12 @@ BATCHED = {}
 ALIKE = {}
 
 
-class _Known(dict):
-    """Names in good order that were seen lately, to themselves.
-
-    check   check(name) raises ValueError where one isn't
-    """
-
-    LONGEST = 256
-    MOST = 1 << 16
-
-    def __init__(self, check):
-        super().__init__()
-        self._check = check
-
-    def __missing__(self, name):
-        checked(self._check, name)
-        if len(name) <= self.LONGEST:
-            if len(self) >= self.MOST:
-                self.clear()
-            self[name] = name
+def _in_order(check):
+    """What gives a name itself, or raises CommandError where check(name) raises ValueError."""
+    def name_in_order(name):
+        checked(check, name)
         return name
+    return name_in_order
 
 
 class _Expected(dict):
@@ -63,7 +50,7 @@ class _Expected(dict):
         return word
 
 
-_streams, event_names = _Known(check_stream), _Known(check_name)
+_streams, event_names = Kept(_in_order(check_stream)), Kept(_in_order(check_name))
 _expected = _Expected({b"any": ANY, b"none": NONE, b"exists": EXISTS})
 
 

@@ -15,6 +15,7 @@ import re
 
 from store.names import ALL, MAX_NAME, check_stream
 
+from .kept import Kept
 from .table import CommandError
 
 _FORBIDDEN = re.compile("[:\r\n\0\udc80-\udcff]")
@@ -22,25 +23,6 @@ _FORBIDDEN = re.compile("[:\r\n\0\udc80-\udcff]")
 _ESCAPE = re.compile(rb"%(0[0AD]|25|3A|[89A-F][0-9A-F]|24(?=all\Z)(?<=\A%24))")
 # How often one was escaped again, and what it was at first, if that was no '%'.
 _NESTED = re.compile(rb"%((?:25)*)(0[0AD]|3A|[89A-F][0-9A-F])?")
-
-
-class _Kept(dict):
-    """What `make(name)` returned for names that were asked for lately; what it raises isn't kept."""
-
-    LONGEST = 256
-    MOST = 1 << 16
-
-    def __init__(self, make):
-        super().__init__()
-        self._make = make
-
-    def __missing__(self, name):
-        made = self._make(name)
-        if len(name) <= self.LONGEST:
-            if len(self) >= self.MOST:
-                self.clear()
-            self[name] = made
-        return made
 
 
 def stream_of(key):
@@ -66,7 +48,7 @@ def _stream_of(key):
     return stream
 
 
-_streams = _Kept(_stream_of)
+_streams = Kept(_stream_of)
 
 
 def _escaped(key):

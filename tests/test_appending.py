@@ -7,8 +7,6 @@ from disk import Disk
 from serving import OK, Serving, event, eventually, last_number, publish, subscribed
 
 import resp
-from server.appending import _Known
-from store.names import check_name
 
 
 @pytest.fixture
@@ -183,15 +181,6 @@ def test_appends_of_a_pipeline_are_answered_as_those_that_come_alone(tmp_path):
             assert serving.poller.published == serving.store.position
     assert replies[0] == replies[1]
     assert sum(type(reply) is list for reply in replies[0]) == 5
-
-
-def test_the_names_that_are_remembered_are_few_and_short(monkeypatch):
-    monkeypatch.setattr(_Known, "MOST", 3)
-    known = _Known(check_name)
-    for name in b"a", b"b", b"c", b"a", b"n" * 257:
-        assert known[name] == name
-    assert set(known) == {b"a", b"b", b"c"}
-    assert known[b"d"] == b"d" and set(known) == {b"d"}
 
 
 # -- several at once ----------------------------------------------------------------------

@@ -127,6 +127,7 @@ ORDER = {
         "refusals",
         "syntax",
         "table",
+        "kept",
         "keys",
         "completing",
         "accounts",

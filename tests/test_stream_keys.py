@@ -4,7 +4,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from server import keys
 from server.keys import exists, has_group, key_of, stream_of, touches_key, touches_keys
 from server.table import CommandError
 from store import Store
@@ -68,16 +67,6 @@ def test_a_key_that_can_not_be_a_stream_is_refused(key, why):
     with pytest.raises(CommandError) as caught:
         stream_of(key)
     assert str(caught.value) == why
-
-
-def test_what_is_kept_of_keys_is_bounded(monkeypatch):
-    kept = keys._Kept(bytes.upper)
-    monkeypatch.setattr(kept, "MOST", 3, raising=False)
-    for i in range(10):
-        assert kept[b"key %d" % i] == b"KEY %d" % i
-        assert len(kept) <= 3
-    assert kept[b"x" * 1000] == b"X" * 1000
-    assert b"x" * 1000 not in kept
 
 
 def test_a_key_exists_from_the_first_event_of_its_stream_until_that_is_deleted(tmp_path):
