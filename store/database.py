@@ -971,10 +971,11 @@ class Store:
         Raises    CorruptSegment, EventsLost, StoreClosed
         """
         if stream is self.all:
-            records = self._log.read_all(first, stop, limit)
+            begin, records = first, self._log.read_all(first, stop, limit)
         else:
             records = self._log.read_stream(stream.name, first, stop, limit)
-        return self.retention.shown(records, stream, first, stop) if self.retention.hides(stream, first) else records
+            begin = min(first, records[0].number) if records else first     # it may hold what is cut, below `first`
+        return self.retention.shown(records, stream, first, stop) if self.retention.hides(stream, begin) else records
 
     def frames(self, stream, first, stop, limit):
         """The frames of `records`, joined, at a fraction of their cost; None if some may not be shown."""

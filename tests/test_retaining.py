@@ -74,6 +74,18 @@ def test_followers_are_told_by_a_checkpoint_that_events_are_no_more(serving, pee
     assert [peer.value()[1:4] for _ in range(3)] == [[3, b"s", 3], [4, b"s", 4], [5, b"t", 0]]
 
 
+@pytest.mark.parametrize("cut", [("truncate", "one", 3), ("retain", "stream", "one", "MAX-COUNT", 2)])
+def test_what_is_cut_is_shown_to_no_follower_though_it_is_in_one_record_with_what_is_left(peer, cut):
+    peer.ask("append", *["one", "any", "x", "data", "", ""] * 5)
+    peer.ask(*cut)
+    for first in 0, 1, 3:
+        peer.command("subscribe", f"one:{first}:5")
+        peer.recv_exactly(subscribed("one") + event("one", 3, "x", "data") + event("one", 4, "x", "data"))
+    peer.command("follow", "stream", "one", 1, "TO", 5)
+    peer.recv_exactly(subscribed("one") + checkpoint("one", 3))
+    assert [peer.value()[2:4] for _ in range(2)] == [[b"one", 3], [b"one", 4]]
+
+
 def resp_of(data):
     parser = resp.Parser()
     parser.feed(data)
