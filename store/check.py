@@ -175,7 +175,7 @@ class _Known:
 
     through, heads   as Index.load returns them, or None and {}
     why              it is of no use, or None
-    outdated         that is for another version wrote it, and no damage
+    outdated         that is no damage: another version wrote it, or a crash came before it was told what was rewritten
     index            the Index, or None if there is none
     """
 
@@ -337,15 +337,20 @@ class _Survey:
         short = slot is self._chain.slots[-1] and through.byte > slot.segment.file_size()
         if hidden or short or not slot.known:
             return      # what it goes by is damaged itself
+        told = through.generations == sum(slot.segment.header.generation
+                                          for slot in self._chain.slots[:through.sequence + 1])
         if print_of(slot.segment, through.byte) != through.print:
             self._known.forget("it is of another copy of this store")
+        if not told:
+            self._known.why = "it is of segments that were rewritten since"
+            self._known.outdated = True
 
     def _name_index(self, walk):
         known = self._known
         if known.index is None:
             self._note(f"{INDEX_NAME}: there is none; the next start makes it from the log")
             return
-        if known.through is not None and not walk.holes:
+        if known.through is not None and not known.outdated and not walk.holes:
             known.why = self._places.finish()
             last = len(self._chain.slots) - 1
             if known.through[:2] > (last, walk.byte):
@@ -387,6 +392,7 @@ class _Places:
         self._why = None
         self._rows = 0
         self._entries = {}      # (topic, key) -> (segment, byte) of its newest entry
+        self._newer = set()     # (topic, key) with one behind what the index goes to, whatever that says of them
         self._begin(0)
 
     def _begin(self, sequence):
@@ -401,7 +407,10 @@ class _Places:
         if slot.segment.sequence != self._sequence:
             self._compare()
             self._begin(slot.segment.sequence)
-        if self._why or (self._sequence, byte) >= self._through[:2]:
+        if self._why:
+            return
+        if (self._sequence, byte) >= self._through[:2]:
+            self._newer.update(_entries_of(one))
             return
         self._positions.append(one.position)
         self._bytes.append(byte)
@@ -442,7 +451,8 @@ class _Places:
         for topic in self._index.topics():
             for key, place in self._index.entries(topic, self._through.controls).items():
                 found[topic, key] = place[:2]
-        if found != self._entries:
+        # A control that a later one replaced may be gone from a rewritten segment, with another before it left there.
+        if any(found.get(one) != self._entries.get(one) for one in (found.keys() | self._entries) - self._newer):
             return "its entries aren't those that the controls of the log make"
         return None
 
@@ -459,6 +469,10 @@ class _Places:
                     return f"event {number} of stream {stream!r} isn't at byte {byte} of segment {sequence}"
             due = last + 1
         return None if due == stop else f"events {due} to {stop - 1} of stream {stream!r} have no place"
+
+
+def _entries_of(one):
+    return [(topic, key) for topic, key, _ in one.entries()] if one.kind == record.CONTROL else []
 
 
 def hole_text(hole):

@@ -451,7 +451,8 @@ class Index:
             self._execute("begin immediate")
             self._put_places(fresh)
             for topic, keys in sorted(fresh.entries.items()):
-                self._execute_many("update controls set byte = ?, crc = ? where topic = ? and key = ? and segment = ?",
+                self._execute_many("update controls set byte = ?, value = ?, crc = ? "
+                                   "where topic = ? and key = ? and segment = ?",
                                    (_moved_entry(topic, key, known[-1][1]) for key, known in sorted(keys.items())))
             with self._lock:
                 about = dict(self._usable().execute("select key, value from about"))
@@ -601,7 +602,8 @@ class Index:
         try:
             for key, *row in self._rows("select key, segment, byte, value, crc from controls where topic = ?",
                                         (topic,)):
-                found.setdefault(key, _place_now(topic, key, rewritten, *row))
+                if key not in found:    # what is replaced in memory may be gone from a rewritten segment
+                    found[key] = _place_now(topic, key, rewritten, *row)
         except _NONSENSE as error:
             raise IndexDamaged(f"{type(error).__name__}: {error}") from None
         return {key: place for key, place in found.items() if not place.taken_out}
@@ -773,8 +775,9 @@ def _place_now(topic, key, rewritten, *row):
 
 
 def _moved_entry(topic, key, place):
-    *_, crc = _entry_row(topic, key, place)
-    return place.byte, crc, topic, key, place.sequence
+    # Where a newer one elsewhere took the place of the segment's last entry, what is left of it has another value.
+    *_, byte, value, crc = _entry_row(topic, key, place)
+    return byte, value, crc, topic, key, place.sequence
 
 
 def _entry_sum(topic, key, value, sequence, byte):

@@ -386,6 +386,65 @@ def test_what_sqlite_refuses_is_made_up_for_later(opened, monkeypatch):
     assert found(store) == before and not store._log.index.shadows()
 
 
+def rewritten_with_a_newer_control_behind(store):
+    """Two entries of one segment and a newer one behind it: the control that said two of them at first is there still,
+    the one between isn't."""
+    fill(store, 10)
+    store.put_many([("t", b"replaced", b"first"), ("t", b"kept", b"only")])
+    store.put("t", b"replaced", b"second")
+    fill(store, 110)
+    tidied(store)
+    store.put("t", b"replaced", b"last")
+    store.truncate("a", 8)
+    assert compacted(store)[0] == 1
+
+
+def test_entries_of_a_control_that_lost_its_followers_are_the_newest_still(opened):
+    store = opened()
+    rewritten_with_a_newer_control_behind(store)
+    assert sorted(store.entries("t")) == [(b"kept", b"only"), (b"replaced", b"last")]
+    assert store._log._rebuilt == 0
+
+
+def test_entries_are_the_newest_while_sqlite_has_not_heard_that_some_are_gone(opened, monkeypatch):
+    store = opened()
+    monkeypatch.setattr(store._log, "write_shadows", lambda: None)
+    fill(store, 10)
+    store.put("t", b"replaced", b"first")
+    fill(store, 110)
+    tidied(store)
+    store.put("t", b"replaced", b"last")
+    store.truncate("a", 8)
+    assert compacted(store)[0] == 1 and store._log.index.shadows()
+    assert store.entries("t") == [(b"replaced", b"last")]
+    assert store._log._rebuilt == 0
+
+
+def test_a_store_that_died_with_such_entries_is_sound(opened, folder, disk):
+    store = opened()
+    rewritten_with_a_newer_control_behind(store)
+    store.sync()
+    crash(store, disk)
+    assert check(str(folder)).problems == []
+
+
+def test_a_store_that_died_before_sqlite_was_told_what_was_compacted_is_sound(opened, folder, disk, monkeypatch):
+    store = opened()
+    fill(store)
+    tidied(store)
+    store.truncate("a", 30)
+
+    def never(*args):
+        raise sqlite3.OperationalError("it died")
+
+    monkeypatch.setattr(store._log.index, "replace", never)
+    assert any(compacted(store))
+    crash(store, disk)
+    findings = check(str(folder))
+    assert findings.problems == []
+    assert any("rewritten since; the next start makes it anew" in note for note in findings.notes)
+
+
 def test_after_a_folder_could_not_be_synced_redacted_data_is_hidden_still(opened, disk):
     store = opened()
     fill(store)
@@ -439,6 +498,7 @@ def test_the_power_may_go_at_any_moment(opened, folder, disk, changes):
     except (CannotCompact, StoreFailed, StoreFull):
         pass
     crash(store, disk)
+    assert check(str(folder)).problems == []
     again = opened(files=Disk())
     assert found(again) == before
     again.compact()

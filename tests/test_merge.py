@@ -253,6 +253,7 @@ def test_an_index_of_the_file_as_it_was_is_thrown_away(open_store, folder, disk,
     assert crash_now.wait(10)
     store._log.index.put = put
     crash(store, disk)
+    assert check(str(folder)).problems == []
     assert found(open_store(files=Disk())) == before
 
 
@@ -286,6 +287,7 @@ def test_the_power_may_go_at_any_moment(open_store, folder, disk, changes):
         pass
     until(lambda: disk.dead or len(store._log.index._fresh) == 1)
     crash(store, disk)
+    assert check(str(folder)).problems == []
     again = open_store(files=Disk())
     assert everything(again) == before
     assert not list(folder.glob("*" + MERGING))
