@@ -28,7 +28,7 @@ from . import (
     xinfo,
     xread,
 )
-from .table import COMMANDS, execute, unknown
+from .table import COMMANDS, execute, execute_at_once, unknown
 
 __all__ = [
     "COMMANDS",
@@ -41,6 +41,7 @@ __all__ = [
     "clients",
     "describing",
     "execute",
+    "execute_at_once",
     "following",
     "grouping",
     "keyspace",

@@ -10,9 +10,10 @@ event has else, its own id, its tags, other metadata, isn't shown.
 
 import re
 
+import resp
 from store import EventsLost
 from store.names import check_name
-from store.record import is_redacted
+from store.record import DETAILS, frame_of_stream, is_redacted
 
 from .table import MAX_NUMBER, CommandError, checked
 
@@ -160,3 +161,55 @@ def _fields_in(metadata):
         found.append(metadata[size.end():end])
         pos = end + 2
     return found if len(found) == count and not count % 2 else []
+
+
+# -- entries in RESP -----------------------------------------------------------------------
+
+
+def entries_in(one, begin, stop):
+    """The events [begin, stop) of a run as entries in RESP; those that were redacted aren't among them."""
+    if one.flags & DETAILS:
+        return [entry for entry in (entry_at(one, i) for i in range(begin, stop)) if entry is not None]
+    found = []
+    while begin < stop:
+        digits = len(b"%d" % (one.number + begin))
+        behind = min(stop, 10 ** digits - one.number)
+        found += _entries_alike(one, begin, behind, digits)
+        begin = behind
+    return found
+
+
+def _entries_alike(one, begin, stop, digits):
+    """The entries of plain events whose numbers have so many digits.
+
+    A frame is *5 +event +STREAM :NUMBER +NAME $length DATA: from the length on it is kept.
+    """
+    body, ends, clocks = one.body, one.ends, one.clocks[begin:stop]
+    size = len(b"%d" % (max(clocks) // 1000))
+    starts = [ends[begin - 1] if begin else 0, *ends[begin:stop - 1]]
+    name_at = len(frame_of_stream(one.stream)) + 1 + digits + 2
+    name = body[starts[0] + name_at:body.index(b"\r\n", starts[0] + name_at) + 2]
+    if len(b"%d" % (min(clocks) // 1000)) != size:
+        return [entry_at(one, i) for i in range(begin, stop)]
+    head, data_at = b"*2\r\n$%d\r\n" % (size + 1 + digits), name_at + len(name)
+    middle = b"\r\n*2\r\n$%d\r\n%b" % (len(name) - 3, name[1:])
+    number = one.number
+    return [b"%b%d-%d%b%b" % (head, clock // 1000, number + i, middle, body[start + data_at:end])
+            if body.startswith(name, start + name_at) else entry_at(one, i)
+            for i, clock, start, end in zip(range(begin, stop), clocks, starts, ends[begin:stop])]
+
+
+def entry_at(one, i):
+    """Event `i` of a Record as an entry in RESP: [id, [field, value, …]]; None if it is redacted."""
+    if one.flags & DETAILS and one.details()[i][1]:
+        event = next(one.events(i, i + 1))
+        pairs = pairs_of(event)
+        return None if pairs is None else entry(format_id(event.time // 1000, event.number), pairs)
+    _, _, _, _, name, data = bytes(one.frames(i, i + 1)).split(b"\r\n", 5)
+    id_ = b"%d-%d" % (one.clocks[i] // 1000, one.number + i)
+    return b"*2\r\n$%d\r\n%b\r\n*2\r\n$%d\r\n%b\r\n%b" % (len(id_), id_, len(name) - 1, name[1:], data)
+
+
+def entry(id_, pairs):
+    """An entry in RESP."""
+    return resp.array([resp.bulk(id_), resp.array(list(map(resp.bulk, pairs)))])

@@ -136,7 +136,7 @@ class _GroupRead:
         return _given([])
 
     def undo(self):
-        self._group.unread(self._given)
+        self._group.unread([one.key for one in self._given])
 
     def why_not(self, user):
         if user is not None and user.may(GROUP) and user.reaches(*_touched(self._group)):

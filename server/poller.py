@@ -31,7 +31,7 @@ from resp import Alike, BadRequest, ProtocolError
 from .access import judged, may_append_all, users_changed
 from .appending import ALIKE, BATCHED
 from .blocked import Blocked
-from .commands import COMMANDS, execute, unknown
+from .commands import COMMANDS, execute, execute_at_once, unknown
 from .committer import Batch, Committer
 from .connection import Connection
 from .feed import Feeds
@@ -649,7 +649,11 @@ class Poller:
             elif command is None:
                 self._refuse(connection, unknown(request) if connection.user is not None else resp.error(NOAUTH))
             elif command.slow and connection.user is not None:      # a stranger is refused here
-                self._give_to_worker(connection, command, request)
+                reply = execute_at_once(command, self, connection, request) if command.at_once else None
+                if reply is not None:
+                    put(reply)
+                else:
+                    self._give_to_worker(connection, command, request)
             else:
                 reply = execute(command, self, connection, request)
                 if reply is not None:       # otherwise it comes later

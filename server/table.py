@@ -13,6 +13,9 @@ Who may use a command is looked at in `denial`, before the handler is called:
     right    what its user needs: READ, APPEND, GROUP or ADMIN of users.py; "" for what is
              about the connection itself, ANYONE for what a client may ask that
              hasn't said who it is
+    at_once  at_once(server, connection, arguments), of a slow command: its reply, made in the poller's
+             thread, where all that it takes is in memory and nobody has to be waited for.  None:
+             nothing was changed, and a worker is to do it; so is what raises CommandError
     words    {second word: right} for commands that have subcommands; one that isn't
              there needs the command's own right
     touches  touches(server, arguments) gives the streams of a request: [(how, kind, name), …],
@@ -59,6 +62,7 @@ class Command(NamedTuple):
     right: str
     words: dict
     touches: Callable
+    at_once: Callable = None
 
 
 COMMANDS = {}       # lower-case name in bytes -> Command
@@ -70,6 +74,14 @@ def command(name, arity, usage, summary, right, touches=None, words=None, slow=F
     def add(handler):
         table[name.encode()] = Command(name, arity, handler, usage, summary, slow, right, words or {}, touches)
         return handler
+    return add
+
+
+def at_once(name):
+    """Put the decorated function beside the slow command `name`; see the top of this file."""
+    def add(function):
+        COMMANDS[name.encode()] = COMMANDS[name.encode()]._replace(at_once=function)
+        return function
     return add
 
 
@@ -87,6 +99,22 @@ def execute(command, server, connection, arguments):
     began = time.perf_counter()
     reply = _executed(command, server, connection, arguments)
     server.metrics.executed(connection, command, arguments, reply, time.perf_counter() - began)
+    return reply
+
+
+def execute_at_once(command, server, connection, arguments):
+    """The reply of a slow command that is had at once, counted as by `execute`; None: a worker is to execute it."""
+    if connection.only_listens:
+        return None
+    began = time.perf_counter()
+    try:
+        check(command, server, connection.user, arguments)
+        reply = command.at_once(server, connection, arguments)
+    except (CommandError, StoreError):
+        return None
+    if reply is not None:
+        connection.last_command = command.name
+        server.metrics.executed(connection, command, arguments, reply, time.perf_counter() - began)
     return reply
 
 

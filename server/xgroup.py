@@ -16,10 +16,21 @@ from store.names import check_name
 from store.sharing import PendingList
 
 from .blocked import deadline_of
-from .entries import MAX_ID, format_id, id_at, id_of, number_from, pairs_of, parse_end, parse_id, parse_start
+from .entries import (
+    MAX_ID,
+    entries_in,
+    format_id,
+    id_at,
+    id_of,
+    number_from,
+    pairs_of,
+    parse_end,
+    parse_id,
+    parse_start,
+)
 from .keys import exists, has_events, stream_of
 from .syntax import arity, subcommands
-from .table import MAX_NUMBER, OK, CommandError, command, help_of, subcommand
+from .table import MAX_NUMBER, OK, CommandError, at_once, command, help_of, subcommand
 from .text import printable
 from .users import GROUP, READ
 
@@ -31,6 +42,8 @@ _LOOKED_AT = 10
 _CLAIMED = 100
 # Pages of the log that a read without BLOCK looks at, so that it ends where all was redacted.
 _STEPS = 1000
+# Events that are given, and acknowledged, in the poller's thread.
+_AT_ONCE = 256
 # One of a blocked read that finds something takes a step more to be given it, before another one is.
 _STEPS_OF_A_LOOK = 2
 _SYNTAX = "ERR syntax error"
@@ -381,31 +394,32 @@ class _GroupsRead:
             if since is not None:
                 found.append((key, self._own(asked, since)))
                 continue
-            given = self._new(asked, steps)
-            if given:
-                self._given.append((asked.group, given))
-                found.append((key, resp.array([entry_of(one.event, self._protocol) for one in given])))
-        return self._reply(found) if found else None
+            portions = self._new(asked, steps)
+            if portions:
+                self._given.append((asked.group, portions))
+                found.append((key, _entries_of(portions)))
+        return _reply(found, self._protocol) if found else None
 
     def _new(self, asked, steps):
-        """The Givens of events that are new to the group, of about MOST_AT_ONCE bytes."""
-        given, size, more = [], 0, True
+        """The Portions of events that are new to the group, of about MOST_AT_ONCE bytes."""
+        portions, count, size, more = [], 0, 0, True
         try:
-            while more and len(given) < self._count and size < MOST_AT_ONCE:
-                some, more = self._read_some(asked, self._count - len(given), steps)
+            while more and count < self._count and size < MOST_AT_ONCE:
+                some, more = self._read_some(asked, self._count - count, steps)
                 if not some:
                     break
-                given += some
-                size += sum(len(one.event.data) for one in some)
+                portions += some
+                count += sum([len(one.items) for one in some])
+                size += sum([one.size for one in some])
         except BaseException:
-            asked.group.unread(given)
+            asked.group.unread(_keys_of(portions))
             raise
-        self._more = self._more or more and not given
-        return given
+        self._more = self._more or more and not portions
+        return portions
 
     def _read_some(self, asked, count, steps):
         try:
-            return _said(lambda: asked.group.read_some(self._member, count, steps, **self._how))
+            return _said(lambda: asked.group.read_portions(self._member, count, steps, **self._how))
         except NoGroup:
             self._check(asked)
             raise
@@ -416,11 +430,6 @@ class _GroupsRead:
         return resp.array([resp.array([resp.bulk(format_id(held.ms, held.key)),
                                        resp.null_array(self._protocol) if event is None else _fields(event)])
                            for held, event in asked.list.history(self._member, since, self._count)])
-
-    def _reply(self, found):
-        if self._protocol == 3:
-            return resp.mapping([(resp.bulk(key), entries) for key, entries in found], 3)
-        return resp.array([resp.array([resp.bulk(key), entries]) for key, entries in found])
 
     def _check(self, asked):
         """Raise CommandError if a group is gone."""
@@ -441,14 +450,49 @@ class _GroupsRead:
         return resp.null_array(self._protocol)
 
     def undo(self):
-        for group, given in self._given:
-            group.unread(given)
+        for group, portions in self._given:
+            group.unread(_keys_of(portions))
 
     def why_not(self, user):
         if user is not None and user.may(GROUP) and all(user.reaches(READ, "stream", one) for one in self.streams):
             return None
         return (f"NOPERM the read has ended: user {user.name if user else 'nobody'} may not read "
                 f"{', '.join(printable(key) for key in self._keys[:3])} any more")
+
+
+def _keys_of(portions):
+    return [item.key for one in portions for item in one.items]
+
+
+def _entries_of(portions):
+    """The events of Portions as RESP."""
+    if len(portions) == 1:
+        one = portions[0]
+        return resp.array(entries_in(one.run, one.begin, one.stop))
+    return resp.array([entry for one in portions for entry in entries_in(one.run, one.begin, one.stop)])
+
+
+def _reply(found, protocol):
+    """The reply to an XREADGROUP that has found something: [(key, entries in RESP), …]."""
+    if protocol == 3:
+        return resp.mapping([(resp.bulk(key), entries) for key, entries in found], 3)
+    return resp.array([resp.array([resp.bulk(key), entries]) for key, entries in found])
+
+
+@at_once("xreadgroup")
+def _xreadgroup_at_once(server, connection, arguments):
+    """What is new to a group, in small numbers, and was read lately."""
+    request = _Request(arguments)
+    if len(request.keys) > 1 or request.ids[0] != b">" or not 0 < request.count <= _AT_ONCE:
+        return None
+    group = group_of(server.store, stream_of(request.keys[0]), request.group)
+    if group is None or request.acked and not group.is_shared:
+        return None
+    how = {"acked": True} if request.acked else {}
+    portions = group.read_at_once(_text(request.member, "consumer"), request.count, **how)
+    if portions:
+        return _reply([(request.keys[0], _entries_of(portions))], connection.protocol)
+    return resp.null_array(connection.protocol) if portions is not None and request.block is None else None
 
 
 def _start(id_):
@@ -477,12 +521,21 @@ def xack(server, connection, arguments):
     group = group_of(server.store, stream, arguments[2])
     if group is None:
         return resp.integer(0)
-    ids = [parse_id(text) for text in arguments[3:]]
     try:
-        times = PendingList(server.store, group).times([seq for _, seq in ids])
-        return resp.integer(group.ack(*(seq for ms, seq in ids if seq in times and times[seq] in (ms, None))))
+        return resp.integer(group.ack_ids([parse_id(text) for text in arguments[3:]]))
     except NoGroup:
         return resp.integer(0)
+
+
+@at_once("xack")
+def _xack_at_once(server, connection, arguments):
+    if len(arguments) > _AT_ONCE:
+        return None
+    group = group_of(server.store, stream_of(arguments[1]), arguments[2])
+    if group is None:
+        return resp.integer(0)
+    count = group.ack_ids([parse_id(text) for text in arguments[3:]], at_once=True)
+    return None if count is None else resp.integer(count)
 
 
 # -- XPENDING --------------------------------------------------------------------------------

@@ -12,15 +12,13 @@ import re
 import resp
 from store.filter import Filter
 from store.reading import Selection, page
-from store.record import DETAILS
 
 from .blocked import deadline_of
 from .entries import (
     MAX_ID,
-    format_id,
+    entry_at,
     id_at,
     number_from,
-    pairs_of,
     parse_end,
     parse_id,
     parse_start,
@@ -112,7 +110,7 @@ class Entries:
             some, key = told(page, store, selection, key, left, back)
             for one, i in some:
                 if first <= one.number + i < stop:
-                    entry = encoded(one, i)
+                    entry = entry_at(one, i)
                     if entry is not None:
                         found.append(entry)
                         self._size += len(entry)
@@ -126,23 +124,6 @@ class Entries:
             else:
                 first = key
         return found
-
-
-def encoded(one, i):
-    """Event `i` of a Record as an entry in RESP: [id, [field, value, …]]; None if it is redacted."""
-    if one.flags & DETAILS and one.details()[i][1]:
-        event = next(one.events(i, i + 1))
-        pairs = pairs_of(event)
-        return None if pairs is None else entry(format_id(event.time // 1000, event.number), pairs)
-    # *5 +event +STREAM :NUMBER +NAME $length DATA: from the length on it is kept.
-    _, _, _, _, name, data = bytes(one.frames(i, i + 1)).split(b"\r\n", 5)
-    id_ = b"%d-%d" % (one.clocks[i] // 1000, one.number + i)
-    return b"*2\r\n$%d\r\n%b\r\n*2\r\n$%d\r\n%b\r\n%b" % (len(id_), id_, len(name) - 1, name[1:], data)
-
-
-def entry(id_, pairs):
-    """An entry in RESP."""
-    return resp.array([resp.bulk(id_), resp.array(list(map(resp.bulk, pairs)))])
 
 
 # -- XREAD ---------------------------------------------------------------------------------

@@ -963,19 +963,28 @@ class Store:
         """The number of the first event of `stream` at `position_at(time)` or behind it, or of its next one to come."""
         return self.number_from(encoded(stream), self.position_at(time))
 
-    def records(self, stream, first, stop, limit):
+    def records(self, stream, first, stop, limit, keep=False):
         """The records that hold the events [first, stop) of a Stream, about `limit` bytes of them.
 
         The first and the last may hold more than that; for `all`, these are positions.
         Where events aren't shown any more there is a Passed.
+        keep      those of one stream are `at_hand` for a while
         Raises    CorruptSegment, EventsLost, StoreClosed
         """
         if stream is self.all:
             begin, records = first, self._log.read_all(first, stop, limit)
         else:
-            records = self._log.read_stream(stream.name, first, stop, limit)
+            records = self._log.read_stream(stream.name, first, stop, limit, keep)
             begin = min(first, records[0].number) if records else first     # it may hold what is cut, below `first`
         return self.retention.shown(records, stream, first, stop) if self.retention.hides(stream, begin) else records
+
+    def at_hand(self, stream, first, stop):
+        """The `records` of events [first, stop) of one Stream that were read lately, as many as follow one another;
+        [] if the first wasn't, or if some of them may be hidden.  It reads nothing and waits for nobody.
+
+        What the first holds before `first` may be hidden, and is for nobody.
+        """
+        return [] if self.retention.hides(stream, first) else self._log.at_hand(stream.name, first, stop)
 
     def frames(self, stream, first, stop, limit):
         """The frames of `records`, joined, at a fraction of their cost; None if some may not be shown."""

@@ -291,6 +291,10 @@ class Group:
         self.acknowledged += count
         return count
 
+    def ack_ids(self, ids):
+        """The same of events with these ids, (milliseconds, number): nobody asked for their times."""
+        return self.ack([key for _, key in ids])
+
     def item(self, key):
         """The Item of an event that isn't done, or None."""
         return self._items.get(key)

@@ -24,9 +24,9 @@ import struct
 import threading
 import time
 import zlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import chain
 from typing import NamedTuple
 
 from . import record
@@ -51,6 +51,8 @@ _KEYED = {PARKED, PENDING}      # topics with more than one entry of a group
 MAX_GROUPS = 10_000
 # Bytes of the log that are looked at in one step, and what a member is given at once.
 PAGE = 128 * 1024
+# Events that are read where one was asked for: those behind it will be.
+_READ_AHEAD = 100
 MOST_AT_ONCE = 1 << 20
 # Steps of a read that doesn't wait: a filter that matches nothing looks at no more of the log in one call.
 STEPS = 32
@@ -70,6 +72,36 @@ class Given(NamedTuple):
     key: int
     tries: int
     event: record.Event
+
+
+class Portion(NamedTuple):
+    """Events that a member is given, which follow one another in a run.
+
+    items        their Items or Entries
+    run, begin   the Record that has them, and which of its events is the first of them
+    """
+
+    items: list
+    run: object
+    begin: int
+
+    @property
+    def stop(self):
+        """The one behind the last of them in the run."""
+        return self.begin + len(self.items)
+
+    @property
+    def size(self):
+        """About how many bytes they have."""
+        ends = self.run.ends
+        around = len(self.run.body) - self.run.frames_size
+        frames = ends[self.stop - 1] - (ends[self.begin - 1] if self.begin else 0)
+        return frames + around * len(self.items) // self.run.count
+
+    def given(self):
+        """The Givens."""
+        return [Given(item.key, item.tries, event)
+                for item, event in zip(self.items, self.run.events(self.begin, self.stop))]
 
 
 class GroupInfo(NamedTuple):
@@ -193,16 +225,43 @@ class ConsumerGroup:
 
         how    acked=True: what a shared group gives is done with that
         """
+        portions, more = self.read_portions(member, count, steps, **how)
+        return [one for portion in portions for one in portion.given()], more
+
+    def read_portions(self, member, count, steps=STEPS, **how):
+        """The same as (Portions, whether there is more), of which none is empty."""
         for _ in range(steps):
             with self._lock:
                 self._check()
-                items = self._group.take(member, count, time.monotonic(), self._store.clock(), **how)
-            given = self._fetch(items)
-            if given:
-                return given, True
+                items = self._take(member, count, **how)
+            portions = self._fetch(items)
+            if portions:
+                return portions, True
             if not items and not self._look():
                 return [], False
         return [], True
+
+    def read_at_once(self, member, count, **how):
+        """The Portions of `read_portions` if they were read lately, or [] if there is nothing; None where the log, or
+        somebody else, would have to be waited for, and nobody got anything."""
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            if self._deleted or self._group.waiting < count and self.has_more:
+                return None
+            items = self._take(member, count, **how)
+        except ValueError:      # which `read_portions` says
+            return None
+        finally:
+            self._lock.release()
+        try:
+            return self._fetch(items, at_hand=True) or (None if items else [])
+        except _NotAtHand:
+            return None
+
+    def _take(self, member, count, **how):
+        """Under the lock."""
+        return self._group.take(member, count, time.monotonic(), self._store.clock(), **how)
 
     @property
     def watched(self):
@@ -285,8 +344,9 @@ class ConsumerGroup:
             with self._lock:
                 self._looking = False
                 if self._group.next == first:       # else it was set to another place meanwhile
-                    for key, stream, number in found:
-                        self._group.offer(key, stream, number)
+                    offer = self._group.offer_run if self.is_shared else self._group.offer
+                    for one in found:
+                        offer(*one)
                     self._group.look(end)
                     self._cut += cut
                     self._lost += lost
@@ -294,14 +354,22 @@ class ConsumerGroup:
         return True
 
     def _page(self, first, stop, room):
-        """([(key, stream, number)], the key behind, how many are cut) of what there is from `first` on."""
+        """([(key, stream, number)], the key behind, how many are cut) of what there is from `first` on; of a shared
+        group [(first number, the one behind the last, stream)]."""
         found = []
         cut = 0
-        for one in self._store.records(self._stream(), first, stop, PAGE):
+        for one in self._store.records(self._stream(), first, stop, PAGE, keep=not self.definition.by_position):
             base = one.position if self.definition.by_position else one.number
             begin, end = max(0, first - base), min(one.count, stop - base)
             if one.kind == record.CUT:
                 cut += end - begin
+            elif self.is_shared:
+                end = min(end, begin + room)
+                runs = _unredacted(one, begin, end)
+                found += [(base + some, base + behind, one.stream.decode()) for some, behind in runs]
+                room -= sum([behind - some for some, behind in runs])
+                if not room:
+                    return found, base + end, cut
             else:
                 for i, stream, number in self._events_in(one, begin, end):
                     if len(found) == room:
@@ -313,8 +381,6 @@ class ConsumerGroup:
     def _events_in(self, one, begin, end):
         """Yield (which, its stream, its number) of those events of a record that are the group's."""
         wanted = range(begin, end) if self._filter is None else self._filter.passing(one, begin, end)
-        if self.is_shared and one.flags & record.DETAILS:
-            wanted = [i for i in wanted if not _is_redacted(one, i)]
         if one.pack is None:
             stream = one.stream.decode()
             for i in wanted:
@@ -324,42 +390,43 @@ class ConsumerGroup:
             for i in wanted:
                 yield i, streams[i].decode(), numbers[i]
 
-    def _fetch(self, items):
-        """The Givens of Items, as many as are given at once; the others, and those that are gone, are not held."""
-        given, size, taken = [], 0, 0
+    def _fetch(self, items, at_hand=False):
+        """The Portions of Items, as many as are given at once; the others, and those that are gone, are not held.
+
+        at_hand   raise _NotAtHand rather than read the log
+        """
+        portions, size, taken = [], 0, 0
+        reading = _Reading(self._store, items, at_hand, self.is_shared)
         try:
-            events = _Events(self._store, items)
-            for taken, item in enumerate(items):
-                if size >= MOST_AT_ONCE:
-                    break
-                event = events.event(taken)
-                if event is None or self.is_shared and record.is_redacted(event):
-                    self._forget(item.key, events.lost)
+            while taken < len(items) and size < MOST_AT_ONCE:
+                found = reading.portion(taken, MOST_AT_ONCE - size)
+                if found is None:
+                    self._forget(items[taken].key, reading.lost)
+                    taken += 1
                 else:
-                    given.append(Given(item.key, item.tries, event))
-                    size += len(event.data) + len(event.metadata) + len(event.name)
-            else:
-                taken = len(items)
+                    portions.append(found)
+                    size += found.size
+                    taken += len(found.items)
         except BaseException:
-            taken, given = 0, []
+            taken, portions = 0, []
             raise
         finally:
             if taken < len(items):
                 with self._lock:
                     self._group.take_back(items[taken:])
                 self.changed()
-        if self.is_shared and given:
+        if self.is_shared and portions:
             with self._lock:
-                for one in given:
-                    self._group.got(one.key, one.event.time // 1000)
-        return given
+                for one in portions:
+                    self._group.got(one.items, one.run.clocks[one.begin:one.stop])
+        return portions
 
     def events_of(self, items):
         """Yield the event of each of these Items or Entries, None where there is none, or none any more."""
         visible = self.visible
-        events = _Events(self._store, items)
+        reading = _Reading(self._store, items)
         for i, item in enumerate(items):
-            event = events.event(i) if item.key < visible else None
+            event = reading.event(i) if item.key < visible else None
             yield None if event is None or record.is_redacted(event) else event
 
     def _forget(self, key, lost):
@@ -383,6 +450,22 @@ class ConsumerGroup:
         self.changed()
         return count
 
+    def ack_ids(self, ids, at_once=False):
+        """`ack` events of a group of one stream by their ids, (milliseconds, number): of a shared group those are done
+        that were appended then.
+
+        at_once   None rather than wait for somebody else, and it didn't happen
+        """
+        if not self._lock.acquire(blocking=not at_once):
+            return None
+        try:
+            self._check()
+            count = self._group.ack_ids(ids)
+        finally:
+            self._lock.release()
+        self.changed()
+        return count
+
     def refuse(self, key, reason="", park=False):
         """An event can't be done now: give it again after a pause, or park it (at once, or after the last try).
 
@@ -402,10 +485,10 @@ class ConsumerGroup:
         self.changed()
         return count
 
-    def unread(self, given):
-        """Givens that their member didn't get."""
+    def unread(self, keys):
+        """Events that were given and that their member didn't get."""
         with self._lock:
-            items = [self._group.item(one.key) for one in given]
+            items = [self._group.item(key) for key in keys]
             self._group.take_back([item for item in items if item is not None])
         self.changed()
 
@@ -512,54 +595,95 @@ class ConsumerGroup:
                     *((PENDING, _numbered(self._name, number), None) for number in self._kept_blocks)]
 
 
-class _Events:
+class _NotAtHand(Exception):
+    """It would have to be read from the log."""
+
+
+class _Reading:
     """The events of Items, each read with those of its stream that follow it.
 
-    lost   the one that was asked for last isn't there because of damage
+    at_hand        nothing is read from the log: _NotAtHand is raised instead
+    passes_over    what was redacted isn't there
+    lost           the one that was asked for last isn't there because of damage
     """
 
-    def __init__(self, store, items):
+    def __init__(self, store, items, at_hand=False, passes_over=False):
         self.lost = False
         self._store = store
         self._items = items
+        self._at_hand = at_hand
+        self._passes_over = passes_over
         self._stream = None
         self._runs = []         # of this stream
         self._firsts = []       # their first numbers
 
     def event(self, i):
         """That of items[i]; None if it is gone."""
-        item = self._items[i]
-        run = self._run(item)
+        run = self._run_of(i)
         if run is None:
-            run = self._read(i)
-        if run is None or run.kind == record.CUT:
             return None
-        at = item.number - run.number
+        at = self._items[i].number - run.number
         return next(iter(run.events(at, at + 1)))
 
-    def _run(self, item):
+    def portion(self, i, room):
+        """The Portion of items[i] and those behind it in its run, of about `room` bytes; None if it is gone."""
+        run = self._run_of(i)
+        if run is None:
+            return None
+        begin = self._items[i].number - run.number
+        stop = begin + self._following(i, run.count - begin)
+        if self._passes_over and run.flags & record.DETAILS:
+            stop = next((at for at in range(begin, stop) if _is_redacted(run, at)), stop)
+            if stop == begin:
+                return None
+        ends = run.ends
+        stop = min(stop, bisect_left(ends, (ends[begin - 1] if begin else 0) + room, begin, stop) + 1)
+        return Portion(self._items[i:i + stop - begin], run, begin)
+
+    def _following(self, i, most):
+        """How many of the items from the one on are events of one stream that follow one another, `most` at most."""
+        items = self._items
+        first = items[i]
+        stream, before = first.stream, first.number - i
+        stop = min(len(items), i + most)
+        for at in range(i + 1, stop):
+            one = items[at]
+            if one.number - at != before or one.stream != stream:
+                return at - i
+        return stop - i
+
+    def _run_of(self, i):
+        item = self._items[i]
+        run = self._known_run(item) or self._read(i)
+        return None if run is None or run.kind == record.CUT else run
+
+    def _known_run(self, item):
         at = bisect_right(self._firsts, item.number) - 1
-        if item.stream != self._stream or at < 0 or item.number >= self._runs[at].stop:
+        if at < 0 or item.stream != self._stream or item.number >= self._runs[at].stop:
             return None
         return self._runs[at]
 
     def _read(self, i):
         """The run that has items[i]; with it come those of the items that follow."""
         first = self._items[i]
-        stop = first.number + 1
-        for item in islice(self._items, i + 1, None):
-            if item.stream != first.stream or item.number != stop:
-                break
-            stop += 1
+        number = first.number
+        stop = number + self._following(i, len(self._items))
+        stream = self._store.find(first.stream.encode())
         self.lost = False
-        try:
-            self._runs = self._store.records(self._store.find(first.stream.encode()), first.number, stop, PAGE)
-        except EventsLost:
-            self.lost = True
-            return None
+        runs = self._store.at_hand(stream, number, stop)
+        if not runs:
+            if self._at_hand:
+                raise _NotAtHand
+            stop = max(stop, min(stream.visible, number + _READ_AHEAD))
+            try:
+                runs = self._store.records(stream, number, stop, PAGE, keep=True)
+            except EventsLost:
+                self.lost = True
+                return None
+        self._runs = runs
         self._stream = first.stream
-        self._firsts = [run.number for run in self._runs]
-        return self._run(first)
+        self._firsts = [run.number for run in runs]
+        return self._known_run(first)
 
 
 class Groups:
@@ -812,6 +936,14 @@ def _restored(definition, value=None, parked=(), blocks=()):
     return Group(definition.rules, state, parked), cut, lost
 
 
+def _unredacted(one, begin, end):
+    """[(begin, end), …] of the events [begin, end) of a record but for those that were redacted."""
+    if not one.flags & record.DETAILS:
+        return [(begin, end)]
+    gone = [i for i in range(begin, end) if _is_redacted(one, i)]
+    return [(some, behind) for some, behind in zip((begin, *[i + 1 for i in gone]), (*gone, end)) if some < behind]
+
+
 def _is_redacted(one, i):
     """Whether an event of a record was redacted; the data is looked at only where it may be."""
-    return one.details_of(i)[1] == record.REDACTED and record.is_redacted(next(iter(one.events(i, i + 1))))
+    return one.details()[i][1] == record.REDACTED and record.is_redacted(next(iter(one.events(i, i + 1))))

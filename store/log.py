@@ -30,6 +30,7 @@ from .errors import (CannotRead, CorruptSegment, EventsLost, IndexUnusable, LogT
                      StoreError, StoreFailed, StoreFull)
 from .index import Fresh, Index, IndexDamaged, Through
 from .keys import entries_of
+from .lately import Lately
 from .lookup import FULL, Lookup, LookupDamaged, Reach
 from .pick import Picks
 from .record import BadRecord, Frames
@@ -116,6 +117,7 @@ class Log:
         self.index = Index(os.path.join(folder, INDEX_NAME))
         self._replays = Replays(self.index, self._segments, self._firsts, replay_memory)
         self._runs = Runs(self.index, self._segments, self._firsts)
+        self._lately = Lately()
         self._picks = Picks(self.index, self._runs)
         self._index_writing = threading.Lock()      # one at a time moves rows or makes all of them anew
         self._rebuilt = 0
@@ -811,6 +813,7 @@ class Log:
             self._segments[old.sequence] = new
             tell_index()
             self._replays.forget()
+            self._lately.forget()
             self._replacing = False
             self._reading.notify_all()
         old.close()
@@ -974,15 +977,21 @@ class Log:
         """
         return self._while_open(self._with_index, self._picks.of, positions, limit)
 
-    def read_stream(self, stream, number, stop, limit):
+    def read_stream(self, stream, number, stop, limit, keep=False):
         """The records of `stream` with its events from `number`, at least one and, if there
         is more than one, of about `limit` bytes; none if number >= stop.
 
         The first and the last may hold more than was asked for: see Record.frames.
+        keep      have them `at_hand` for a while
         Raises    CorruptSegment   when the very first can't be read
                   IndexUnusable, StoreClosed
         """
-        return self._while_open(self._with_index, self._read_stream, stream, number, stop, limit)
+        return self._while_open(self._with_index, self._read_stream, stream, number, stop, limit, keep)
+
+    def at_hand(self, stream, number, stop):
+        """Those that hold the events [number, stop) of `stream`, as many as follow one another in memory; [] if the
+        first isn't there.  It reads nothing and waits for nobody."""
+        return self._lately.get(stream, number, stop)
 
     def read_all(self, position, stop, limit):
         """The same in the order of positions."""
@@ -1087,9 +1096,12 @@ class Log:
             if not self._readers:
                 self._reading.notify_all()
 
-    def _read_stream(self, stream, number, stop, limit):
+    def _read_stream(self, stream, number, stop, limit, keep=False):
         found = self._runs.of_stream(stream, number, stop, limit)
-        return self._up_to_loss(found, lambda lost: (stream.decode(), max(number, lost.number), lost.stop))
+        found = self._up_to_loss(found, lambda lost: (stream.decode(), max(number, lost.number), lost.stop))
+        if keep:
+            self._lately.put(stream, found)     # while it is counted as a reader: nothing is replaced meanwhile
+        return found
 
     def _read_all(self, position, stop, limit):
         found = self._runs.of_all(position, stop, limit)
@@ -1148,6 +1160,7 @@ class Log:
             self._close_files()
 
     def _close_files(self):
+        self._lately.forget()
         self.index.close()
         self.lookup.close()
         for segment in self._segments:

@@ -66,9 +66,8 @@ class Entry:
         self.ms = ms
         self.done = False
 
-    @property
-    def number(self):
-        return self.key
+
+Entry.number = Entry.key        # it is of one stream
 
 
 class Table:
@@ -96,6 +95,30 @@ class Table:
         block[entry.key] = entry
         self._count += 1
         self.changed.add(number)
+
+    def add_run(self, entries):
+        """Add Entries whose keys follow one another."""
+        first, done = entries[0].key, 0
+        while done < len(entries):
+            key = first + done
+            number = key // BLOCK
+            block = self._blocks.get(number)
+            if block is None:
+                block = self._blocks[number] = {}
+                insort(self._order, number)
+            some = entries[done:done + (number + 1) * BLOCK - key]
+            block.update(zip(range(key, key + len(some)), some))
+            self.changed.add(number)
+            done += len(some)
+        self._count += done
+
+    def has_any(self, first, stop):
+        """Whether there is an Entry with one of the keys [first, stop)."""
+        for number in range(first // BLOCK, (stop - 1) // BLOCK + 1):
+            block = self._blocks.get(number)
+            if block is not None and not block.keys().isdisjoint(range(first, stop)):
+                return True
+        return False
 
     def remove(self, entry):
         number = entry.key // BLOCK
@@ -186,10 +209,10 @@ class SharedGroup:
         self.members = {}           # name -> Member
         self.given = self.acknowledged = self.refused = 0
         self.late = 0               # never: see the top
-        self._ahead = deque()       # (key, stream) that were looked at and not given
+        self._ahead = deque()       # [key, the one behind the last, stream] of events that were looked at and not given
+        self._ahead_count = 0
         self._table = Table()
         self._waiting = OrderedDict()       # keys of those that nobody holds, in the order to give them
-        self._held = 0
         self._before = {}           # key -> (holder, tries, time) of Entries that are given as new, and not read yet
         for name, seen, active in state.members:
             self.members[name] = Member(seen, active)
@@ -213,17 +236,21 @@ class SharedGroup:
     @property
     def room(self):
         """How many events may be looked at."""
-        return max(0, min(WINDOW, MAX_PENDING - len(self._table)) - len(self._ahead))
+        return max(0, min(WINDOW, MAX_PENDING - len(self._table)) - self._ahead_count)
 
     @property
     def is_full(self):
         """Whether nothing new is given before something is done."""
         return len(self._table) >= MAX_PENDING
 
-    def offer(self, key, stream, number):
-        """The event `key`, which is at or behind `next`, is there."""
-        self.next = key + 1
-        self._ahead.append((key, stream))
+    def offer_run(self, first, stop, stream):
+        """The events [first, stop), which are at or behind `next`, are there."""
+        self.next = stop
+        self._ahead_count += stop - first
+        if self._ahead and self._ahead[-1][1] == first:
+            self._ahead[-1][1] = stop
+        else:
+            self._ahead.append([first, stop, stream])
 
     def look(self, key):
         """Everything before `key` was looked at."""
@@ -248,12 +275,12 @@ class SharedGroup:
 
     def pending(self, end):
         """How many events before the key `end` aren't done, if all that weren't looked at are there."""
-        return end - self.next + len(self._ahead) + len(self._table)
+        return end - self.next + self._ahead_count + len(self._table)
 
     @property
     def waiting(self):
         """How many events that were looked at aren't done and nobody's."""
-        return len(self._ahead) + len(self._waiting)
+        return self._ahead_count + len(self._waiting)
 
     @property
     def held(self):
@@ -351,13 +378,11 @@ class SharedGroup:
         del self._waiting[entry.key]
         entry.holder = name
         self.members[name].held += 1
-        self._held += 1
 
     def _let_go(self, entry):
         """It waits, now if not before."""
         if entry.holder is not None:
             self.members[entry.holder].held -= 1
-            self._held -= 1
             entry.holder = None
         self._waiting[entry.key] = None
         self._table.touch(entry)
@@ -376,14 +401,10 @@ class SharedGroup:
             self.meet(member, clock)
         given = []
         while len(given) < count and (self._waiting or self._ahead):
-            entry = self._first_waiting() if self._waiting else self._first_ahead(acked)
-            entry.tries += 1
-            entry.time = clock
-            if not entry.done:
-                self._hold(entry, member)
-                if acked:
-                    self._finish(entry)
-            given.append(entry)
+            if self._waiting:
+                given.append(self._give(self._first_waiting(), member, clock, acked))
+            else:
+                given += self._give_ahead(member, count - len(given), clock, acked)
         if given:
             self.changed = True
             self.given += len(given)
@@ -391,12 +412,42 @@ class SharedGroup:
             self.members[member].active = clock
         return given
 
+    def _give(self, entry, member, clock, acked):
+        entry.tries += 1
+        entry.time = clock
+        if not entry.done:
+            self._hold(entry, member)
+            if acked:
+                self._finish(entry)
+        return entry
+
     def _first_waiting(self):
         return self._table.get(next(iter(self._waiting)))
 
+    def _give_ahead(self, member, count, clock, acked):
+        """Give a member the first events that are new to all, no more than `count`, as Entries."""
+        first, stop, stream = self._ahead[0]
+        stop = min(stop, first + count)
+        if acked or self._table.has_any(first, stop):       # the group was set back
+            return [self._give(self._first_ahead(acked), member, clock, acked)]
+        entries = [Entry(key, stream, member, clock, 1) for key in range(first, stop)]
+        self._table.add_run(entries)
+        self.members[member].held += len(entries)
+        self._pass_ahead(len(entries))
+        return entries
+
+    def _pass_ahead(self, count):
+        """The first events that are new to all, so many of one run, are that no more."""
+        run = self._ahead[0]
+        run[0] += count
+        self._ahead_count -= count
+        if run[0] == run[1]:
+            self._ahead.popleft()
+
     def _first_ahead(self, acked):
         """The Entry of an event that is new to all; if it is done with that, one beside the table."""
-        key, stream = self._ahead.popleft()
+        key, _, stream = self._ahead[0]
+        self._pass_ahead(1)
         entry = self._table.get(key)
         if entry is not None and entry.holder is not None:      # the group was set back
             self._before[key] = entry.holder, entry.tries, entry.time
@@ -411,18 +462,19 @@ class SharedGroup:
         self._let_go(entry)
         return entry
 
-    def got(self, key, ms):
-        """An event of that time was read for its member."""
-        self._before.pop(key, None)
-        entry = self._table.get(key)
-        if entry is not None:
+    def got(self, entries, clocks):
+        """The events of Entries that were taken were read for their member; `clocks` in microseconds since 1970."""
+        for entry, clock in zip(entries, clocks):
+            key, ms = entry.key, clock // 1000
+            if self._before:
+                self._before.pop(key, None)
             entry.ms = ms
             self._table.touch(entry)
-        if key >= self.passed:
-            self.last = ms, key
-            self.passed = key + 1
-            self.shift = self.shift or 0
-            self.changed = True
+            if key >= self.passed:
+                self.last = ms, key
+                self.passed = key + 1
+                self.shift = self.shift or 0
+                self.changed = True
 
     def take_back(self, items):
         """These were taken last, by a member that didn't get them: as if they had not been."""
@@ -443,6 +495,7 @@ class SharedGroup:
     def set_to(self, number, last, shift=None):
         """The next event that is new is `number`; see SharedState for the others."""
         self._ahead.clear()
+        self._ahead_count = 0
         self.next = self.passed = number
         self.last = last
         self.shift = shift
@@ -464,6 +517,18 @@ class SharedGroup:
         self.acknowledged += count
         return count
 
+    def ack_ids(self, ids):
+        """The same of events with these ids, (milliseconds, number)."""
+        get = self._table.get
+        count = 0
+        for ms, key in ids:
+            entry = get(key)
+            if entry is not None and entry.holder is not None and (entry.ms == ms or entry.ms is None):
+                self._finish(entry)
+                count += 1
+        self.acknowledged += count
+        return count
+
     def forget(self, key):
         """The event `key` is there no more: nobody can get it."""
         before = self._before.pop(key, None)
@@ -478,8 +543,11 @@ class SharedGroup:
             self._finish(entry)
 
     def _finish(self, entry):
-        self._let_go(entry)
-        del self._waiting[entry.key]
+        if entry.holder is None:
+            self._waiting.pop(entry.key, None)
+        else:
+            self.members[entry.holder].held -= 1
+            entry.holder = None
         self._table.remove(entry)
         entry.done = self.changed = True
 

@@ -108,12 +108,6 @@ class PendingList:
             last = rules.last_held()
         return (first[0], Held(last.key, last.ms, last.holder, 0, last.tries)) if first and last else None
 
-    def times(self, keys):
-        """{key: when the event was appended} of those of `keys` that members hold, None where nobody asked."""
-        with self._group.rules() as rules:
-            items = [rules.item(key) for key in keys]
-            return {one.key: one.ms for one in items if one is not None and one.holder is not None}
-
     def history(self, member, since, count):
         """[(Held, its Event), …]: up to `count` of what a member has from `since` on, of some MOST_AT_ONCE bytes.
 

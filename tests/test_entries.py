@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from server.entries import (
     MAX_ID,
+    entries_in,
+    entry_at,
     event_of,
     format_id,
     id_at,
@@ -17,7 +19,7 @@ from server.entries import (
     parse_start,
 )
 from server.table import CommandError
-from store import Event, EventsLost, Store
+from store import Event, EventsLost, Store, record
 from store.record import REDACTED
 
 U64 = (1 << 64) - 1
@@ -178,3 +180,26 @@ def test_a_redacted_event_has_no_fields():
 def test_a_first_field_that_is_no_name_is_refused(field):
     with pytest.raises(CommandError, match="^ERR the first field is the event's name: event name"):
         event_of([field, b"data"])
+
+
+# -- entries in RESP -----------------------------------------------------------------------
+
+METADATA = [b"", b"", b"", b"fields:*2\r\n$1\r\na\r\n$1\r\nb\r\n", REDACTED]
+EVENTS = st.tuples(st.sampled_from([b"created", b"x", b"n\xc3\xb6"]), st.sampled_from(METADATA),
+                   st.binary(max_size=9) | st.just(b"*5\r\n+event\r\n+s\r\n:1\r\n+x"))
+
+
+@given(st.integers(0, 3), st.lists(EVENTS, min_size=1, max_size=130),
+       st.sampled_from([[7], [7, 9], [7, 999_999, 1_000_000]]), st.booleans(), st.data())
+def test_many_entries_are_made_as_each_by_itself(first, events, clocks, plain, data):
+    frames = [record.FRAME % (b"s", number, name, len(value), value)
+              for number, (name, _, value) in enumerate(events, 10 ** first - 1)]
+    details = [(b"", metadata, b"") for _, metadata, _ in events]
+    drafted = record.encode(7, 10 ** first - 1, 0, 5_000_000, 0, frames,
+                            details=None if plain else details,
+                            clocks=[clocks[i % len(clocks)] * 1000 for i in range(len(events))])
+    one = record.decode(bytes(drafted), 0, 7)
+    begin = data.draw(st.integers(0, len(events)))
+    stop = data.draw(st.integers(begin, len(events)))
+    each = [entry_at(one, i) for i in range(begin, stop)]
+    assert entries_in(one, begin, stop) == [entry for entry in each if entry is not None]

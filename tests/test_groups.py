@@ -8,8 +8,8 @@ import time
 import pytest
 from disk import Call, Disk, crash, drop_index, flip, quick_index, records_of, segments, until
 
-from store import (ALWAYS, EVERYSEC, NO, CannotRead, CorruptSegment, GroupExists, NoGroup, Prefix, Store, StoreClosed,
-                   StoreFailed, group, groups, record)
+from store import (ALWAYS, EVERYSEC, NO, CannotRead, CorruptSegment, GroupExists, NewEvent, NoGroup, Prefix, Store,
+                   StoreClosed, StoreFailed, group, groups, record)
 from store.repair import repair
 
 __all__ = ["quick_index"]
@@ -179,11 +179,13 @@ def test_events_of_packs_are_given_by_stream(open_store):
     assert sorted(keys(store.group_create("h", "$all", 2).read("m", 9))) == list(range(2, 9))
 
 
-def test_a_read_gives_so_many_bytes_and_no_more(open_store, monkeypatch):
-    monkeypatch.setattr(groups, "MOST_AT_ONCE", 1000)
+@pytest.mark.parametrize("together", [False, True])
+def test_a_read_gives_so_many_bytes_and_no_more(open_store, monkeypatch, together):
+    monkeypatch.setattr(groups, "MOST_AT_ONCE", 1300)       # of frames, which have some 45 beside the data
     store = open_store()
-    for _ in range(20):
-        store.append("s", "n", b"x" * 300)
+    events = [NewEvent("n", b"x" * 300)] * 20
+    for some in [events] if together else [[event] for event in events]:
+        store.append_many("s", some)
     one = store.group_create("g", "$all", 0)
     for first in range(0, 20, 4):
         assert keys(one.read("m", 20)) == list(range(first, first + 4))
@@ -310,11 +312,11 @@ def test_one_page_is_read_by_one_member_while_others_wait_for_it(open_store, mon
     one = store.group_create("g", "$all", 0)
     usual, calls = store.records, []
 
-    def records(*arguments):
+    def records(*arguments, **how):
         if not calls:
             calls.append(1)
             assert one.read_some("n", 1) == ([], False)
-        return usual(*arguments)
+        return usual(*arguments, **how)
 
     monkeypatch.setattr(store, "records", records)
     assert keys(one.read("m", 1)) == [0]
@@ -364,7 +366,7 @@ def test_what_a_member_did_not_get_is_given_to_another(open_store):
     one = store.group_create("g", "s", 0)
     given = one.read("m", 3)
     one.ack(0)
-    one.unread(given)
+    one.unread(keys(given))
     assert [(again.key, again.tries) for again in one.read("n", 3)] == [(1, 1), (2, 1)]
 
 
@@ -513,7 +515,7 @@ def test_events_that_go_between_a_look_and_a_read_are_counted(open_store, monkey
     assert one._look()
     usual = store.records
 
-    def cut(stream, first, stop, limit):
+    def cut(stream, first, stop, limit, **how):
         if first == 0:
             return [record.Passed(None, 0, 1, 0), *usual(stream, 1, stop, limit)]
         return usual(stream, first, stop, limit)
@@ -530,7 +532,7 @@ def test_events_that_are_lost_between_a_look_and_a_read_are_counted(open_store, 
     assert one._look()
     usual = store.records
 
-    def lost(stream, first, stop, limit):
+    def lost(stream, first, stop, limit, **how):
         if first < 2:
             raise groups.EventsLost("/db/0.segment", None, first, 2)
         return usual(stream, first, stop, limit)
@@ -544,7 +546,7 @@ def test_events_that_were_cut_before_a_look_are_counted(open_store, monkeypatch)
     store = open_store()
     fill(store, "a", 4)
     one = store.group_create("g", "a", 1)
-    monkeypatch.setattr(store, "records", lambda stream, first, stop, limit: [record.Passed(b"a", 0, 4, 0)])
+    monkeypatch.setattr(store, "records", lambda stream, first, stop, limit, **how: [record.Passed(b"a", 0, 4, 0)])
     assert one.read("m", 9) == []
     assert (one.info().cut, one.info().checkpoint) == (3, 4)
 

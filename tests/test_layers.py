@@ -64,6 +64,7 @@ ORDER = {
         "blocks",
         "replay",
         "runs",
+        "lately",
         "pick",
         "seek",
         "log",

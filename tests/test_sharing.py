@@ -164,7 +164,7 @@ def test_damage_is_passed_over_and_what_was_given_with_it_comes_again(open_store
 def test_a_read_that_nobody_gets_is_given_to_the_next(open_store):
     store = open_store()
     group, pending = made(store, 2)
-    group.unread(group.read("m", 2))
+    group.unread(keys(group.read("m", 2)))
     assert held(pending) == []
     assert [(one.key, one.tries) for one in group.read("n", 2)] == [(0, 1), (1, 1)]
 
@@ -174,10 +174,10 @@ def test_a_look_that_a_set_back_overtakes_offers_nothing(open_store, monkeypatch
     group, pending = made(store, 3, first=1)
     usual = store.records
 
-    def records(*arguments):
+    def records(*arguments, **how):
         monkeypatch.setattr(store, "records", usual)
         pending.set_to(2, (0, 0))
-        return usual(*arguments)
+        return usual(*arguments, **how)
 
     monkeypatch.setattr(store, "records", records)
     assert keys(group.read("m", 9)) == [2]
@@ -272,7 +272,8 @@ def test_a_member_reads_what_it_has_again(open_store, monkeypatch):
     assert [one.key for one, _ in pending.history("m", (0, 0), 9)] == [0]
     assert list(group.events_of([])) == []
     assert pending.history("o", (0, 0), 9) == []
-    assert pending.times([0, 3, 4, 9]) == {0: 1000, 3: 1000}
+    assert group.ack_ids([(1000, 0), (999, 2), (1000, 9), (1000, 0)]) == 1
+    assert [one.key for one in pending.held()] == [1, 2, 3]
 
 
 def test_what_another_holds_for_long_enough_is_claimed(open_store, clock):

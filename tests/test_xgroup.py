@@ -270,15 +270,15 @@ def test_a_read_that_waits_ends_when_its_user_may_no_more(tmp_path):
 def test_what_was_taken_for_a_reply_that_fails_is_given_to_the_next(serving, client, monkeypatch, caplog):
     add(client, "one", key="s"), add(client, "two", key="t")
     client.ask("xgroup", "create", "s", "g", "0"), client.ask("xgroup", "create", "t", "g", "0")
-    usual = groups.ConsumerGroup.read_some
+    usual = groups.ConsumerGroup.read_portions
 
-    def read_some(group, *arguments, **how):
+    def read_portions(group, *arguments, **how):
         given = usual(group, *arguments, **how)
         if group.name == "g@s" and not given[0]:
             raise RuntimeError
         return given
 
-    monkeypatch.setattr(groups.ConsumerGroup, "read_some", read_some)
+    monkeypatch.setattr(groups.ConsumerGroup, "read_portions", read_portions)
     failed = client.error("xreadgroup", "group", "g", "m", "count", 9, "streams", "s", ">")
     assert failed.startswith("ERR internal error")
     monkeypatch.undo()
