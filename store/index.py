@@ -134,7 +134,7 @@ class Fresh:
 
     def add(self, records, byte):
         """Note records that stand one behind the other from `byte` on, written at once; each has an event."""
-        latest = records[0].latest
+        latest = max([one.latest for one in records])       # what is imported brings times of its own
         if latest > self.latest:
             self.latest = latest
         for one in records:

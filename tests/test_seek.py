@@ -1,6 +1,7 @@
 """store/seek.py: the position that belongs to a time, and the number that belongs to a position."""
 
 import itertools
+import json
 import sqlite3
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from store import NO, CorruptSegment, IndexUnusable, Store, StoreClosed, index, log
+from store.export import import_some
 
 __all__ = ["quick_index"]
 
@@ -89,6 +91,17 @@ def test_a_batch_has_one_time(open_store, clock):
     clock.time = 20
     store.commit(store.write([(b"s", b"n", [b"x" * 40_000] * 9)]))
     assert [store.position_at(time) for time in (10, 11, 20, 21)] == [0, 1, 1, 10]
+
+
+def test_the_times_of_what_is_imported_are_found_though_one_append_brings_several_records(open_store, clock):
+    store = open_store()
+    times = [10, 10, 50, 30, 70, 20]
+    lines = [json.dumps({"stream": f"s-{i % 2}", "number": i // 2, "position": i, "time": time, "name": "n",
+                         "data": "x" * 100_000}) for i, time in enumerate(times)]
+    import_some(store, lines)
+    records = store.records(store.all, 0, len(times), 1 << 20)
+    assert len(records) > 1
+    assert [store.position_at(time) for time in (10, 11, 50, 51, 70, 71)] == [0, 2, 2, 4, 4, 6]
 
 
 def test_what_is_not_visible_yet_has_no_time(open_store, clock):
