@@ -597,11 +597,16 @@ _MAX_KNOWN = 1 << 16
 _LONGEST_KNOWN = 256
 
 # Commands that differ are split so many bytes at a time, if their last parts are
-# short: the lengths that these may have, as they stand on the wire.
+# short: the lengths that these may have.
 _WINDOW = 16 * 1024
-_LENGTHS = {b"%d" % length: length for length in range(1000)}
-# The same with the type byte before them.
-_HEADS = {b"$%d" % length: length for length in range(1000)}
+_LENGTHS = range(1000)
+# As they stand on the wire, with the type byte before them.
+_HEADS = {b"$%d" % length: length for length in _LENGTHS}
+# And what a string of so many bytes begins with, its length and CR LF included; no string has a length for which
+# it is a space.
+_BEGINNINGS = [b" "] * (len(b"999\r\n") + len(_LENGTHS))
+for _begin in [b"%d\r\n" % length for length in _LENGTHS]:
+    _BEGINNINGS[len(_begin) + int(_begin)] = _begin
 
 
 class Known(dict):
@@ -706,7 +711,9 @@ class Requests(Parser):
                               that follow one another and differ in nothing but
                               their last arguments, which are of one length.  These
                               are bytes; a long one that came in parts is a read-only
-                              memoryview of where it was received
+                              memoryview of where it was received.  In place of a list
+                              of one there may be that one with its length, as it stands
+                              on the wire: b"5 CRLF hello" (see `lasts_of`)
         Alike                 some of those that are wanted together
         [argument, …]         any other command
         BadRequest            a request that is no command
@@ -930,15 +937,21 @@ class Requests(Parser):
         before = len(runs)
         try:
             for command in commands:
-                first, second, rest = command.split(b"\r\n$", 2)
-                length, last = rest.split(CRLF, 1)
-                if not _LENGTHS[length] == len(last) <= longest:
+                first, second, last = command.split(b"\r\n$", 2)
+                size = len(last)
+                if size > longest or not last.startswith(_BEGINNINGS[size]):
                     break
-                runs.append((firsts[first], seconds[second], (last,)))
-        except (KeyError, ValueError):
+                runs.append((firsts[first], seconds[second], last))
+        except (IndexError, ValueError):
             pass        # the plain path says what is wrong with it
         count = len(runs) - before
         return pos + count * len(between) + sum(map(len, commands[:count]))
+
+
+def lasts_of(run):
+    """The last arguments of the commands of a run that `Requests.take` gave."""
+    lasts = run[2]
+    return [lasts[lasts.index(CRLF) + 2:]] if type(lasts) is bytes else lasts
 
 
 def _alike(some, others):

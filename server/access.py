@@ -94,16 +94,16 @@ def judged(user, publishes):
         return [publishes]
     parts = []
     for run in runs:
-        stream, _, datas = run
+        stream, count = run[0], len(resp.lasts_of(run))
         if user is None or not user.may_append(stream):
             why = NOAUTH if user is None else why_not(user, "publish", APPEND, [("append", "stream", stream)])
-            parts += [CommandError(why)] * len(datas)
+            parts += [CommandError(why)] * count
         elif parts and type(parts[-1]) is tuple:
-            some, count, before = parts[-1]
+            some, others, before = parts[-1]
             some.append(run)
-            parts[-1] = some, count + len(datas), before
+            parts[-1] = some, others + count, before
         else:
-            parts.append(([run], len(datas), size))
+            parts.append(([run], count, size))
             size = 0        # counted once
     return parts
 

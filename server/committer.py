@@ -43,8 +43,8 @@ _CODES = {StoreFull: "STOREFULL", StoreFailed: "STOREFAILED", WrongVersion: "WRO
 class Batch:
     """Publishes and appends of any number of connections, in the order in which they take effect.
 
-    units    runs, (stream, name, datas) with a list or a tuple of what one event or more hold,
-             Appends, Singles, and Entries of adding.py
+    units    runs, (stream, name, datas) with a list of what one event or more hold, or as
+             resp.Requests has it, Appends, Singles, and Entries of adding.py
     appends  those of them that are no runs
     owed     {connection: how many publishes are its own, or [so many, an Append, so many, Singles, …]
              in the order in which they are answered}

@@ -72,7 +72,7 @@ class Monitors:
 def requests_of(pending):
     """The requests, as lists of arguments, of one thing that Requests.take gave; see there."""
     if type(pending) is tuple:
-        return [[b"publish", stream, name, data] for stream, name, datas in pending[0] for data in datas]
+        return [[b"publish", *run[:2], data] for run in pending[0] for data in resp.lasts_of(run)]
     if type(pending) is Alike:
         return pending.commands
     if type(pending) is list and pending[0].lower() in COMMANDS:

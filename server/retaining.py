@@ -83,15 +83,17 @@ def refused(runs, closed):
     An Append of one of those is refused in its turn, as the publish is to be.
     """
     parts = []
-    for stream, name, datas in runs:
+    for run in runs:
+        stream, name, _ = run
+        datas = resp.lasts_of(run)
         if stream in closed:
             parts += [Append([(stream, ANY, name, bytes(data), b"", b"", b"")]) for data in datas]
         elif parts and type(parts[-1]) is tuple:
             some, count = parts[-1]
-            some.append((stream, name, datas))
+            some.append(run)
             parts[-1] = some, count + len(datas)
         else:
-            parts.append(([(stream, name, datas)], len(datas)))
+            parts.append(([run], len(datas)))
     return parts
 
 

@@ -438,8 +438,8 @@ class Store:
         """The first half of an append: store events, in one write; return the Batch.
 
         units     runs of publishes, (stream, name, [data, …]) in bytes, checked before, each
-                  data an event; and Appends and Singles, which are told their places or errors.
-                  Positions follow this order
+                  data an event (see draft.py); and Appends and Singles, which are told their
+                  places or errors.  Positions follow this order
         appends   those of them that are no runs, if the caller knows
         Nobody sees the events, and no number is promised, before `commit`.  What an append was
         refused for isn't promised before either.

@@ -3,6 +3,8 @@ numbers and frames, and are cut into records.
 
     [(stream, name, [data, …]), …] ──> drafts_of ──> [Draft, …] ──> record.encode
 
+In place of a list of one, a run may have that data with its length, as frames have it and clients send it:
+b"5 CRLF hello".
 A long run of one stream becomes records of its own.  Short ones, of whatever
 streams, are packed: their records would be mostly headers.
 
@@ -18,7 +20,7 @@ from itertools import accumulate
 from . import record
 from .append import Append, refusal_of
 from .expect import ANY
-from .record import FRAME, MAX_FRAMES, MAX_PACK, NO_DETAILS
+from .record import FRAME, FRAME_WITH_LENGTH, MAX_FRAMES, MAX_PACK, NO_DETAILS
 
 # Frames of a run that isn't packed take at least so many bytes.
 LONG = 4 * 1024
@@ -102,14 +104,19 @@ def drafts_of(runs, streams, new_stream, position, nexts):
         number = stream.next
         if stream not in nexts:
             nexts[stream] = number
-        count = len(datas)
+        if type(datas) is bytes:
+            count = 1
+            frame = FRAME_WITH_LENGTH % (name, number, event_name, datas)
+        else:
+            count = len(datas)
+            if count == 1:
+                data = datas[0]
+                if len(data) > MAX_FRAMES:
+                    frame, = record.frames(name, event_name, number, datas)
+                else:
+                    frame = FRAME % (name, number, event_name, len(data), data)
         stream.next = number + count
         if count == 1:
-            data = datas[0]
-            if len(data) > MAX_FRAMES:
-                frame, = record.frames(name, event_name, number, datas)
-            else:
-                frame = FRAME % (name, number, event_name, len(data), data)
             size += len(frame)
             if size > MAX_PACK:
                 drafts.add_gathered(names, numbers, frames)
@@ -135,6 +142,12 @@ def drafts_of(runs, streams, new_stream, position, nexts):
     return drafts
 
 
+def _with_list(run):
+    """A run with a list of its data."""
+    name, event_name, datas = run
+    return (name, event_name, [datas.split(b"\r\n", 1)[1]]) if type(datas) is bytes else run
+
+
 def drafts_of_skip(skips, streams, new_stream, position, nexts):
     """Drafts that give up numbers: of [(stream, number to go on from)], which is past the stream's next one.
 
@@ -155,7 +168,7 @@ def drafts_of_skip(skips, streams, new_stream, position, nexts):
 
 def _drafts_of_one(run, streams, new_stream, position, nexts):
     """The drafts of a single run: what one publish makes, or a pipeline of like ones."""
-    name, event_name, datas = run
+    name, event_name, datas = _with_list(run)
     stream = streams.get(name) or new_stream(name)
     number = nexts[stream] = stream.next
     stream.next = number + len(datas)
@@ -288,7 +301,7 @@ def _frame_of(name, event_name, number, data):
 
 def _add_run(gathered, run, take):
     """Gather a run of publishes."""
-    name, event_name, datas = run
+    name, event_name, datas = _with_list(run)
     count = len(datas)
     number = take(name, count)
     frames = record.frames(name, event_name, number, datas)

@@ -171,6 +171,8 @@ _CRLF = b"\r\n"
 
 # An event as subscribers get it, made of stream, number, name, bytes of data, data.
 FRAME = b"*5\r\n+event\r\n+%b\r\n:%d\r\n+%b\r\n$%d\r\n%b\r\n"
+# The same, made of stream, number, name and data with its length, CR LF between them.
+FRAME_WITH_LENGTH = b"*5\r\n+event\r\n+%b\r\n:%d\r\n+%b\r\n$%b\r\n"
 
 # How the name of an unknown stream begins, in the table of a gap; no stream's does.
 UNKNOWN = b"\0"

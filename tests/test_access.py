@@ -521,8 +521,10 @@ def test_in_a_pipeline_what_one_may_is_stored_and_what_one_may_not_is_refused_in
     assert serving.store.names() == [b"orders-1"] and serving.store.position == 140
 
 
-def test_publishes_that_came_together_are_taken_apart_where_one_may_not_be(users):
-    one, other, strange = (b"orders-1", b"x", [b"a"]), (b"orders-2", b"x", [b"b", b"c"]), (b"cart", b"x", [b"d"])
+@pytest.mark.parametrize("single", [lambda data: [data], lambda data: b"1\r\n" + data])
+def test_publishes_that_came_together_are_taken_apart_where_one_may_not_be(users, single):
+    one, other = (b"orders-1", b"x", single(b"a")), (b"orders-2", b"x", [b"b", b"c"])
+    strange = b"cart", b"x", single(b"d")
     first, refusal, last = judged(users.get("ann"), ([one, other, strange, one], 5, 100))
     assert first == ([one, other], 3, 100) and last == ([one], 1, 0)
     assert "may not append to stream 'cart'" in str(refusal)

@@ -9,9 +9,11 @@ from store.append import Append
 from store.draft import LONG, drafts_of, drafts_of_units
 from store.stream import Stream
 
+DATAS = st.sampled_from([b"", b"x" * 30, b"y" * 900, b"z" * 9000, b"l" * 70_000])
+# One event may come with its length, in place of a list.
+ONE = st.sampled_from([b"0\r\n", b"5\r\n\r\n\r\nx", b"900\r\n" + b"y" * 900])
 RUNS = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.sampled_from([b"n", b"m"]),
-                          st.lists(st.sampled_from([b"", b"x" * 30, b"y" * 900, b"z" * 9000, b"l" * 70_000]),
-                                   min_size=1, max_size=40)), max_size=30)
+                          ONE | st.lists(DATAS, min_size=1, max_size=40)), max_size=30)
 
 
 def drafted(runs, position=0, streams=None):
@@ -19,6 +21,12 @@ def drafted(runs, position=0, streams=None):
     streams = {} if streams is None else streams
     nexts = {}
     return drafts_of(runs, streams, lambda name: streams.setdefault(name, Stream(name, 0)), position, nexts), nexts
+
+
+def as_list(run):
+    """The same run with its data in a list."""
+    stream, name, datas = run
+    return (stream, name, [datas[datas.index(b"\r\n") + 2:]]) if type(datas) is bytes else run
 
 
 def events_of(draft):
@@ -51,7 +59,7 @@ def singles(count, stream=b"s", size=100):
 def test_every_event_is_in_one_draft_in_order_with_its_number(runs, position):
     heads = {}
     expected = []
-    for stream, name, datas in runs:
+    for stream, name, datas in map(as_list, runs):
         for data in datas:
             number = heads[stream] = heads.get(stream, -1) + 1
             frame, = record.frames(stream, name, number, [data])
@@ -110,12 +118,11 @@ def test_numbers_go_on_where_the_stream_is():
 
 # -- appends among the runs ---------------------------------------------------------------
 
-DATAS = st.sampled_from([b"", b"x" * 30, b"y" * 900, b"z" * 9000, b"l" * 70_000])
 EVENTS = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), DATAS, st.sampled_from([b"", b"id"]),
                             st.sampled_from([b"", b"m" * 3000]), st.sampled_from([b"", b"tag"])),
                   min_size=1, max_size=9)
 UNITS = st.lists(st.one_of(EVENTS, st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.just(b"m"),
-                                             st.lists(DATAS, min_size=1, max_size=9))), max_size=20)
+                                             ONE | st.lists(DATAS, min_size=1, max_size=9))), max_size=20)
 
 
 @given(UNITS, st.integers(0, 1 << 40))
@@ -129,7 +136,7 @@ def test_every_event_of_a_unit_is_in_one_draft_in_order_and_no_append_is_tied_to
             events = [(stream, b"n", data, tuple(details)) for stream, data, *details in unit]
         else:
             given_units.append(unit)
-            events = [(unit[0], b"m", data, record.NO_DETAILS) for data in unit[2]]
+            events = [(unit[0], b"m", data, record.NO_DETAILS) for data in as_list(unit)[2]]
         for stream, name, data, details in events:
             number = heads[stream] = heads.get(stream, -1) + 1
             frame, = record.frames(stream, name, number, [data])

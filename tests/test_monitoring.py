@@ -57,6 +57,12 @@ def test_every_kind_of_request_is_shown_in_its_order(serving, monitor):
         '"last-event-number" "s"']
 
 
+def test_publishes_that_differ_are_shown_each_as_it_is(serving, monitor):
+    client = serving.connect()
+    client.send(b"".join([publish(f"s{i}", "x" * i) for i in range(10)]))
+    assert [shown(monitor) for _ in range(10)] == [f'"publish" "s{i}" "x" "{"x" * i}"' for i in range(10)]
+
+
 def test_publishes_one_at_a_time_are_shown_as_well(serving, monitor):
     client = serving.connect()
     for i in range(3):

@@ -130,7 +130,7 @@ def as_told(taken):
             told.extend(one.commands)
         else:
             runs, count, size = one
-            commands = [("run", first, second, last) for first, second, lasts in runs for last in lasts]
+            commands = [("run", *run[:2], last) for run in runs for last in resp.lasts_of(run)]
             assert len(commands) == count
             assert all(type(first) is type(second) is bytes for _, first, second, _ in commands)
             told.extend(commands)
@@ -1169,7 +1169,7 @@ def test_commands_that_differ_cost_one_look_at_a_head(looks):
     commands = [resp.command("set", f"s{i}", "created", "\r\n" * i) for i in range(100)]
     requests.feed(b"".join(commands))
     (runs, count, size), = requests.take()
-    assert [(*one[:2], *one[2]) for one in runs] == [(b"s%d" % i, b"created", b"\r\n" * i) for i in range(100)]
+    assert as_told([(runs, count, size)]) == [("run", b"s%d" % i, b"created", b"\r\n" * i) for i in range(100)]
     assert (count, size) == (100, sum(map(len, commands)))
     assert looks == [0, size]
 
