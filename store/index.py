@@ -364,9 +364,16 @@ class Index:
             if fresh.through.position > durable or fresh.through.controls > controls:
                 return True
             prepare(fresh)
-            self.put(self.oldest(), durable, generations(fresh.through.sequence))
-            with self._fresh_lock:
-                del self._fresh[0]
+            self._put_oldest(durable, generations)
+
+    def _put_oldest(self, durable, generations):
+        # First this: a row that is still of the file as it was would have the generation of the one that took its place.
+        told = generations(self.oldest().through.sequence)
+        for rewritten in self.shadows():
+            self.replace(rewritten, generations)
+        self.put(self.oldest(), durable, told)
+        with self._fresh_lock:
+            del self._fresh[0]
 
     def oldest(self):
         """The Fresh that is to be moved next; not yet, if its `through` is None."""
@@ -432,7 +439,7 @@ class Index:
                 self._connection.rollback()
 
     def shadow(self, fresh):
-        """A segment that was flushed stands otherwise now; `replace` follows.  Called while nobody reads."""
+        """A segment that was flushed stands otherwise from now on; `replace` follows.  Called while nobody reads."""
         with self._fresh_lock:
             self._rewritten[fresh.sequence] = fresh
 

@@ -810,8 +810,8 @@ class Log:
             self._replacing = True
             while self._readers:
                 self._reading.wait()
+            tell_index()        # first: whoever counts generations knows of all that are counted
             self._segments[old.sequence] = new
-            tell_index()
             self._replays.forget()
             self._lately.forget()
             self._replacing = False

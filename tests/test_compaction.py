@@ -386,6 +386,27 @@ def test_what_sqlite_refuses_is_made_up_for_later(opened, monkeypatch):
     assert found(store) == before and not store._log.index.shadows()
 
 
+def test_what_sqlite_refused_is_made_up_for_before_it_is_told_of_more(opened, folder, disk, monkeypatch):
+    store = opened()
+    fill(store)
+    tidied(store)
+    store.truncate("a", 30)
+
+    def refuse(*args):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._log.index, "replace", refuse)
+        with pytest.raises(CannotCompact):
+            store.compact()
+    fill(store)
+    until(lambda: (store.sync(), len(store._log.index._fresh) == 1)[1])
+    assert not store._log.index.shadows()
+    crash(store, disk)
+    findings = check(str(folder))
+    assert findings.problems == [] and not any("rewritten since" in note for note in findings.notes)
+
+
 def rewritten_with_a_newer_control_behind(store):
     """Two entries of one segment and a newer one behind it: the control that said two of them at first is there still,
     the one between isn't."""
