@@ -13,7 +13,7 @@ import re
 import resp
 from store import EventsLost
 from store.names import check_name
-from store.record import DETAILS, frame_of_stream, is_redacted
+from store.record import CUT, DETAILS, frame_of_stream, is_redacted
 
 from .table import MAX_NUMBER, CommandError, checked
 
@@ -91,8 +91,20 @@ def number_from(store, stream, ms, seq):
     return first
 
 
+def id_at_hand(store, stream, number):
+    """(ms, seq) of an event that was read lately; None if it wasn't."""
+    known = store.find(stream)
+    runs = store.at_hand(known, number, number + 1) if known is not None and number < known.visible else ()
+    if not runs or runs[0].kind == CUT:
+        return None
+    return runs[0].clocks[number - runs[0].number] // 1000, number
+
+
 def id_at(store, stream, number):
     """(ms, seq) of an event, redacted or not; None if it isn't there any more, or not yet."""
+    at_hand = id_at_hand(store, stream, number)
+    if at_hand is not None:
+        return at_hand
     found = _id_from(store, stream, number, number + 1)
     return None if found is None or found[1] != number else found
 

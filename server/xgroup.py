@@ -33,6 +33,7 @@ from .syntax import arity, subcommands
 from .table import MAX_NUMBER, OK, CommandError, at_once, command, help_of, subcommand
 from .text import printable
 from .users import GROUP, READ
+from .xread import AT_ONCE
 
 # What one reply has at most: of pending entries, and of events where a request says no number.
 MOST_PENDING = 100_000
@@ -42,8 +43,6 @@ _LOOKED_AT = 10
 _CLAIMED = 100
 # Pages of the log that a read without BLOCK looks at, so that it ends where all was redacted.
 _STEPS = 1000
-# Events that are given, and acknowledged, in the poller's thread.
-_AT_ONCE = 256
 # One of a blocked read that finds something takes a step more to be given it, before another one is.
 _STEPS_OF_A_LOOK = 2
 _SYNTAX = "ERR syntax error"
@@ -483,7 +482,7 @@ def _reply(found, protocol):
 def _xreadgroup_at_once(server, connection, arguments):
     """What is new to a group, in small numbers, and was read lately."""
     request = _Request(arguments)
-    if len(request.keys) > 1 or request.ids[0] != b">" or not 0 < request.count <= _AT_ONCE:
+    if len(request.keys) > 1 or request.ids[0] != b">" or not 0 < request.count <= AT_ONCE:
         return None
     group = group_of(server.store, stream_of(request.keys[0]), request.group)
     if group is None or request.acked and not group.is_shared:
@@ -529,7 +528,7 @@ def xack(server, connection, arguments):
 
 @at_once("xack")
 def _xack_at_once(server, connection, arguments):
-    if len(arguments) > _AT_ONCE:
+    if len(arguments) > AT_ONCE:
         return None
     group = group_of(server.store, stream_of(arguments[1]), arguments[2])
     if group is None:

@@ -12,12 +12,15 @@ import re
 import resp
 from store.filter import Filter
 from store.reading import Selection, page
+from store.record import CUT
 
 from .blocked import deadline_of
 from .entries import (
     MAX_ID,
+    entries_in,
     entry_at,
     id_at,
+    id_at_hand,
     number_from,
     parse_end,
     parse_id,
@@ -25,11 +28,17 @@ from .entries import (
 )
 from .keys import exists, stream_of, touches_key
 from .reading import told
-from .table import CommandError, command, why_not
+from .table import CommandError, at_once, command, why_not
 from .users import READ
 
 # What one reply has at most.
 MOST_BYTES = 128 << 20
+# Entries of a reply that is made in the poller's thread.
+AT_ONCE = 256
+
+# Bytes that are read at once, and for who asks for a few: he will ask on.
+_STEP = 256 * 1024
+_AHEAD = 64 * 1024
 
 SYNTAX = "ERR syntax error"
 _NOT_A_NUMBER = "ERR value is not an integer or out of range"
@@ -87,6 +96,49 @@ def number_behind(store, stream, id_):
     return number_from(store, stream, ms, seq + 1) if id_ != MAX_ID else stop
 
 
+@at_once("xrange")
+def _xrange_at_once(server, connection, arguments):
+    if len(arguments) != 6 or arguments[4].upper() != b"COUNT":
+        return None
+    store, stream, start, end = server.store, stream_of(arguments[1]), arguments[2], arguments[3]
+    known = store.find(stream)
+    if known is None:
+        return None
+    first = known.first if start == b"-" else _number_at_hand(store, stream, start[1:] if start[:1] == b"(" else start)
+    stop = known.visible if end == b"+" else _number_at_hand(store, stream, end)
+    if first is None or stop is None:
+        return None
+    first, stop = first + (start[:1] == b"("), stop + (end != b"+")
+    found = _at_hand(store, known, first, stop, parse_integer(arguments[5]))
+    return resp.array(found) if found else None
+
+
+def _number_at_hand(store, stream, text):
+    """The number of the event with just this id, if it was read lately; else None."""
+    id_ = parse_id(text)
+    return id_[1] if id_at_hand(store, stream, id_[1]) == id_ else None
+
+
+def _at_hand(store, known, first, stop, count):
+    """The first `count` entries [first, stop) of a Stream, as RESP, if they are few and were read lately; else None."""
+    if not 0 < count <= AT_ONCE:
+        return None
+    found = []
+    stop = min(stop, first + count)
+    while first < stop:
+        runs = store.at_hand(known, first, stop)
+        if not runs:
+            return None
+        for one in runs:
+            begin, end = first - one.number, min(one.count, stop - one.number)
+            some = entries_in(one, begin, end) if one.kind != CUT else ()
+            if len(some) < end - begin:     # others come in their place
+                return None
+            found += some
+            first += end - begin
+    return found
+
+
 class Entries:
     """Entries on their way into one reply.
 
@@ -103,27 +155,45 @@ class Entries:
         Raises    CommandError    they are lost, or too much for one reply
         """
         found = []
-        selection = Selection(stream, _EVERY)
-        key = stop - 1 if back else first
-        while first < stop and (self._count is None or len(found) < self._count):
-            left = stop - first if self._count is None else min(stop - first, self._count - len(found))
-            some, key = told(page, store, selection, key, left, back)
-            for one, i in some:
-                if first <= one.number + i < stop:
-                    entry = entry_at(one, i)
-                    if entry is not None:
-                        found.append(entry)
-                        self._size += len(entry)
+        for some in self._back(store, stream, first, stop) if back else self._forwards(store, stream, first, stop):
+            found += some
+            self._size += sum(map(len, some))
             if self._size > MOST_BYTES:
                 raise CommandError(f"ERR the reply has more than {MOST_BYTES >> 20} MiB; read it in parts: with COUNT, "
                                    "from the id behind the last one on")
-            if key is None:
+            if len(found) == self._count:
                 break
-            if back:
-                stop = key + 1
-            else:
-                first = key
         return found
+
+    def _forwards(self, store, stream, first, stop):
+        """Yield entries, some at a time, until there are enough."""
+        known = store.find(stream)
+        left = stop - first if self._count is None else self._count
+        keep = left <= AT_ONCE
+        while first < stop and left:
+            runs = store.at_hand(known, first, min(stop, first + left)) or told(
+                store.records, known, first, stop, _AHEAD if keep else _STEP, keep)
+            for one in runs:
+                begin, end = first - one.number, min(one.count, stop - one.number)
+                first += end - begin
+                while begin < end and left and one.kind != CUT:
+                    some = entries_in(one, begin, min(end, begin + left))
+                    begin += left
+                    left -= len(some)
+                    yield some
+                if not left:
+                    return
+
+    def _back(self, store, stream, first, stop):
+        selection = Selection(stream, _EVERY)
+        key, left = stop - 1, stop - first if self._count is None else self._count
+        while first < stop and left and key is not None:
+            some, key = told(page, store, selection, key, min(stop - first, left), back=True)
+            entries = [entry_at(one, i) for one, i in some if first <= one.number + i < stop]
+            entries = [one for one in entries if one is not None]
+            left -= len(entries)
+            stop = first if key is None else key + 1
+            yield entries
 
 
 # -- XREAD ---------------------------------------------------------------------------------
@@ -146,6 +216,30 @@ def xread(server, connection, arguments):
     server.blocked.add(connection, read)
     server.blocked.refuse_unless_permitted(connection)      # who changed its user may have looked before it was there
     return None
+
+
+@at_once("xread")
+def _xread_at_once(server, connection, arguments):
+    keys, ids, count, block = _parsed(arguments)
+    if len(keys) > 1 or not count:
+        return None
+    store, stream = server.store, stream_of(keys[0])
+    known = store.find(stream)
+    if known is None or ids[0] in (b"$", b">"):
+        return None
+    before = -1 if parse_id(ids[0]) == (0, 0) else _number_at_hand(store, stream, ids[0])
+    if before is None:
+        return None
+    first = max(before + 1, known.first)
+    if first >= known.visible:
+        return resp.null_array(connection.protocol) if block is None and before >= 0 else None
+    found = _at_hand(store, known, first, known.visible, count)
+    return _reply([(resp.bulk(keys[0]), resp.array(found))], connection.protocol) if found else None
+
+
+def _reply(found, protocol):
+    """The reply to an XREAD that has found something: [(key, entries), …] in RESP."""
+    return resp.mapping(found, 3) if protocol == 3 else resp.array([resp.array(pair) for pair in found])
 
 
 def _parsed(arguments):
@@ -234,11 +328,7 @@ class _Read:
             some = entries.between(self._store, place.stream, first, stop) if first < stop else ()
             if some:
                 found.append((resp.bulk(place.key), resp.array(some)))
-        if not found:
-            return None
-        if self._protocol == 3:
-            return resp.mapping(found, 3)
-        return resp.array([resp.array(pair) for pair in found])
+        return _reply(found, self._protocol) if found else None
 
     def nothing(self):
         return resp.null_array(self._protocol)

@@ -46,7 +46,9 @@ def some_requests(seed):
     chosen = random.Random(seed)
     keys, groups, members = ["s", "t:1"], ["g", "h"], ["ann", "bob"]
     made = [("xgroup", "create", key, group, "0", "mkstream") for key in keys for group in groups]
-    made += [("group-create", "native", "stream", "s", "0"), ("group-create", "all", "$all", "0", "names", 1, "a")]
+    rules = ("wait", 10 ** 9, "pause", 0)       # nothing comes by itself
+    made += [("group-create", "native", "stream", "s", "0", *rules),
+             ("group-create", "all", "$all", "0", *rules, "names", 1, "a")]
     added = []
     for _ in range(400):
         key, group, member = chosen.choice(keys), chosen.choice(groups), chosen.choice(members)
@@ -89,9 +91,43 @@ def some_requests(seed):
     return [*made, *[("xinfo", "consumers", key, group) for key in keys for group in groups]]
 
 
+def some_reads(seed):
+    """Pages of streams, some of which was trimmed, deleted or isn't there; limits of which some are odd."""
+    chosen = random.Random(seed)
+    made, ids = [], {"s": [], "t:1": [], "none": []}
+    if seed % 2:
+        made.append(("retain", "stream", "t%3A1", "max-count", 30))
+    for _ in range(500):
+        key = chosen.choice(["s", "s", "t:1", "none"])
+        known = ids[key]
+        id_ = chosen.choice([*known[-40:], "0-0", "7", f"{chosen.randrange(3000)}-{chosen.randrange(60)}"])
+        what = chosen.random()
+        if what < 0.2 and key != "none":
+            for _ in range(chosen.randint(1, 12)):
+                known.append(f"{1000 + len(made)}-{len(known)}")
+                made.append(("xadd", key, known[-1], *["a", "1"] * chosen.choice([1, 1, 1, 2])))
+        elif what < 0.5:
+            count = chosen.choice([1, 2, 10, 100, 0, -1, "x"])
+            start = chosen.choice(["-", "0", id_, "(" + id_, "(" + id_, "+", "(-"])
+            end = chosen.choice(["+", "+", "+", id_, chosen.choice(known or ["5"]), "(" + id_, "-"])
+            made.append(("xrange", key, start, end, *chosen.choice([("count", count)] * 4 + [(), ("limit", 3)])))
+        elif what < 0.9:
+            count = chosen.choice([("count", 1), ("count", 10), ("count", 100), ("count", 0), ()])
+            places = chosen.choice([(key, id_)] * 5 + [(key, "$"), (key, ">"), (key,)])
+            made.append(("xread", *count, "streams", *places))
+        elif what < 0.94:
+            made.append(("xdel", key, id_))
+        elif what < 0.96:
+            made.append(("xtrim", key, "maxlen", chosen.randint(0, 60)))
+        else:
+            made.append(("xrevrange", key, "+", "-", "count", 3))
+    return made
+
+
+@pytest.mark.parametrize("some", [some_requests, some_reads])
 @pytest.mark.parametrize("seed", range(4))
-def test_what_is_answered_at_once_is_what_a_worker_answers(ask, seed):
-    requests = some_requests(seed)
+def test_what_is_answered_at_once_is_what_a_worker_answers(ask, some, seed):
+    requests = some(seed)
     for request, at_once, worked in zip(requests, ask(requests, True), ask(requests, False)):
         assert at_once == worked, request
 
@@ -110,6 +146,20 @@ def test_a_page_that_is_read_is_given_at_once_from_then_on(tmp_path, monkeypatch
             assert pair == [b"n", b"%d" % i]
             assert client.ask("xack", "s", "g", id_) == 1
         assert client.ask("xreadgroup", "group", "g", "m", "count", 1, "streams", "s", ">") is None
+
+
+def test_who_reads_page_after_page_needs_a_worker_for_the_first(tmp_path, monkeypatch):
+    with Serving(tmp_path / "db") as serving:
+        client = serving.connect()
+        ids = [client.ask("xadd", "s", "*", "n", str(i)) for i in range(50)]
+        assert len(client.ask("xrange", "s", "-", "+", "count", 5)) == 5
+        monkeypatch.setattr(serving.poller.workers, "put", lambda task: pytest.fail("a worker was asked"))
+        for first in range(5, 50, 5):
+            page = client.ask("xrange", "s", b"(" + ids[first - 1], "+", "count", 5)
+            assert [one[0] for one in page] == ids[first:first + 5]
+            assert client.ask("xread", "count", 5, "streams", "s", ids[first - 1]) == [[b"s", page]]
+            assert client.ask("xrange", "s", ids[first], ids[first + 2], "count", 5) == page[:3]
+        assert client.ask("xread", "count", 5, "streams", "s", ids[-1]) is None
 
 
 def test_a_group_that_somebody_else_is_busy_with_is_a_worker_s(tmp_path):

@@ -139,6 +139,9 @@ def test_a_search_goes_past_what_damage_took():
     class Damaged:
         """Of events 0 to 9, those from 3 to 6 are lost; each came in the millisecond of its number."""
 
+        def find(self, stream):
+            return None
+
         def bounds(self, stream):
             return 0, 10
 
