@@ -367,7 +367,7 @@ class Index:
             self._put_oldest(durable, generations)
 
     def _put_oldest(self, durable, generations):
-        # First this: a row that is still of the file as it was would have the generation of the one that took its place.
+        # First this: rows that are still of a file as it was would have the generation of what took its place.
         told = generations(self.oldest().through.sequence)
         for rewritten in self.shadows():
             self.replace(rewritten, generations)
