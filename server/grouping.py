@@ -27,9 +27,13 @@ def _touched(group):
 
 
 def _read(server, arguments):
-    """The streams of the group that a request names; none if it isn't there, which the handler says."""
+    """The streams of the group that a request names; none if it isn't there, which the handler says.
+
+    Which these are is for those alone who may read them.
+    """
     try:
-        return [_touched(server.store.group(arguments[1].decode("utf-8", "replace")))]
+        group = server.store.group(arguments[1].decode("utf-8", "replace"))
+        return [(*_touched(group), f"all that group '{printable(group.name)}' is of")]
     except NoGroup:
         return []
 

@@ -20,6 +20,7 @@ Who may use a command is looked at in `denial`, before the handler is called:
              there needs the command's own right
     touches  touches(server, arguments) gives the streams of a request: [(how, kind, name), …],
              how "read" or "append", kind "stream" or "prefix"; b"" is the prefix of all.
+             Where the request doesn't name them itself, what an error calls them comes fourth.
              It raises CommandError where it can't say, as the handler would
 """
 
@@ -195,12 +196,15 @@ def why_not(user, name, right, touched):
     """The text of the error if a user may not use a command for the streams that it touches, or None."""
     if not user.may(right):
         return f"NOPERM User {user.name} has no permissions to run the '{name}' command"
-    for how, kind, stream in touched:
+    for how, kind, stream, *called in touched:
         if not user.reaches(how, kind, stream):
-            whole = "every stream" if kind == "prefix" and not stream else f"{kind} '{printable(stream[:128])}'"
             return (f"NOPERM No permissions to access a key: user {user.name} may not "
-                    f"{'read' if how == 'read' else 'append to'} {whole}")
+                    f"{'read' if how == 'read' else 'append to'} {called[0] if called else _shown(kind, stream)}")
     return None
+
+
+def _shown(kind, stream):
+    return "every stream" if kind == "prefix" and not stream else f"{kind} '{printable(stream[:128])}'"
 
 
 def unknown(arguments):

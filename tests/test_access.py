@@ -477,6 +477,14 @@ def test_a_longer_prefix_is_within_what_a_user_has(serving, users, log_in):
         assert not isinstance(client.ask(*words), resp.ErrorReply), words
 
 
+def test_what_a_group_is_of_is_told_to_nobody_who_may_not_read_it(serving, log_in):
+    serving.store.group_create("billing", "secret-7", 0)
+    for name, *request in (["ann", "group-info", "billing"], ["worker", "group-read", "billing", "m", 1],
+                           ["worker", "group-create", "billing", "stream", "orders-1", 0]):
+        refused = str(log_in(name).ask(*request))
+        assert refused.endswith(f" user {name} may not read all that group 'billing' is of")
+
+
 def test_a_group_of_all_streams_is_for_those_who_may_read_all(serving, users, log_in):
     serving.store.group_create("all", "$all", 0)
     client = log_in("worker")
