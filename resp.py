@@ -607,6 +607,7 @@ _HEADS = {b"$%d" % length: length for length in _LENGTHS}
 _BEGINNINGS = [b" "] * (len(b"999\r\n") + len(_LENGTHS))
 for _begin in [b"%d\r\n" % length for length in _LENGTHS]:
     _BEGINNINGS[len(_begin) + int(_begin)] = _begin
+_SHORT = len(_BEGINNINGS)       # with its length a string has fewer bytes, if it may be taken so
 
 
 class Known(dict):
@@ -660,6 +661,9 @@ class Requests(Parser):
                                         reading ends with a ProtocolError
     together            {name: strings in all, or None for any number} of commands that come as Alike where
                         they are short
+
+    last                (bytes up to the last argument's length, first, second) of the command `name` that came
+                        last, if it came alone and is whole, for `take_again`; else None
     """
 
     def __init__(self, name, firsts, seconds, max_last=64 << 20,
@@ -670,7 +674,7 @@ class Requests(Parser):
         self._firsts = firsts
         self._seconds = seconds
         self._together = together or {}
-        self._last = None       # (head, first, second, size) of the command that came last, and alone
+        self.last = None
         self.limit(max_last, max_arguments, max_bulk, max_size)
 
     def limit(self, max_last, max_arguments, max_bulk, max_size):
@@ -688,20 +692,23 @@ class Requests(Parser):
         self._most = min(max_arguments, 9999) if min(max_bulk, max_size) >= _WINDOW + MAX_LINE else 0
 
     def take_again(self, data):
-        """(first, second, [last]) if `data` is the command that came alone before it, but for its last argument.
+        """A run as of `take`, if `data` is the command that came alone before it but for a short last argument.
 
         It is `feed` and `take` for clients that wait for each reply.  None: nothing
         was taken, those two are to judge.
         """
-        if self._last is None:
+        if self.last is None:
             return None
-        head, first, second, size = self._last
-        if (len(data) != size or not data.startswith(head) or not data.endswith(CRLF)
-                or self._buffer or self._stack or self._coming):
-            self._last = None
-            return None
-        self._dropped += size
-        return first, second, [data[len(head):-2]]
+        head, first, second = self.last
+        last = data[len(head):-2]
+        size = len(last)
+        if (data.startswith(head) and size < _SHORT and last.startswith(_BEGINNINGS[size])
+                and data.endswith(CRLF) and size <= self._longest
+                and not (self._buffer or self._stack or self._coming)):
+            self._dropped += len(data)
+            return first, second, last
+        self.last = None
+        return None
 
     def take(self):
         """Return what was asked in the bytes fed so far, in order, as a list of
@@ -841,7 +848,7 @@ class Requests(Parser):
                 pos = self._split_commands(pos, tried, CRLF + opening + b"\r\n$", runs)
         if runs:
             if pos == len(buffer) and len(runs) == 1 and not repeated:
-                self._last = buffer[began:start], first, second, pos - began
+                self.last = buffer[began:start - len(digits) - 2], first, second
             taken.append((runs, len(runs) + repeated, pos - self._pos))
             self._pos = pos
         return tried

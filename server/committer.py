@@ -79,6 +79,19 @@ class Batch:
         else:
             owed.append(count)
 
+    def add_one_each(self, connections, runs, size):
+        """Add `runs`, which came in `size` bytes: a publish of each of `connections`, of which none is there twice."""
+        self.units += runs
+        if self.owed:
+            for connection in connections:
+                self.add(connection, (), 1, 0)
+        else:
+            self.owed = dict.fromkeys(connections, 1)
+            for connection in connections:
+                connection.uncommitted += 1
+            self.published += len(connections)
+        self.size += size
+
     def add_append(self, connection, append, size):
         """Add an Append or Singles of one connection, which came in `size` bytes."""
         self.units.append(append)

@@ -73,9 +73,8 @@ class Connection:
         self.lock = threading.Lock()
         self.subscriptions = {}         # selector -> Follower
         self.listening = 0
-        self._requests = Requests(b"publish", _STREAMS, _NAMES, together=_TOGETHER)
-        self.take_again = self._requests.take_again     # one publish, like the one before: see there
-        self.room = self._requests.room     # where to receive, for `received`; None: anywhere, for `receive`
+        self.requests = Requests(b"publish", _STREAMS, _NAMES, together=_TOGETHER)
+        self.room = self.requests.room     # where to receive, for `received`; None: anywhere, for `receive`
         self.user = None
         self.become(user)
         self._on_behind = on_behind
@@ -91,10 +90,10 @@ class Connection:
         with self.lock:
             self._look_at_each()
         if user is None:
-            self._requests.limit(strangers.MAX_ARGUMENT, strangers.MAX_ARGUMENTS, strangers.MAX_ARGUMENT,
+            self.requests.limit(strangers.MAX_ARGUMENT, strangers.MAX_ARGUMENTS, strangers.MAX_ARGUMENT,
                                  strangers.MAX_REQUEST)
         else:
-            self._requests.limit(limits.max_event_size, limits.max_arguments, limits.max_request_size,
+            self.requests.limit(limits.max_event_size, limits.max_arguments, limits.max_request_size,
                                  limits.max_request_size)
             if before is None:
                 self.take()     # what waited for the answer
@@ -120,7 +119,7 @@ class Connection:
 
     def receive(self, data):
         """Take bytes from the socket; whole requests go to `pending`."""
-        self._requests.feed(data)
+        self.requests.feed(data)
         self.take()
 
     def take(self):
@@ -129,11 +128,11 @@ class Connection:
         Of a client that hasn't said who it is only the next one: what it may send behind
         that depends on the answer.
         """
-        self.pending.extend(self._requests.take() if self.user is not None else self._requests.take_first())
+        self.pending.extend(self.requests.take() if self.user is not None else self.requests.take_first())
 
     def received(self, size):
         """`size` bytes from the socket are in the `room` that was asked for."""
-        self._requests.received(size)
+        self.requests.received(size)
         self.take()
 
     @property
@@ -150,7 +149,7 @@ class Connection:
     @property
     def unread(self):
         """Bytes of a request that isn't whole yet."""
-        return self._requests.pending
+        return self.requests.pending
 
     def end_input(self):
         """No more bytes will come: what was received is still executed and answered."""

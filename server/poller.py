@@ -62,6 +62,8 @@ RECEIVE = 256 * 1024
 # ... but no more than this from each of so many that are ready: others wait while it is parsed.
 _CROWD = 16
 _RECEIVE_IN_CROWD = 16 * 1024
+# ... and this much from one that is expected to say the same again.
+_RECEIVE_AGAIN = 4096
 # ... and this much to where it stays, if it is of a long string.
 RECEIVE_LONG = 1 << 20
 # A turn ends after receiving this much, and a batch that the committer isn't
@@ -254,9 +256,21 @@ class Poller:
         return -1 if timeout == math.inf else timeout
 
     def _turn(self, events):
-        accept = ()
-        received = 0
         self._now = time.monotonic()
+        accept = ()
+        if events:
+            events = self._take_repeated(events)
+            if events:
+                accept = self._take_all(events)
+        self._call_those_due()
+        self._execute_ready()
+        for fd in accept:       # last: a descriptor of this turn's events may be used again
+            self._accept(self._listeners[fd])
+
+    def _take_all(self, events):
+        """Do what `events` are for, but for accepting; return the descriptors of listeners among them."""
+        accept = []
+        received = 0
         until = self._now + _READING
         if len(events) > 1:
             events = self._in_order(events)
@@ -267,7 +281,7 @@ class Poller:
                 if fd == self._wake_read:
                     self._drain_wake()
                 elif fd in self._listeners:
-                    accept += (fd,)
+                    accept.append(fd)
                 continue
             if mask & WRITE and connection.outbox.resume():
                 connection.go_on()
@@ -280,10 +294,7 @@ class Poller:
                 else:
                     self._passed_over[fd] = None
         self.received += received
-        self._call_those_due()
-        self._execute_ready()
-        for fd in accept:       # last: a descriptor of this turn's events may be used again
-            self._accept(self._listeners[fd])
+        return accept
 
     def _in_order(self, events):
         """Those whom the turn before had no time for come first; nobody else is always the first."""
@@ -403,19 +414,17 @@ class Poller:
             except BlockingIOError:
                 return 0
             except OSError as error:
-                log.debug("client %d at %s: %s", connection.id, connection.peer, error)
-                self.close(connection)
+                self._lose(connection, error)
                 return 0
-            if size:
+            if room is None:
+                self._take(connection, bytes(view[:size]))
+            elif size:
                 connection.active = self._now
-                if room is not None:
-                    connection.received(size)
-                    self._will_execute(connection)
-                else:
-                    self._take(connection, bytes(view[:size]))
-                return size
-            connection.end_input()
-            self._settle(connection)
+                connection.received(size)
+                self._will_execute(connection)
+            else:
+                self._end_input(connection)
+            return size
         elif mask & GONE:
             self.close(connection)
         elif mask & LEFT:
@@ -430,28 +439,70 @@ class Poller:
         except BlockingIOError:
             return 0
         except OSError as error:
-            log.debug("client %d at %s: %s", connection.id, connection.peer, error)
-            self.close(connection)
+            self._lose(connection, error)
             return 0
         if data:
-            connection.active = self._now
             self._take(connection, data)
         if connection.socket.ended:
-            connection.end_input()
-            self._settle(connection)
+            self._end_input(connection)
         return len(data)
 
     def _take(self, connection, data):
-        """Take what a connection sent; one publish like the one before it is in the batch at once."""
-        run = None
-        if (connection.mask == READ and connection.publishes_freely and not self.store.retention.closed
-                and not self.monitors.watching):
-            run = connection.take_again(data)
-        if run is not None:     # as `_execute` would do it
-            self._batch.add(connection, (run,), 1, len(data))
+        """Take what a connection sent, b"" if no more will come."""
+        if not data:
+            self._end_input(connection)
             return
+        connection.active = self._now
         connection.receive(data)
         self._will_execute(connection)
+
+    def _end_input(self, connection):
+        connection.end_input()
+        self._settle(connection)
+
+    def _lose(self, connection, error):
+        log.debug("client %d at %s: %s", connection.id, connection.peer, error)
+        self.close(connection)
+
+    def _take_repeated(self, events):
+        """Take publishes like the one before, of clients that wait for each reply; return the events of all others.
+
+        It is what `_receive` and `_execute` come to for a client that is owed nothing else and asks nothing
+        else, where each look at what it might be shows in what a publish costs.
+        """
+        if self._passed_over or self.store.retention.closed or self.monitors.watching:
+            return events
+        connections = self.connections
+        senders, runs, others = [], [], []
+        received = 0
+        for event in events:
+            fd, mask = event
+            connection = connections.get(fd)
+            if (connection is None or mask != READ or connection.requests.last is None or connection.mask != READ
+                    or connection.outbox.size or connection.pending or not connection.publishes_freely
+                    or connection.encrypted):
+                others.append(event)
+                continue
+            try:
+                data = connection.socket.recv(_RECEIVE_AGAIN)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                self._lose(connection, error)
+                continue
+            run = connection.requests.take_again(data)
+            if run is None:
+                self.received += len(data)
+                self._take(connection, data)
+                continue
+            connection.active = self._now
+            senders.append(connection)
+            runs.append(run)
+            received += len(data)
+        if senders:
+            self._batch.add_one_each(senders, runs, received)
+            self.received += received
+        return others
 
     def _will_execute(self, connection):
         """What it sent may make requests whole."""

@@ -168,9 +168,12 @@ def drafts_of_skip(skips, streams, new_stream, position, nexts):
 
 def _drafts_of_one(run, streams, new_stream, position, nexts):
     """The drafts of a single run: what one publish makes, or a pipeline of like ones."""
-    name, event_name, datas = _with_list(run)
+    name, event_name, datas = run
     stream = streams.get(name) or new_stream(name)
     number = nexts[stream] = stream.next
+    if type(datas) is bytes:
+        stream.next = number + 1
+        return [Draft(name, number, position, [FRAME_WITH_LENGTH % (name, number, event_name, datas)])]
     stream.next = number + len(datas)
     if len(datas) == 1 and len(datas[0]) <= MAX_FRAMES:
         frame = FRAME % (name, number, event_name, len(datas[0]), datas[0])

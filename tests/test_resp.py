@@ -1142,11 +1142,28 @@ def test_a_command_that_comes_again_costs_no_look_at_its_head(looks):
     assert requests.take_again(resp.command("set", "orders", "created", "one")) is None
     requests.feed(resp.command("set", "orders", "created", "one"))
     assert len(requests.take()) == 1
-    for data in (b"two", b"\r\n3"):
-        assert requests.take_again(resp.command("set", "orders", "created", data)) == (b"orders", b"created", [data])
+    for data in (b"two", b"\r\n3", b"", b"longer", b"x" * 999):
+        run = requests.take_again(resp.command("set", "orders", "created", data))
+        assert run[:2] == (b"orders", b"created")
+        assert resp.lasts_of(run) == [data]
     assert looks == [0]
-    for other in (resp.command("set", "orders", "created", "four"), resp.command("set", "orders", "created", "six")):
-        assert requests.take_again(other) is None
+
+
+@pytest.mark.parametrize("other", [
+    b"", b"\r\n", resp.command("set", "orders", "changed", "one"), resp.command("set", "orders", "created", "x" * 1000),
+    resp.command("set", "orders", "created", "one") * 2, resp.command("set", "orders", "created", "one")[:-1],
+    resp.command("set", "orders", "created", "one")[:-6], resp.command("set", "orders", "created", "one")[:-2] + b"x\n",
+    resp.command("set", "orders", "created", "one").replace(b"$3\r\none", b"$03\r\none"),
+    resp.command("set", "orders", "created", "one").replace(b"$3\r\none", b"$4\r\none"),
+    resp.command("set", "orders", "created", "x" * 90)])
+def test_what_isnt_a_command_like_the_one_before_is_not_taken_again(other):
+    requests = Requests(max_last=80)
+    requests.feed(resp.command("set", "orders", "created", "one"))
+    assert len(requests.take()) == 1
+    assert requests.last is not None
+    assert requests.take_again(other) is None
+    assert requests.last is None
+    assert requests.take_again(resp.command("set", "orders", "created", "one")) is None
 
 
 @pytest.mark.parametrize("read", [False, True])
