@@ -599,6 +599,8 @@ _LONGEST_KNOWN = 256
 # Commands that differ are split so many bytes at a time, if their last parts are
 # short: the lengths that these may have.
 _WINDOW = 16 * 1024
+# A command of more strings isn't looked at by itself first, for others that repeat it.
+_FEW = 16
 _LENGTHS = range(1000)
 # As they stand on the wire, with the type byte before them.
 _HEADS = {b"$%d" % length: length for length in _LENGTHS}
@@ -869,9 +871,13 @@ class Requests(Parser):
             return tried
         limit = pos + _WINDOW
         commands = []
+        together = self._together.get(name.lower(), 0) in (strings, None)
         if pos >= tried:
-            tried = limit
-            commands, pos = self._split_alike(pos, limit, b"*" + count, name, strings)
+            if together:
+                commands, pos = self._repeated(pos, opening.end(), limit, name, strings)
+            if not commands:
+                tried = limit
+                commands, pos = self._split_alike(pos, limit, b"*" + count, name, strings)
         opening = opening.group()
         while pos < limit and buffer.startswith(opening, pos):
             arguments, end = self._strings_at(pos + len(opening), limit, strings - 1)
@@ -880,12 +886,41 @@ class Requests(Parser):
             commands.append((name, *arguments))
             pos = end
         if commands:
-            if self._together.get(name.lower(), 0) in (strings, None):
+            if together:
                 taken.append(Alike(commands, pos - self._pos))
             else:
                 taken += map(list, commands)
             self._pos = pos
         return tried
+
+    def _repeated(self, pos, behind, limit, name, strings):
+        """The command at `pos`, of few strings, and those behind it that differ in nothing but their last ones, which
+        are as long; as tuples, and where they end.  None if there is no second one.
+
+        behind   where its first argument begins
+        """
+        if strings > _FEW:
+            return [], pos
+        arguments, end = self._strings_at(behind, limit, strings - 1)
+        if end is None:
+            return [], pos
+        buffer, size = self._buffer, len(arguments[-1])
+        starts_with = buffer.startswith
+        head = CRLF + buffer[pos:end - 2 - size]
+        if not starts_with(head, end - 2):
+            return [], pos
+        step = len(head) + size
+        start, stop = end - 2 + len(head), end - 2 + step
+        lasts = arguments[-1:]
+        while starts_with(head, stop):
+            lasts.append(buffer[start:stop])
+            start += step
+            stop += step
+        if starts_with(CRLF, stop):
+            lasts.append(buffer[start:stop])
+            start += step
+        arguments = (name, *arguments[:-1])
+        return [(*arguments, last) for last in lasts], start - len(head) + 2
 
     def _split_alike(self, pos, limit, head, name, strings):
         """Split what is in [pos, limit) into commands of so many short strings without CR LF.

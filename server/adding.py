@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import resp
 from store import ANY, NONE, StoreError, WrongVersion
-from store.append import Append, Singles
+from store.append import Append, Run, Singles
 
 from .appending import ALIKE, BATCHED, event_names
 from .committer import error_reply
@@ -95,6 +95,49 @@ class Entries(Singles):
                 lasts[stream, trim] = outcome[0]
         for (stream, trim), last in lasts.items():
             trim_behind(self.store, stream, trim, last)
+
+
+class EntryRun(Run):
+    """Entries that differ in nothing but the value of their only field, and all trim their stream alike, or not.
+
+    store      the Store, if the stream is trimmed
+    trimming   a Trim by count, or None
+    """
+
+    __slots__ = ("store", "trimming")
+
+    command = "xadd"
+    ascending = True
+
+    def __init__(self, run, store=None, trimming=None):
+        super().__init__(run)
+        self.store = store
+        self.trimming = trimming
+
+    def replies(self, stored):
+        """See Entries."""
+        if self.error is not None:
+            return error_reply(self.error) * self.count
+        number, _ = self.place
+        stop = number + self.count
+        ms = b"%d-" % (stored.clock // 1000)
+        found = []
+        while number < stop:
+            digits = len(b"%d" % number)
+            behind = min(stop, 10 ** digits)
+            line = b"$%d\r\n%b%%d\r\n" % (len(ms) + digits, ms)
+            found.append(line * (behind - number) % tuple(range(number, behind)))
+            number = behind
+        return b"".join(found)
+
+    @property
+    def trims(self):
+        return [self.trimming] if self.trimming is not None else ()
+
+    def trim(self):
+        """See Entries."""
+        if self.error is None:
+            trim_behind(self.store, self.run[0], self.trimming, self.place[0] + self.count - 1)
 
 
 def trim_behind(store, stream, trim, number):
@@ -187,20 +230,49 @@ def _count(text, what):
 # -- those that need no look ---------------------------------------------------
 
 def entries_of(server, connection, commands):
-    """The Entries of XADDs, or None if something is wrong with one of them, or needs a look at its stream.
+    """The Entries of XADDs, or their EntryRun; None if something is wrong with one of them, or needs a look at its
+    stream.
 
     commands   [(name, argument, …), …], of as many arguments each
     """
-    limits = server.limits
+    if len(commands[0]) < 5:
+        return None
     try:
-        if len(commands[0]) == 5:       # one pair, and no options
-            events = [(stream_of(key), ANY, event_names[field], value, b"", b"", b"")
-                      for _, key, id_, field, value in commands if id_ == b"*" and len(value) <= limits.max_event_size]
-            if len(events) == len(commands):
-                return Entries(events)
-        return _entries_with_options(commands, connection.user, server)
+        if _are_alike(commands):
+            return _entry_run(commands, connection.user, server)
+        return _entries(commands, connection.user, server)
     except CommandError:
         return None
+
+
+def _are_alike(commands):
+    """Whether they differ in nothing but their last arguments."""
+    _, *heads, _ = zip(*commands)
+    return all(column.count(column[0]) == len(commands) for column in heads)
+
+
+def _entry_run(commands, user, server):
+    """`entries_of` those that are alike, in one go if they have one field.  Raises CommandError."""
+    first = commands[0]
+    trim, creates, at = (None, True, 2) if len(first) == 5 else _options(first, 2, adds=True)
+    if len(first) - at != 3:
+        return _entries(commands, user, server)
+    values = [one[-1] for one in commands]
+    if (first[at] != b"*" or not creates or trim is not None and not is_simple(trim, user)
+            or max(map(len, values)) > server.limits.max_event_size):
+        return None
+    return EntryRun((stream_of(first[1]), event_names[first[at + 1]], values), server.store, trim)
+
+
+def _entries(commands, user, server):
+    """`entries_of` any.  Raises CommandError."""
+    if len(commands[0]) == 5:       # one pair, and no options
+        most = server.limits.max_event_size
+        events = [(stream_of(key), ANY, event_names[field], value, b"", b"", b"")
+                  for _, key, id_, field, value in commands if id_ == b"*" and len(value) <= most]
+        if len(events) == len(commands):
+            return Entries(events)
+    return _entries_with_options(commands, user, server)
 
 
 def _entries_with_options(commands, user, server):

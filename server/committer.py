@@ -44,7 +44,7 @@ class Batch:
     """Publishes and appends of any number of connections, in the order in which they take effect.
 
     units    runs, (stream, name, datas) with a list of what one event or more hold, or as
-             resp.Requests has it, Appends, Singles, and Entries of adding.py
+             resp.Requests has it, Appends, Singles, and Entries and EntryRuns of adding.py
     appends  those of them that are no runs
     owed     {connection: how many publishes are its own, or [so many, an Append, so many, Singles, …]
              in the order in which they are answered}
@@ -252,7 +252,7 @@ def _count(owed):
     """How many replies are owed."""
     if type(owed) is int:
         return owed
-    return 1 if owed.whole else len(owed.events)
+    return 1 if owed.whole else owed.count
 
 
 def _errors_of(append):

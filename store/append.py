@@ -55,12 +55,14 @@ class _Events:
              and metadata in bytes, tags as record.join_tags makes them
     whole    all of them are stored, or none
     ascending   while the clock is behind earlier events, these get the time of those; see Log.write
+    alike    they differ in nothing but their data: see Run
     """
 
     __slots__ = ("events",)
 
     whole = True
     ascending = False
+    alike = False
 
     @property
     def has_keys(self):
@@ -159,6 +161,11 @@ class Singles(_Events):
     def __init__(self, events):
         self.events = events
 
+    @property
+    def count(self):
+        """How many appends they are."""
+        return len(self.events)
+
     def new_position(self, i):
         """The position of event `i` if it was stored now, or None."""
         outcome = self.outcomes[i]
@@ -167,6 +174,48 @@ class Singles(_Events):
     def refuse(self, error):
         """None of them is stored."""
         self.outcomes, self.known, self.stored = [error] * len(self.events), set(), 0
+
+
+class Run:
+    """Appends of one event each, of one stream and name, without details and whatever is there: as Singles of them.
+
+    run     (stream, name, [data, …]), as runs of publishes are
+    place   (number, position) of the first, once they are stored; the others follow it in both
+    error   why none of them was stored, or None
+    """
+
+    __slots__ = ("run", "place", "error")
+
+    whole = False
+    ascending = False
+    alike = True
+    has_keys = False
+
+    def __init__(self, run):
+        self.run = run
+        self.place = self.error = None
+
+    @property
+    def count(self):
+        """How many appends they are."""
+        return len(self.run[2])
+
+    @property
+    def stored(self):
+        """How many of them were stored."""
+        return self.count if self.error is None else 0
+
+    @property
+    def outcomes(self):
+        """Of each its (number, position), or the error."""
+        if self.error is not None:
+            return [self.error] * self.count
+        number, position = self.place
+        return [(number + i, position + i) for i in range(self.count)]
+
+    def refuse(self, error):
+        """None of them is stored."""
+        self.error = error
 
 
 def refusal_of(name, expected, stream, closed=()):

@@ -194,6 +194,10 @@ def drafts_of_units(units, streams, new_stream, position, nexts, known=None, clo
 
     known   the Known of those of them that have ids
     """
+    if len(units) == 1 and type(units[0]) is not tuple and units[0].alike and units[0].run[0] not in closed:
+        drafts = _drafts_of_one(units[0].run, streams, new_stream, position, nexts)
+        units[0].place = drafts[0].number, position
+        return drafts
     gathered = _Gathered(position)
 
     def take(name, count):
@@ -218,8 +222,12 @@ def drafts_of_units(units, streams, new_stream, position, nexts, known=None, clo
                 unit.places = add(gathered, unit.events, take)
                 if known is not None:
                     known.note(unit)
-        else:
+        elif not unit.alike:
             _add_singles(gathered, unit, take, streams, known, closed)
+        elif unit.run[0] in closed:
+            unit.refuse(refusal_of(unit.run[0], ANY, None, closed))
+        else:
+            unit.place = _add_run(gathered, unit.run, take)
     gathered.close()
     if gathered.drafts and type(units[0]) is Append and units[0].clocks is not None:
         _date(gathered.drafts, units[0].clocks)
@@ -303,16 +311,15 @@ def _frame_of(name, event_name, number, data):
 
 
 def _add_run(gathered, run, take):
-    """Gather a run of publishes."""
+    """Gather a run; the (number, position) of its first event."""
     name, event_name, datas = _with_list(run)
     count = len(datas)
     number = take(name, count)
     frames = record.frames(name, event_name, number, datas)
     if count == 1:
-        gathered.add_one(name, number, frames[0], NO_DETAILS, len(frames[0]))
-    else:
-        gathered.add([name] * count, list(range(number, number + count)), frames, [NO_DETAILS] * count,
-                     list(map(len, frames)), whole=False)
+        return number, gathered.add_one(name, number, frames[0], NO_DETAILS, len(frames[0]))
+    return number, gathered.add([name] * count, list(range(number, number + count)), frames, [NO_DETAILS] * count,
+                                list(map(len, frames)), whole=False)
 
 
 class _Gathered:

@@ -1,6 +1,7 @@
 """server/adding.py: XADD, alone and in pipelines, with ids of the server's and of the client's, and trimming."""
 
 import itertools
+import random
 import threading
 
 import pytest
@@ -252,6 +253,40 @@ def test_a_stream_keeps_the_last_so_many(client, serving):
     assert [client.value() for _ in range(6)][4:] == [b"%d-4" % NOW, b"%d-0" % NOW]
     assert (numbers(serving, "s"), numbers(serving, "t")) == ([2, 3, 4], [])
     assert [client.ask("xlen", key) for key in "st"] == [3, 0]
+
+
+def some_pipelines(seed):
+    """Pipelines of entries, most of which are alike for a while, some refused."""
+    chosen = random.Random(seed)
+    found = []
+    for _ in range(40):
+        key, field = chosen.choice(["s", "s", "t", "gone"]), chosen.choice(["a", "a", "b", "b\r"])
+        trims = ("maxlen", chosen.randint(0, 9)), ("maxlen", "~", 3), ("minid", 5), ("odd",)
+        options, id_ = chosen.choice([()] * 4 + [*trims]), chosen.choice(["*"] * 6 + ["5-*"])
+        more = chosen.choice([()] * 4 + [("c", "2")])
+        found.append([("xadd", key, *options, id_, field, str(chosen.randrange(200)), *more)
+                      for _ in range(chosen.choice([1, 2, 30]))])
+        if chosen.random() < 0.3:
+            found.append([found[-1][0], chosen.choice([("publish", "s", "x", "1"), ("xlen", "s")]), found[-1][0]])
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_entries_that_are_alike_are_stored_and_answered_as_each_by_itself(tmp_path, monkeypatch, clock, seed):
+    told = []
+    for alike in True, False:
+        if not alike:
+            monkeypatch.setattr(adding, "_are_alike", lambda commands: False)
+        with Serving(tmp_path / str(alike), clock=clock) as serving:
+            client = serving.connect()
+            client.ask("publish", "gone", "x", "1"), client.ask("delete", "gone", "forever")
+            replies = []
+            for pipeline in some_pipelines(seed):
+                client.send(b"".join([resp.command(*map(str, one)) for one in pipeline]))
+                replies += [repr(client.value()) for _ in pipeline]
+            told.append((replies, client.ask("xrange", "s", "-", "+"), client.ask("xrange", "t", "-", "+")))
+    assert told[0] == told[1]
+    assert len(told[0][0]) > 300 and any("DELETED" in reply for reply in told[0][0])
 
 
 def test_each_entry_of_a_pipeline_trims_by_its_own_measure(client, serving):

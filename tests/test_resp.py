@@ -1247,10 +1247,31 @@ def test_other_commands_of_one_name_and_count_are_split_together(monkeypatch):
     assert requests.split_alike == len(data)
 
 
-def test_none_of_the_commands_that_are_split_together_is_read_by_itself(monkeypatch):
-    monkeypatch.setattr(resp.Requests, "_strings_at", None)
+@pytest.mark.parametrize("others", [[OTHER], [OTHER, (*OTHER[:-2], b"another", OTHER[-1])]])
+def test_of_the_commands_that_are_split_together_no_other_than_the_first_is_read_by_itself(monkeypatch, others):
+    usual, read = resp.Requests._strings_at, []
+    monkeypatch.setattr(resp.Requests, "_strings_at", lambda *arguments: read.append(1) or usual(*arguments))
     monkeypatch.setattr(resp.Parser, "get", None)
-    assert take_all(Requests(), [resp.command(*OTHER) * 50]) == [OTHER] * 50
+    data = b"".join([resp.command(*one) for one in others])
+    assert take_all(Requests(), [data * 50]) == others * 50
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize("strings", [2, 3, 7, resp._FEW, resp._FEW + 1])
+def test_commands_that_repeat_one_are_the_same_wherever_they_are_cut(strings):
+    """... and by whatever they are followed."""
+    def taken(requests, pieces):
+        return [list(one) if type(one) is tuple else repr(one) for one in take_all(requests, pieces)]
+
+    lasts = b"aa", b"\r\n", b"$1", b"*3", b"aa", b"x", b"y", b"", b"", b"zz"
+    commands = [[b"other", *[b"1"] * (strings - 2), last] for last in lasts]
+    data = b"".join([resp.command(*one) for one in commands])
+    assert taken(Requests(together={b"other": None}), [data]) == commands
+    for place in range(1, len(data)):
+        pieces = split(data, [place])
+        assert taken(Requests(together={b"other": None}), pieces) == commands
+        odd = [pieces[0] + b"x" + pieces[1]]
+        assert taken(Requests(together={b"other": None}), odd) == taken(Plain(together={b"other": None}), odd)
 
 
 def test_commands_that_are_wanted_together_come_together(monkeypatch):
