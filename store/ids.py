@@ -12,10 +12,10 @@ meanwhile; then the look is repeated.  The appends of one batch know of each oth
 from typing import NamedTuple
 
 from .errors import EventsLost, IdConflict
-from .record import CUT, is_redacted
+from .record import CUT, is_redacted, join_tags, split_tags
 
-# Where in an event of an Append its stream and id are, and what has to be the same when it comes again.
-_STREAM, _ID, _CONTENT = 0, 4, slice(2, 6)
+# Where in an event of an Append its stream, id and tags are, and what has to be the same when it comes again.
+_STREAM, _ID, _TAGS, _CONTENT = 0, 4, 6, slice(2, 6)
 
 
 class First(NamedTuple):
@@ -33,7 +33,14 @@ class First(NamedTuple):
     def is_same(self, event):
         if self.event[_STREAM] != event[_STREAM]:
             return False
-        return self.gone or self.event[_CONTENT] == event[_CONTENT]
+        if self.gone:
+            return True
+        return self.event[_CONTENT] == event[_CONTENT] and _are_same_tags(self.event[_TAGS], event[_TAGS])
+
+
+def _are_same_tags(some, others):
+    """Whether these tags, joined, are the same, in any order: who keeps them in a set has them in another each time."""
+    return some == others or sorted(split_tags(some)) == sorted(split_tags(others))
 
 
 class Known:
@@ -86,8 +93,8 @@ class Known:
         [event] = one.events(i, i + 1)
         name = event.stream.encode()
         gone = is_redacted(event) or not self._retention.shows(name, event.number)
-        return First(event.number, position, (name, None, event.name.encode(), event.data, event.id, event.metadata),
-                     gone)
+        return First(event.number, position, (name, None, event.name.encode(), event.data, event.id, event.metadata,
+                                               join_tags(event.tags)), gone)
 
     def _look_between(self, append):
         """If an append came before, read those of its events that have no id."""
@@ -111,7 +118,7 @@ class Known:
         one = self._record_at(position) if number is not None else None
         for gone in one.cut_parts()[2] if one is not None and one.kind == CUT else ():
             if gone.stream == stream and gone.number <= number < gone.number + gone.count:
-                return First(number, position, (stream, None, None, None, b"", None), gone=True)
+                return First(number, position, (stream, None, None, None, b"", None, b""), gone=True)
         return None
 
     def _number_by_others(self, append, i):
@@ -186,7 +193,7 @@ def _first_of_stub(cut, position):
     for gone in cut.cut_parts()[2]:
         for number, its_position, id_ in gone.stubs:
             if its_position == position:
-                return First(number, position, (gone.stream, None, None, None, id_, None), gone=True)
+                return First(number, position, (gone.stream, None, None, None, id_, None, b""), gone=True)
     return None
 
 

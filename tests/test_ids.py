@@ -124,6 +124,23 @@ def test_the_same_id_with_other_content_is_refused(open_store, name, data, metad
     assert store.position == 2
 
 
+def test_the_same_id_with_other_tags_is_refused_and_with_the_same_in_another_order_is_known(open_store):
+
+    def append(*tags):
+        return store.append_all([Change("s", NewEvent("n", b"one", b"id", tags=tags))])
+
+    store = open_store()
+    first = append("seat:7", "show:3")
+    store.close()
+    store = open_store()
+    assert append("show:3", "seat:7") == first
+    for others in (), ("seat:7",), ("seat:7", "show:4"):
+        with pytest.raises(IdConflict, match="is that of event 0, which is another"):
+            append(*others)
+    store.redact("s", 0)
+    assert append("seat:8") == first
+
+
 def test_a_retry_is_answered_whatever_it_expects_for_it_worked(open_store):
     store = open_store()
     changes = [Change("s", NewEvent("n", b"one", b"1"), NONE), Change("t", NewEvent("n", b"two", b"2"), NONE),
