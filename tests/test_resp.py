@@ -1324,8 +1324,8 @@ def test_what_other_commands_hold_does_not_matter(name, last):
 
 
 @pytest.mark.parametrize("made", [
-    lambda i: resp.command(*OTHER[:-1], b"x" + CRLF + resp.command(*OTHER)[:-2]),
-    lambda i: resp.command(*OTHER) + resp.command("set", "s", "n", "d") * (i % 2),
+    lambda i: resp.command(*OTHER[:-2], b"%d" % (i % 2), b"x" + CRLF + resp.command(*OTHER)[:-2]),
+    lambda i: resp.command(*OTHER[:-2], b"%d" % (i % 2), b"") + resp.command("set", "s", "n", "d") * (i % 2),
     lambda i: resp.command(*OTHER[:2 + i % 5])])
 def test_no_byte_of_other_commands_is_split_twice(made):
     data = b"".join(map(made, range(2000)))
