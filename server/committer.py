@@ -166,7 +166,7 @@ class Committer:
     def submit(self, batch):
         """Commit a batch, here and now or in the thread; waits while one is under way there."""
         if self._thread is None or (self._batch is None and self._took < SLOW_COMMIT):
-            self._commit(batch)
+            self._commit(batch, self._feeds.gather)
             self._on_done(batch)
             return
         with self._wanted:
@@ -183,14 +183,15 @@ class Committer:
                         return
                     self._wanted.wait()
                 batch = self._batch
-            self._commit(batch)
+            self._commit(batch, self._feeds.committed)
             with self._wanted:
                 self._batch = None      # before `_on_done`, which may come with the next one
                 self._wanted.notify_all()
             self._on_done(batch)
             del batch       # with its connections, while there is no other
 
-    def _commit(self, batch):
+    def _commit(self, batch, serve):
+        """Commit a batch and answer it; `serve` its followers."""
         began = time.monotonic()
         try:
             stored = self._store.write(batch.units, batch.appends)
@@ -216,7 +217,7 @@ class Committer:
             for connection, owed in batch.owed.items():
                 connection.outbox.put_and_flush(_oks(owed) if type(owed) is int else _replies(owed, stored))
             if not trims:
-                self._feeds.committed(stored)
+                serve(stored)
 
     def _trim(self, trims):
         try:

@@ -19,6 +19,10 @@ What makes it whole, without gap or repeat:
            (`send_at_once` is a step with the frames of a batch at hand)
     wake   whoever moves `visible` calls it afterwards, so every event is in a step
 
+A step may come later than the commit.  While requests keep the poller busy, the frames
+of a feed gather (`due`), and one send takes them all: it costs more than all that was
+done for its frames before.  `Feeds.deliver` says for how long they do.
+
 A follower's `next`, and what it is told of that (follower.py), belongs to the step
 while it is in the pool, and to the worker that serves its connection while it is
 behind.  Who has notices joins when it was told that it caught up, which is what
@@ -32,6 +36,8 @@ feeds there are, and is taken before a feed's.
 import logging
 import threading
 from collections import deque
+from math import inf
+from time import monotonic
 
 import resp
 from store import StoreError
@@ -56,15 +62,21 @@ _PAGE = 1000
 # pool begins there; it would never get there while others publish faster.
 _NEAR = 1024
 
+# Seconds for which frames gather at most, and bytes of the batches that they came in.
+_LATE = 0.05
+_MOST_DUE = 4 << 20
+
 
 class Feed:
     """The followers of one stream; see the top of this file.
 
     stream   held by the store as long as the feed is
+    due      (key of the first, frames, monotonic() when that came) of what gathers here, the frames None if
+             it is noted, or None; only the thread of `Feeds.gather` looks at it
     """
 
-    __slots__ = ("feeds", "store", "stream", "by_position", "lock", "sent", "pool", "members", "thread",
-                 "_stepping", "_recent", "_recent_size")
+    __slots__ = ("feeds", "store", "stream", "by_position", "lock", "sent", "pool", "members", "thread", "due",
+                 "_form", "_stepping", "_recent", "_recent_size")
 
     def __init__(self, feeds, store, stream):
         self.feeds = feeds
@@ -76,6 +88,8 @@ class Feed:
         self.pool = {}                  # live followers, as keys
         self.members = set()            # these and those behind
         self.thread = None              # serves the pool when it is large
+        self.due = None
+        self._form = None               # the Form of all in the pool, if `send_at_once` can serve them
         self._stepping = False
         self._recent = deque()          # records lately committed, to spare reading them
         self._recent_size = 0
@@ -100,6 +114,7 @@ class Feed:
                 return False
             follower.alone = False
             self.pool[follower] = None
+            self._look_at_forms()
             crowded = len(self.pool) > FEW and self.thread is None
             if crowded:
                 self.thread = threading.Thread(target=self._run, name="meilies-feed", daemon=True)
@@ -111,8 +126,23 @@ class Feed:
         """Forget a follower.  True if there are no more."""
         with self.lock:
             self.pool.pop(follower, None)
+            self._look_at_forms()
             self.members.discard(follower)
             return not self.members
+
+    def _look_at_forms(self):
+        """The pool has changed; a form that changes later is refused by the outbox, so its follower leaves."""
+        forms = {one.form for one in self.pool} if len(self.pool) <= FEW else ()
+        self._form = None
+        if len(forms) == 1:
+            form = forms.pop()
+            if not (form.recorded or form.filter or form.glob):
+                self._form = form
+
+    @property
+    def takes_frames(self):
+        """Whether `send_at_once` may serve it, but for what happens meanwhile."""
+        return self._form is not None or not self.pool
 
     # -- live ----------------------------------------------------------------
 
@@ -162,15 +192,11 @@ class Feed:
             if not self.pool:
                 self._forget_recent()
                 return True
-            if self._stepping or self.thread is not None or self.sent != first or self.stream.visible != stop:
+            form = self._form
+            if (form is None or self._stepping or self.thread is not None
+                    or self.sent != first or self.stream.visible != stop):
                 return False
             followers = list(self.pool)
-            form = followers[0].form
-            if form.recorded or form.filter or form.glob:
-                return False
-            for follower in followers:
-                if follower.form != form:
-                    return False
             self._stepping = True
             self.sent = stop
         try:
@@ -273,6 +299,7 @@ class Feed:
         with self.lock:
             if self.pool.pop(follower, self) is self:
                 return      # it isn't there: it has ended, or a worker has it already
+            self._look_at_forms()
         follower.connection.catch_up(follower)
 
     def _give_up(self, followers, error):
@@ -313,6 +340,7 @@ class Feeds:
            feed itself might be kept by it for as long as others publish
 
     `_lock` guards the dict and the set of threads, and is taken before a feed's.
+    What gathers is for one thread.
     """
 
     def __init__(self, store, soon):
@@ -321,6 +349,8 @@ class Feeds:
         self._lock = threading.Lock()
         self._feeds = {}        # stream's name -> Feed
         self.channels = Channels()      # what is subscribed to in Redis's way; changed under `_lock`
+        self._due = deque()             # feeds for which something gathers, the longest first
+        self._due_size = 0              # bytes of the batches of this since there was nothing
         self._threads = set()   # of those feeds that had many followers
 
     def __len__(self):
@@ -411,16 +441,54 @@ class Feeds:
 
     def committed(self, batch):
         """Serve the followers of what `batch` made visible."""
-        feeds = self._feeds
-        if not feeds or not batch.drafts:
-            return
+        if self._feeds and batch.drafts:
+            self._serve(batch, self._addressed(batch.drafts))
+
+    def _serve(self, batch, addressed):
         written = None
-        for feed, (first, frames) in self._addressed(batch.drafts).items():
+        for feed, (first, frames) in addressed.items():
             if not feed.send_at_once(frames, first):
                 written = written or _Written(batch)
-                for one in written.records if feed.by_position else written.runs_of(feed.stream.name):
-                    feed.note(one)
+                written.tell(feed)
                 feed.wake()
+
+    def gather(self, batch):
+        """`committed`, but that `deliver` serves those who have no thread for it: their sends may be fewer then."""
+        if not self._feeds or not batch.drafts:
+            return
+        now = monotonic()
+        written = None
+        for feed, (first, frames) in self._addressed(batch.drafts).items():
+            due = feed.due
+            if due is None:
+                feed.due = first, frames if feed.takes_frames else None, now
+                self._due.append(feed)
+            elif due[1] is not None:
+                due[1].extend(frames)
+            if feed.due[1] is None:
+                written = written or _Written(batch)
+                written.tell(feed)
+        self._due_size += sum([draft.size for draft in batch.drafts])
+
+    def deliver(self, until=inf):
+        """Serve those for whom something gathers, the longest first, until time.monotonic() is `until`.
+
+        Nothing is kept for longer than _LATE, nor is more than _MOST_DUE.
+        """
+        while self._due:
+            feed = self._due.popleft()
+            (first, frames, since), feed.due = feed.due, None
+            if frames is None or not feed.send_at_once(frames, first):
+                feed.wake()
+            now = monotonic()
+            if now >= until and since > now - _LATE and self._due_size < _MOST_DUE:
+                return
+        self._due_size = 0
+
+    @property
+    def due(self):
+        """Whether `deliver` has something to do."""
+        return bool(self._due)
 
     def _addressed(self, drafts):
         """{feed: (key of its first event, the frames of all)} of those that `drafts` are for."""
@@ -477,7 +545,12 @@ class _Written:
         self.records = [batch.record(i) for i in range(len(batch.drafts))]
         self._runs = None
 
-    def runs_of(self, stream):
+    def tell(self, feed):
+        """Tell a feed what is for it."""
+        for one in self.records if feed.by_position else self._runs_of(feed.stream.name):
+            feed.note(one)
+
+    def _runs_of(self, stream):
         if self._runs is None:
             self._runs = {}
             for one in self.records:

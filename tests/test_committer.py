@@ -42,6 +42,8 @@ class FakeFeeds:
     def committed(self, batch):
         self.served.append(batch)
 
+    gather = committed
+
 
 class Client:
     """A connection as far as the committer knows it."""

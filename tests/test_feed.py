@@ -359,8 +359,12 @@ def test_a_follower_past_what_a_failed_sync_left_reads_nothing_and_asks_again(st
 FORMS = [PLAIN] * 6 + [Form(False, True), Form(True, False), Form(False, False, Filter(b"a"))]
 
 
-def live_through(folder, seed):
-    """What each of some clients got while they followed, stalled, read and left at random."""
+def live_through(folder, seed, serve=Feeds.committed, most=MAX):
+    """What each of some clients got while they followed, stalled, read and left at random.
+
+    serve   as Feeds.committed, or what leaves something to `deliver`, which is done before all but a publish
+    most    subscriptions that a client has at a time
+    """
     draw = random.Random(seed)
     with Store(folder, NO, clock=lambda: 1000) as store:
         feeds = Feeds(store, lambda function: function())
@@ -368,6 +372,8 @@ def live_through(folder, seed):
         for _ in range(60):
             client = draw.choice(clients)
             does = draw.randrange(12)
+            if does < 5:
+                feeds.deliver()
             if does == 0:
                 client.leave()
             elif does == 1:
@@ -377,7 +383,8 @@ def live_through(folder, seed):
                 client.work()
             elif does < 5:
                 name = draw.choice([b"a", b"b", ALL])
-                if ("stream", name) not in client.connection.subscriptions and client.wanted is False:
+                subscriptions = client.connection.subscriptions
+                if ("stream", name) not in subscriptions and len(subscriptions) < most and not client.wanted:
                     form = draw.choice(FORMS if name == ALL else FORMS[:-1])
                     client.follow(name, draw.choice([None, 0, 5, 50]), draw.choice([MAX, MAX, 30]), form)
                     client.work()
@@ -388,7 +395,8 @@ def live_through(folder, seed):
                         for _ in range(draw.choice([1, 1, 4]))]
                 batch = store.write(runs)
                 store.commit(batch)
-                feeds.committed(batch)
+                serve(feeds, batch)
+        feeds.deliver()
         for client in clients:
             client.read()
             client.work()
@@ -461,6 +469,111 @@ def test_what_becomes_visible_during_the_short_way_is_sent_after_it(store, feeds
     publish(store, feeds, b"s", b"0")
     assert client.got == events("s", 0, 2)
     assert next(iter(client.connection.subscriptions.values())).feed._recent_size == 0
+
+
+# -- what gathers ---------------------------------------------------------------
+
+def write(store, feeds, *streams, data=b"."):
+    """A batch of an event in each of `streams`, of which something gathers."""
+    batch = store.write([(stream, b"x", [data]) for stream in streams])
+    store.commit(batch)
+    feeds.gather(batch)
+
+
+def sends_of(client):
+    """A list of what the client's socket is sent, at a time, from now on."""
+    sends, outbox = [], client.connection.outbox
+    send = outbox._send
+    outbox._send = lambda data: sends.append(bytes(data)) or send(data)
+    return sends
+
+
+def test_what_gathers_is_sent_as_it_would_have_been_at_once(tmp_path):
+    draw = random.Random(1)
+
+    def gather(feeds, batch):
+        feeds.gather(batch)
+        if draw.random() < 0.3:
+            feeds.deliver()
+
+    for seed in range(30):
+        at_once = live_through(tmp_path / f"at-once-{seed}", seed, most=1)
+        assert live_through(tmp_path / f"gathered-{seed}", seed, gather, most=1) == at_once
+
+
+@pytest.mark.parametrize("form", [PLAIN, Form(False, True), Form(True, False)])
+def test_what_gathers_for_a_stream_goes_out_in_one_send_and_is_read_from_nowhere(store, feeds, client, form,
+                                                                                 monkeypatch):
+    client.follow(b"s", 0, form=form)
+    sends = sends_of(client)
+    break_reading(store, monkeypatch, None)
+    for _ in range(3):
+        write(store, feeds, b"s", b"t", b"s")
+    assert feeds.due and not sends
+    feeds.deliver()
+    assert len(sends) == 1 and sends[0].count(b"+s\r\n") == 6
+    assert not feeds.due
+    feeds.deliver()
+    assert len(sends) == 1
+
+
+def test_the_longest_due_is_sent_first_and_the_rest_when_there_is_time(store, feeds, client):
+    for name in b"a", b"b", b"c":
+        client.follow(name, 0)
+    sends = sends_of(client)
+    write(store, feeds, b"b", b"a")
+    write(store, feeds, b"c", b"b")
+    feeds.deliver(until=0)
+    assert sends == [event("b", 0, "x", ".") + event("b", 1, "x", ".")] and feeds.due
+    feeds.deliver(until=0)
+    feeds.deliver(until=0)
+    assert sends[1:] == [event("a", 0, "x", "."), event("c", 0, "x", ".")] and not feeds.due
+
+
+@pytest.mark.parametrize("limit, value", [("_LATE", 0), ("_MOST_DUE", 1)])
+def test_what_is_overdue_or_too_much_is_sent_whatever_else_there_is_to_do(store, feeds, client, monkeypatch, limit,
+                                                                          value):
+    monkeypatch.setattr(f"server.feed.{limit}", value)
+    for name in b"a", b"b", b"c":
+        client.follow(name, 0)
+    write(store, feeds, b"a", b"b", b"c")
+    feeds.deliver(until=0)
+    assert not feeds.due
+    assert client.got == b"".join(event(name, 0, "x", ".") for name in "abc")
+
+
+def test_who_joins_while_something_gathers_misses_nothing_and_gets_nothing_twice(store, feeds, client):
+    other = Client(feeds)
+    client.follow(b"s", 0)
+    write(store, feeds, b"s")
+    other.follow(b"s", 0, form=Form(True, False))       # what gathered isn't in its form
+    other.work()
+    write(store, feeds, b"s")
+    feeds.deliver()
+    assert client.got == event("s", 0, "x", ".") + event("s", 1, "x", ".")
+    assert other.got.count(b"+recorded") == 2
+    other.leave()
+    assert feeds._feeds[b"s"].takes_frames
+
+
+def test_what_gathers_for_those_who_left_is_dropped(store, feeds, client):
+    client.follow(b"s", 0)
+    write(store, feeds, b"s")
+    client.leave()
+    client.follow(b"s", None)
+    feeds.deliver()
+    write(store, feeds, b"s")
+    feeds.deliver()
+    assert client.got == event("s", 1, "x", ".")
+
+
+def test_a_batch_that_is_served_at_once_takes_along_what_gathered_before(store, feeds, client):
+    client.follow(b"s", 0)
+    write(store, feeds, b"s", data=b"0")
+    publish(store, feeds, b"s", b"1")
+    assert client.got == events("s", 0, 2)
+    feeds.deliver()
+    assert client.got == events("s", 0, 2)
 
 
 # -- filters and notices --------------------------------------------------------

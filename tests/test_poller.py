@@ -79,6 +79,59 @@ def test_publishes_that_come_alone_keep_their_order_with_all_else_that_a_client_
     assert len(list(filter(None, taken))) > 50
 
 
+# -- what gathers for followers -------------------------------------------------
+
+@pytest.fixture
+def busy(monkeypatch):
+    """A poller that has no time for followers while it needn't take it."""
+    monkeypatch.setattr(Poller, "_deliver", lambda poller: None)
+
+
+def test_what_was_answered_before_a_command_is_delivered_before_that_is_answered(busy, serving):
+    follower, publisher = serving.connect(), serving.connect()
+    follower.send(resp.command("subscribe", "s"))
+    follower.recv_exactly(subscribed("s"))
+    for i in range(3):
+        publisher.send(publish("s", str(i)))
+        publisher.recv_exactly(OK)
+    assert serving.poller.feeds.due
+    follower.send(PING)
+    follower.recv_exactly(event("s", 0, "x", "0") + event("s", 1, "x", "1") + event("s", 2, "x", "2") + PONG)
+
+
+def test_who_follows_and_sends_no_more_gets_what_it_published_itself(busy, serving):
+    client = serving.connect()
+    client.send(resp.command("subscribe", "s") + publish("s", "d"))
+    client.end_output()
+    assert read_all(client.sock) == subscribed("s") + OK + event("s", 0, "x", "d")
+
+
+def test_a_server_that_stops_delivers_what_it_answered(busy, serving):
+    follower, publisher = serving.connect(), serving.connect()
+    follower.send(resp.command("subscribe", "s"))
+    follower.recv_exactly(subscribed("s"))
+    publisher.send(publish("s", "d"))
+    publisher.recv_exactly(OK)
+    serving.stop()
+    assert read_all(follower.sock) == event("s", 0, "x", "d")
+
+
+def test_while_publishers_keep_it_busy_followers_get_all_in_order(serving):
+    streams = [f"s{i:03d}" for i in range(100)]
+    followers = [serving.connect() for _ in streams]
+    for stream, follower in zip(streams, followers):
+        follower.send(resp.command("subscribe", stream))
+        follower.recv_exactly(subscribed(stream))
+    publisher = serving.connect()
+    rounds = 50
+    sender = send_in_background(publisher, b"".join([publish(stream, str(i)) for i in range(rounds)
+                                                     for stream in streams]))
+    publisher.recv_exactly(OK * rounds * len(streams))
+    sender.join()
+    for stream, follower in zip(streams, followers):
+        follower.recv_exactly(b"".join([event(stream, i, "x", str(i)) for i in range(rounds)]))
+
+
 # -- clients that have sent all that they will --------------------------------
 
 @pytest.mark.parametrize("sync", ["always", "no"])
