@@ -297,6 +297,7 @@ class Log:
         else:
             self._segments[-1].end = end.byte
             self._drop_preallocated(end.byte)
+            lost = lost or self._gone()
             if lost:
                 logger.warning("%s: %s; what came last may be missing, and its numbers are used again from "
                                "position %d on", self.folder, lost, end.position)
@@ -335,6 +336,14 @@ class Log:
             self._files.forget(segment.fd, through.byte if segment.sequence == through.sequence else 0)
         self._files.sync_folder(self.folder)
 
+    def _gone(self):
+        """What says that a segment behind the last one is gone, or None.
+
+        Only what was sealed is rewritten, and then its header says where it ends: nothing may be added to it.
+        """
+        last = self._segments[-1]
+        return f"there was a segment behind {file_name(last.sequence)}" if last.header.end else None
+
     def _drop_preallocated(self, end):
         tail = self._segments[-1]
         if tail.file_size() > end:
@@ -362,6 +371,10 @@ class Log:
 
     def _begin_epoch(self, last, epoch, end):
         """Go on behind `last` in a new segment: numbers that clients may have seen are used again."""
+        if last.header.end not in (0, end.byte):    # it was rewritten, and then lost its end
+            last.header = last.header._replace(end=end.byte)
+            self._files.write(last.fd, last.header.encode(), 0)
+            self._files.sync(last.fd)
         before = last.header
         self._create_segment(Header(before.uuid, os.urandom(16), before.id, before.sequence + 1,
                                     epoch, end.position, end.byte, 0, self._clock()))

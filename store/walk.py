@@ -123,7 +123,7 @@ class Walk:
     def _end_of(self, slot, following):
         """Where the records of a slot end, or ended."""
         size = max(HEADER_SIZE, slot.segment.file_size())
-        if slot.known and slot.segment.header.end:
+        if slot.known and slot.segment.header.end and following:
             return slot.segment.header.end
         if not following or not following.known or slot.state == REBUILT:   # which may have been rewritten
             return size

@@ -10,6 +10,7 @@ from disk import Call, Disk, crash, drop_index, flip, quick_index, records_of, s
 
 from store import NO, CannotCompact, Compacted, NewEvent, Prefix, Store, StoreClosed, StoreFailed, StoreFull, log
 from store.check import check
+from store.repair import repair
 from store.segment import MERGING
 
 __all__ = ["quick_index"]
@@ -464,6 +465,61 @@ def test_a_store_that_died_before_sqlite_was_told_what_was_compacted_is_sound(op
     findings = check(str(folder))
     assert findings.problems == []
     assert any("rewritten since; the next start makes it anew" in note for note in findings.notes)
+
+
+@pytest.mark.parametrize("header", [None, b"", b"x" * 100])
+def test_behind_a_rewritten_segment_whose_follower_is_gone_begins_a_new_one(opened, folder, header, caplog):
+    store = opened()
+    fill(store, 30)
+    store.truncate("a", 10)
+    store.compact()
+    store.close()
+    *_, rewritten, last = segments(folder)
+    last.unlink()
+    if header is not None:
+        last.write_bytes(header)
+    drop_index(folder)
+    store = opened()
+    assert store.epoch == 2
+    assert f"there was a segment behind {rewritten.name}; what came last may be missing" in caplog.text
+    for i in range(3):
+        store.append("c", "n", b"%d" % i * 3000)        # too long to be joined with others
+    store.close()
+    assert check(str(folder)).problems == []
+    assert [event.number for event in opened().read("c")] == [0, 1, 2]
+
+
+def test_a_rewritten_segment_that_lost_its_end_and_its_follower_ends_where_it_was_cut(opened, folder):
+    store = opened()
+    fill(store, 30)
+    store.truncate("a", 10)
+    store.compact()
+    store.close()
+    *_, rewritten, last = segments(folder)
+    last.unlink()
+    drop_index(folder)
+    with open(rewritten, "r+b") as file:
+        file.truncate(rewritten.stat().st_size - 10)
+    repair(str(folder))
+    store = opened()
+    store.append("c", "n", b"x" * 3000)
+    store.close()
+    assert check(str(folder)).problems == []
+    assert opened().read("c")[0].data == b"x" * 3000
+
+
+def test_what_stands_behind_a_rewritten_segment_that_is_the_last_one_is_looked_at(opened, folder):
+    store = opened()
+    fill(store, 30)
+    store.truncate("a", 10)
+    store.compact()
+    store.close()
+    *_, rewritten, last = segments(folder)
+    last.unlink()
+    drop_index(folder)
+    with open(rewritten, "ab") as file:
+        file.write(b"x" * 100)
+    assert any("was never finished" in note for note in check(str(folder)).notes)
 
 
 def test_after_a_folder_could_not_be_synced_redacted_data_is_hidden_still(opened, disk):
