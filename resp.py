@@ -664,8 +664,8 @@ class Requests(Parser):
     together            {name: strings in all, or None for any number} of commands that come as Alike where
                         they are short
 
-    last                (bytes up to the last argument's length, first, second) of the command `name` that came
-                        last, if it came alone and is whole, for `take_again`; else None
+    last                (bytes up to the last argument's length, first, second) of a command `name` that came
+                        alone and whole, while what comes behind it is for `take_again`; else None
     """
 
     def __init__(self, name, firsts, seconds, max_last=64 << 20,
@@ -673,6 +673,7 @@ class Requests(Parser):
         super().__init__()
         self._name = name
         self._opening = b"*4\r\n$%d\r\n%b" % (len(name), name)
+        self._wire = self._opening[len(b"*4\r\n$"):]
         self._firsts = firsts
         self._seconds = seconds
         self._together = together or {}
@@ -694,7 +695,8 @@ class Requests(Parser):
         self._most = min(max_arguments, 9999) if min(max_bulk, max_size) >= _WINDOW + MAX_LINE else 0
 
     def take_again(self, data):
-        """A run as of `take`, if `data` is the command that came alone before it but for a short last argument.
+        """A run as of `take`, if `data` is a command like one that came alone before: its last argument is short,
+        the others are known.
 
         It is `feed` and `take` for clients that wait for each reply.  None: nothing
         was taken, those two are to judge.
@@ -702,15 +704,27 @@ class Requests(Parser):
         if self.last is None:
             return None
         head, first, second = self.last
-        last = data[len(head):-2]
+        if data.startswith(head):
+            last = data[len(head):-2]
+        else:
+            first, second, last = self._split_one(data)
         size = len(last)
-        if (data.startswith(head) and size < _SHORT and last.startswith(_BEGINNINGS[size])
+        if (first and size < _SHORT and last.startswith(_BEGINNINGS[size])
                 and data.endswith(CRLF) and size <= self._longest
                 and not (self._buffer or self._stack or self._coming)):
             self._dropped += len(data)
             return first, second, last
         self.last = None
         return None
+
+    def _split_one(self, data):
+        """(first, second, last with its length) of a command `name`; nothing if what it begins with isn't known."""
+        parts = data.split(b"\r\n$", 4)
+        if len(parts) == 5 and parts[0] == b"*4" and parts[1] == self._wire:
+            first, second = self._firsts.get(parts[2]), self._seconds.get(parts[3])
+            if second is not None:
+                return first, second, parts[4][:-2]
+        return None, None, b""
 
     def take(self):
         """Return what was asked in the bytes fed so far, in order, as a list of

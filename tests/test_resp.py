@@ -1149,8 +1149,24 @@ def test_a_command_that_comes_again_costs_no_look_at_its_head(looks):
     assert looks == [0]
 
 
+def test_a_command_to_another_stream_that_is_known_costs_no_look_at_its_head_either(looks):
+    requests = Requests()
+    for arguments in [("orders", "created"), ("carts", "changed")]:
+        requests.feed(resp.command("set", *arguments, "one"))
+        assert len(requests.take()) == 1
+    assert looks == [0, 0]
+    for first, second in itertools.product([b"orders", b"carts"], [b"created", b"changed"]):
+        for data in (b"two", b"\r\n$3\r\n3", b"", b"x" * 999):
+            run = requests.take_again(resp.command("set", first, second, data))
+            assert run[:2] == (first, second)
+            assert resp.lasts_of(run) == [data]
+    assert looks == [0, 0]
+
+
 @pytest.mark.parametrize("other", [
-    b"", b"\r\n", resp.command("set", "orders", "changed", "one"), resp.command("set", "orders", "created", "x" * 1000),
+    b"", b"\r\n", resp.command("set", "orders", "changed", "one"), resp.command("set", "carts", "created", "one"),
+    resp.command("get", "orders", "created", "one"), resp.command("set", "orders", "one"),
+    resp.command("set", "orders", "created", "one", "more"), resp.command("set", "orders", "created", "x" * 1000),
     resp.command("set", "orders", "created", "one") * 2, resp.command("set", "orders", "created", "one")[:-1],
     resp.command("set", "orders", "created", "one")[:-6], resp.command("set", "orders", "created", "one")[:-2] + b"x\n",
     resp.command("set", "orders", "created", "one").replace(b"$3\r\none", b"$03\r\none"),
