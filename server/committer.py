@@ -218,6 +218,14 @@ class Committer:
                 connection.outbox.put_and_flush(_oks(owed) if type(owed) is int else _replies(owed, stored))
             if not trims:
                 serve(stored)
+            self._note()
+
+    def _note(self):
+        """What clients needn't wait for."""
+        try:
+            self._store.note()
+        except MemoryError:
+            log.exception("the index isn't up to date")     # whoever reads brings it there
 
     def _trim(self, trims):
         try:

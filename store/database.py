@@ -85,7 +85,7 @@ class Batch:
 
     drafts     what became its records
     clock      microseconds since 1970 that its events have which brought none of their own
-    shown      [(stream, the number after its last event in this batch)]
+    shown      {stream: the number after its last event in this batch}
     position   the position after the last event
     """
 
@@ -532,8 +532,8 @@ class Store:
         for stream, number in nexts.items():
             if stream not in unsynced:
                 unsynced[stream] = number
-        shown = [(stream, stream.next) for stream in nexts]
-        batch = Batch(drafts, shown, log.next_position, parts, salt)
+            nexts[stream] = stream.next     # in place: a second dict of them would cost as much as the first
+        batch = Batch(drafts, nexts, log.next_position, parts, salt)
         if self.sync_policy == ALWAYS:
             self._pending.append(batch)
         else:
@@ -549,6 +549,13 @@ class Store:
             self._sync(batch.position)
         else:
             self._notify(batch)
+
+    def note(self):
+        """Bring the index up to what was written last.
+
+        Nobody has to call it, or to wait for it: who reads, or writes next, does it otherwise.
+        """
+        self._log.index.note()
 
     def _new_stream(self, name):
         stream = self._streams[name] = Stream(name, 0)
@@ -571,7 +578,7 @@ class Store:
 
     def _show(self, batch):
         """Let readers see a batch; the caller holds the append lock."""
-        for stream, number in batch.shown:
+        for stream, number in batch.shown.items():
             stream.visible = number
         self.all.visible = batch.position
 
@@ -579,7 +586,7 @@ class Store:
         """Wake those who wait for what a batch showed."""
         if not self._attended:
             return
-        for stream, _ in batch.shown:
+        for stream in batch.shown:
             if stream.condition is not None:
                 stream.notify()
         if self.all.condition is not None:

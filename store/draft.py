@@ -105,39 +105,35 @@ def drafts_of(runs, streams, new_stream, position, nexts):
         if stream not in nexts:
             nexts[stream] = number
         if type(datas) is bytes:
-            count = 1
+            stream.next = number + 1
             frame = FRAME_WITH_LENGTH % (name, number, event_name, datas)
+        elif len(datas) == 1 and len(datas[0]) <= MAX_FRAMES:
+            stream.next = number + 1
+            frame = FRAME % (name, number, event_name, len(datas[0]), datas[0])
         else:
             count = len(datas)
-            if count == 1:
-                data = datas[0]
-                if len(data) > MAX_FRAMES:
-                    frame, = record.frames(name, event_name, number, datas)
-                else:
-                    frame = FRAME % (name, number, event_name, len(data), data)
-        stream.next = number + count
-        if count == 1:
-            size += len(frame)
-            if size > MAX_PACK:
+            stream.next = number + count
+            some = record.frames(name, event_name, number, datas)
+            more = sum(map(len, some))
+            if more < LONG and size + more <= MAX_PACK:
+                size += more
+                frames += some
+                numbers += range(number, number + count)
+                names += [name] * count
+            else:
                 drafts.add_gathered(names, numbers, frames)
                 names, numbers, frames = [], [], []
-                size = len(frame)
-            frames.append(frame)
-            numbers.append(number)
-            names.append(name)
+                size = 0
+                drafts.add_run(name, number, some, more)
             continue
-        some = record.frames(name, event_name, number, datas)
-        more = sum(map(len, some))
-        if more < LONG and size + more <= MAX_PACK:
-            size += more
-            frames += some
-            numbers += range(number, number + count)
-            names += [name] * count
-        else:
+        size += len(frame)
+        if size > MAX_PACK:
             drafts.add_gathered(names, numbers, frames)
             names, numbers, frames = [], [], []
-            size = 0
-            drafts.add_run(name, number, some, more)
+            size = len(frame)
+        frames.append(frame)
+        numbers.append(number)
+        names.append(name)
     drafts.add_gathered(names, numbers, frames)
     return drafts
 

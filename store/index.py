@@ -16,7 +16,8 @@ events that are on disk enter it, so it never knows more than the log.
 
 Locks: `_lock` guards the sqlite3 connection (there is one: SQLite before 3.51.3
 can lose data when two connections reset the write-ahead log), `_fresh_lock` the
-lists of Fresh and what is in them.  Neither is held while waiting for the other.
+lists of Fresh and what is in them, and what isn't in them yet.  Neither is held while
+waiting for the other.
 """
 
 import logging
@@ -129,17 +130,23 @@ class Fresh:
         self.entries = {}       # topic -> {key: [(number of the control, Place)]}, oldest first
         self._stream = None     # of the last record added
         self._end = 0           # and where it ended
+        self._done = 0          # records of an `add` under way that are noted
         self._placed = 0        # and the byte of the last place
         self._marked = -SPACING
 
     def add(self, records, byte):
-        """Note records that stand one behind the other from `byte` on, written at once; each has an event."""
+        """Note records that stand one behind the other from `byte` on, written at once; each has an event.
+
+        Where there is no memory for it, it is to be called again with the same ones, and goes on.
+        """
+        if self._done:
+            records, byte = records[self._done:], self._end
         latest = max([one.latest for one in records])       # what is imported brings times of its own
         if latest > self.latest:
             self.latest = latest
         for one in records:
             if byte - self._marked >= SPACING:
-                self.marks.extend((one.position, byte, self.latest))
+                self.marks.extend(array("Q", (one.position, byte, self.latest)))    # all three, or none
                 self._marked = byte
             if one.pack is None:
                 stream = one.stream
@@ -150,17 +157,19 @@ class Fresh:
                 self._add_pack(*one.pack, byte)
             byte += one.size
             self._end = byte
-        self.records += len(records)
+            self._done += 1
+        done, self._done = self._done, 0
+        self.records += done
 
     def _add_run(self, stream, number, byte):
-        self._stream = stream
-        self._placed = byte
         place = number << 32 | byte
         known = self.places.get(stream)
         if known is None:
             self.places[stream] = place
         else:
             self._add_place(stream, known, place)
+        self._stream = stream
+        self._placed = byte
 
     def _add_pack(self, streams, numbers, byte):
         """A place for the first event of each stream."""
@@ -256,6 +265,7 @@ class Index:
         self._lock = threading.Lock()
         self._fresh_lock = threading.Lock()
         self._fresh = []            # oldest first; the last one is added to
+        self._added = None          # (records, byte) that it doesn't have yet
         self._rewritten = {}        # sequence -> Fresh of a segment that sqlite3 knows as it was before
         self._marks = {}            # (sequence, checksum, bytes) of a row of marks that was right -> what it holds
         self._connection = None
@@ -331,9 +341,25 @@ class Index:
             self._fresh.append(Fresh(through))
 
     def add(self, records, byte):
-        """Note records that stand one behind the other from `byte` on, written at once; each has an event."""
+        """Take records that stand one behind the other from `byte` on, written at once; each has an event.
+
+        They are noted by `note`, or by whoever looks or adds before that.
+        """
         with self._fresh_lock:
-            self._fresh[-1].add(records, byte)
+            self._noted()
+            self._added = records, byte
+
+    def note(self):
+        """Note what was added last, for which nobody has to wait."""
+        with self._fresh_lock:
+            self._noted()
+
+    def _noted(self):
+        """All Fresh, with all that was added; under `_fresh_lock`."""
+        if self._added is not None:
+            self._fresh[-1].add(*self._added)
+            self._added = None
+        return self._fresh
 
     def add_control(self, number, entries, byte, synced):
         """Note the entries of a control: see Fresh."""
@@ -343,7 +369,7 @@ class Index:
     def seal(self, through):
         """What was added so far is complete up to `through`; a flush may take it."""
         with self._fresh_lock:
-            self._fresh[-1].through = through
+            self._noted()[-1].through = through
             self._fresh.append(Fresh(through))
 
     def flush(self, durable, generations=lambda sequence: 0, prepare=lambda fresh: None, controls=0):
@@ -517,7 +543,7 @@ class Index:
     def _places(self, stream, number, find, wanted):
         """`find` gives places of a Fresh, and `wanted` says which of a row's, by the last one at or below `number`."""
         with self._fresh_lock:
-            for fresh in reversed(self._fresh):
+            for fresh in reversed(self._noted()):
                 found = find(fresh)
                 if found:
                     return fresh.sequence, [(p >> 32, p & _BYTE) for p in found]
@@ -543,7 +569,7 @@ class Index:
         Raises    IndexDamaged
         """
         with self._fresh_lock:
-            for fresh in (*reversed(self._fresh), *self._rewritten.values()):
+            for fresh in (*reversed(self._noted()), *self._rewritten.values()):
                 if fresh.sequence == sequence:
                     mark = _mark_in(fresh.marks, position)
                     if mark is not None:
@@ -562,7 +588,7 @@ class Index:
         Raises    IndexDamaged
         """
         with self._fresh_lock:
-            for fresh in (*reversed(self._fresh), *self._rewritten.values()):
+            for fresh in (*reversed(self._noted()), *self._rewritten.values()):
                 if fresh.sequence == sequence and fresh.marks and fresh.marks[1] <= byte:
                     return _last_up_to(fresh.marks[1::3], byte)
         return _last_up_to([begin for _, begin in self.marks_in(sequence)], byte)
@@ -621,7 +647,7 @@ class Index:
         Raises    IndexDamaged
         """
         with self._fresh_lock:
-            for fresh in reversed(self._fresh):
+            for fresh in reversed(self._noted()):
                 if fresh.sequence <= sequence:
                     place = fresh.place_up_to(stream, byte if fresh.sequence == sequence else _BYTE)
                     if place is not None:
@@ -653,7 +679,7 @@ class Index:
         with self._fresh_lock:      # asked first: what moves to sqlite3 meanwhile is found there
             rewritten = set(self._rewritten)
             fresh = {(fresh.sequence, fresh.marks[0]): fresh.latest
-                     for fresh in (*self._rewritten.values(), *self._fresh) if fresh.marks}
+                     for fresh in (*self._rewritten.values(), *self._noted()) if fresh.marks}
         found = {}
         for *row, crc in self._rows("select segment, first, latest, latest_crc from marks", ()):
             if crc != _checksum(repr(row).encode()):
@@ -670,7 +696,7 @@ class Index:
         Raises    IndexDamaged
         """
         with self._fresh_lock:
-            for fresh in (*self._rewritten.values(), *self._fresh):
+            for fresh in (*self._rewritten.values(), *self._noted()):
                 if fresh.sequence == sequence and fresh.marks and fresh.marks[0] == first:
                     return _mark_of(fresh.marks, time)
 

@@ -23,6 +23,7 @@ class FakeStore:
         self.gate = threading.Event()
         self.gate.set()
         self.committing = threading.Event()
+        self.note = lambda: None
 
     def write(self, runs, appends):
         if self.error:
@@ -127,6 +128,20 @@ def test_a_batch_knows_the_order_in_which_publishes_and_appends_are_answered():
     assert batch.owed == {one: [1, first, 2, refused], other: [second], third: 1}
     assert (batch.size, batch.stored) == (40 + 60 + 90 + 39 + 60 + 39, 7)
     assert one.uncommitted == other.uncommitted == third.uncommitted == 1
+
+
+def test_the_index_is_brought_up_to_date_when_clients_have_their_answers_and_need_not_be(bench, caplog):
+    client, noted = Client(), []
+
+    def note():
+        noted.append(list(client.buffers))
+        raise MemoryError()
+
+    bench.store.note = note
+    bench.submit(client, b"1", b"2")
+    bench.submit(client, b"3")
+    assert noted == [[OK * 2], [OK * 2, OK]]
+    assert "the index isn't up to date" in caplog.text
 
 
 def test_publishes_and_appends_are_answered_in_their_order_in_one_buffer(bench):

@@ -151,7 +151,7 @@ def test_a_batch_of_many_streams_keeps_its_order_in_all(opened):
         ("a", 0, b"0"), ("b", 0, b"1"), ("b", 1, b"2"), ("a", 1, b"3"), ("a", 2, b"4"),
         ("b", 2, b"x"), ("b", 3, b"x"), ("b", 4, b"x"), ("b", 5, b"y")]
     assert [e.name for e in opened.read("a")] == ["n", "m", "n"]
-    assert sorted((stream.name, number) for stream, number in batch.shown) == [(b"a", 3), (b"b", 6)]
+    assert sorted((stream.name, number) for stream, number in batch.shown.items()) == [(b"a", 3), (b"b", 6)]
     assert batch.position == opened.position == 9
     first = batch.record(0)
     assert (first.stream, first.number, first.position, list(first.events())[0].data) == (b"a", 0, 0, b"0")

@@ -205,6 +205,46 @@ def test_a_pack_is_a_place_for_each_of_its_streams(new):
     assert again(new) == (through(528, 9)._replace(durable=9), {b"s": 6, b"t": 3})
 
 
+def test_what_was_added_last_is_noted_by_whoever_looks_or_adds_or_is_told_to(new):
+    known = new._fresh[0]
+    new.add([one(b"s", 0)], 128)
+    assert not known.places         # whoever wrote it doesn't wait for that
+    assert new.places(b"s", 0) == (0, [(0, 128)])
+    new.add([one(b"t", 0, position=1)], 228)
+    new.add([one(b"u", 0, position=2)], 328)
+    assert known.places.keys() == {b"s", b"t"}
+    new.note()
+    assert known.places.keys() == {b"s", b"t", b"u"}
+    new.add([one(b"v", 0, position=3)], 428)
+    new.seal(through(528, 4))
+    assert known.places.keys() == {b"s", b"t", b"u", b"v"}
+
+
+@pytest.mark.parametrize("failing", range(1, 5))
+def test_noting_goes_on_where_there_was_no_memory_for_it(new, monkeypatch, failing):
+    records = [pack([b"s", b"t"], [0, 0]), one(b"s", 1, position=2, size=SPACING),
+               pack([b"t", b"s"], [1, 2], position=3), one(b"s", 3, position=5)]
+    left = [failing]
+
+    def short_of_memory(note):
+        def noting(*arguments):
+            left[0] -= 1
+            if not left[0]:
+                raise MemoryError()
+            note(*arguments)
+        return noting
+
+    for name in ("_add_pack", "_add_run"):
+        monkeypatch.setattr(Fresh, name, short_of_memory(getattr(Fresh, name)))
+    new.add(records, 128)
+    with pytest.raises(MemoryError):
+        new.note()
+    assert new.places(b"s", 0) == (0, [(0, 128), (1, 228), (2, 228 + SPACING), (3, 328 + SPACING)])
+    known, expected = new._fresh[0], fresh_of(*records)
+    assert (known.places, known.lasts, known.marks, known.records) == (
+        expected.places, expected.lasts, expected.marks, expected.records)
+
+
 def test_a_stream_that_comes_twice_in_a_pack_has_one_place_there(new):
     new.add([pack([b"s", b"t", b"s"], [0, 0, 1])], 128)
     assert new.places(b"s", 1) == (0, [(0, 128)])
