@@ -28,7 +28,7 @@ string is received to where it stays, if its driver can do so:
     parser.received(sock.recv_into(room))
 
 `Requests` is a Parser for the server's side: it yields commands, and many of one
-kind at once.
+kind at once.  Between them it passes over empty lines.
 """
 
 import re
@@ -652,6 +652,8 @@ class Alike(NamedTuple):
 # What the arguments of a command come as.
 _STRINGS = {bytes, memoryview}
 
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*")
+
 
 class Requests(Parser):
     """The server's parser: commands, and runs of the one that comes in pipelines.
@@ -776,6 +778,8 @@ class Requests(Parser):
         A BadRequest is returned: one that is raised costs 500 bytes of frames,
         and three bytes make one.
         """
+        if self._buffer.startswith(b"\r", self._pos) and self._ends_in_empty_lines():
+            return INCOMPLETE
         value = self.get()
         if value is INCOMPLETE:
             return value
@@ -792,6 +796,13 @@ class Requests(Parser):
             return [(value[1], value[2], value[3:])], 1, self._dropped + self._pos - self._started
         value[-1] = bytes(value[-1])
         return value
+
+    def _ends_in_empty_lines(self):
+        """Pass over empty lines between requests, as `redis-cli --pipe` sends; whether half of one came last."""
+        if self._stack or self._coming or self._failed:
+            return False
+        pos = self._pos = _EMPTY_LINES.match(self._buffer, self._pos).end()
+        return self._buffer[pos:pos + 2] == b"\r"
 
     def _value_of(self, view):
         return bytes(view) if len(view) < LONG else view.toreadonly()

@@ -32,11 +32,19 @@ class Invalid(Exception):
         self.pos = pos
 
 
-def read_all(data, max_bulk=1 << 60, max_elements=1 << 60):
-    """Return (values, how it ends, byte): "end", "cut", or "invalid" at that byte."""
+def read_all(data, max_bulk=1 << 60, max_elements=1 << 60, empty_lines=False):
+    """Return (values, how it ends, byte): "end", "cut", or "invalid" at that byte.
+
+    empty_lines   whether there may be some between values
+    """
     values = []
     pos = 0
     while pos < len(data):
+        if empty_lines and data[pos:pos + 2] == b"\r\n":
+            pos += 2
+            continue
+        if empty_lines and data[pos:] == b"\r":
+            return values, "cut", pos
         try:
             value, pos = Reader(data, max_bulk, max_elements).read(pos, 0)
         except Cut:

@@ -15,6 +15,8 @@ import pytest
 from conftest import SECONDS
 from serving import subscribed
 
+from resp import command
+
 pytestmark = pytest.mark.skipif(not shutil.which("redis-cli"), reason="redis-tools is not installed")
 
 
@@ -51,6 +53,15 @@ def test_lines_on_its_stdin_are_answered_in_order(port, version):
                      "ERR wrong number of arguments for 'publish' command; usage: publish <stream name data | "
                      "channel message>\n\n"
                      "stream-names\ns\n")
+
+
+def test_what_others_wrote_is_piped_in(port):
+    requests = b"".join(command("XADD", "s", "*", "n", str(i)) for i in range(1000))
+    ended = subprocess.run(["redis-cli", "-p", str(port), "--pipe"], input=requests, capture_output=True,
+                           timeout=SECONDS)
+    assert ended.returncode == 0
+    assert ended.stdout.endswith(b"Last reply received from server.\nerrors: 0, replies: 1000\n")
+    assert redis_cli(port, "xlen", "s") == "1000\n"
 
 
 def test_data_on_its_stdin_is_stored_byte_for_byte(port, connect):

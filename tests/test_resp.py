@@ -349,7 +349,8 @@ NO_TYPE = "expected a RESP type such as '*' or '$'"
 HOSTILE = [
     # what isn't RESP at all
     (b"PING\r\n", 0, f"found 'P', {NO_TYPE}"),
-    (b"\r\n", 0, f"found '\\r', {NO_TYPE}"),
+    (b"\r*1\r\n", 0, f"found '\\r', {NO_TYPE}"),
+    (b"*1\r\n\r\n", 4, f"found '\\r', {NO_TYPE}"),
     (b"\n", 0, f"found '\\n', {NO_TYPE}"),
     (b" *1\r\n", 0, f"found ' ', {NO_TYPE}"),
     (b"\0", 0, f"found '\\x00', {NO_TYPE}"),
@@ -421,6 +422,19 @@ HOSTILE = [
     (b"*1\r\n" * 8 + b"*0\r\n", 32, "arrays nested more than 8 deep"),
     (b"|1\r\n" * 9, 32, "arrays nested more than 8 deep"),
 ]
+
+
+def test_empty_lines_between_requests_are_passed_over():
+    ping, add = b"*1\r\n$4\r\nping\r\n", b"*4\r\n$3\r\nset\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n"
+    for kind in Requests, Plain:
+        for pieces in every_split(b"\r\n\r\n" + add + add + CRLF + ping + b"\r\n\r\n" + ping + CRLF, 2):
+            requests = kind()
+            assert take_all(requests, pieces) == [("run", b"a", b"b", b"c")] * 2 + [(b"ping",)] * 2
+            assert not requests.pending
+
+
+def test_a_reader_of_replies_knows_no_empty_lines():
+    assert error_of(CRLF) == f"Protocol error at byte 0: found '\\r', {NO_TYPE}"
 
 
 @pytest.mark.parametrize("data, pos, why", HOSTILE)

@@ -117,7 +117,7 @@ def _splits(text, control):
 def commands(data):
     """data[0] says how the rest is split."""
     text = data[1:]
-    values, ending, pos = read_all(text, max_bulk=MAX_REQUEST, max_elements=MAX_ARGUMENTS)
+    values, ending, pos = read_all(text, MAX_REQUEST, MAX_ARGUMENTS, empty_lines=True)
     expected = [_command(plain(value)) for value in values]
     for pieces in _splits(text, data[:1]):
         found, error = _received(pieces)
