@@ -8,9 +8,10 @@ from store.names import check_name
 
 from .blocked import deadline_of
 from .selecting import parse_from, parse_names, parse_selector
-from .table import OK, CommandError, command, parse_number
+from .table import OK, CommandError, at_once, command, parse_number
 from .text import printable
 from .users import GROUP, READ
+from .xread import AT_ONCE
 
 # What one group-read gives at most, and one group-parked lists.
 MOST = 1000
@@ -112,6 +113,18 @@ def group_read(server, connection, arguments):
     return None
 
 
+@at_once("group-read")
+def _group_read_at_once(server, connection, arguments):
+    """A few events that were read lately."""
+    count = parse_number(arguments[3], "COUNT")
+    if not 0 < count <= AT_ONCE or len(arguments) > 4 and (len(arguments) != 6 or arguments[4].upper() != b"BLOCK"):
+        return None
+    portions = _group(server, arguments).read_at_once(_name(arguments[2], "member"), count)
+    if portions is None or not portions and len(arguments) > 4:
+        return None
+    return _given([one for portion in portions for one in portion.given()])
+
+
 class _GroupRead:
     """A group-read that waits; see blocked.py."""
 
@@ -160,6 +173,15 @@ def _with_keys(server, arguments, work):
          GROUP, _read, slow=True)
 def group_ack(server, connection, arguments):
     return _with_keys(server, arguments, lambda group, keys: group.ack(*keys))
+
+
+@at_once("group-ack")
+def _group_ack_at_once(server, connection, arguments):
+    if len(arguments) > AT_ONCE:
+        return None
+    keys = [parse_number(key, "KEY") for key in arguments[2:]]
+    count = _group(server, arguments).ack_at_once(keys)
+    return None if count is None else resp.integer(count)
 
 
 @command("group-refuse", -3, "group position [LATER | PARK [reason]]", "This event can't be done now", GROUP,

@@ -444,23 +444,26 @@ class ConsumerGroup:
 
         What was given back meanwhile, for its time was up or an event before it was refused, is given again.
         """
-        with self._lock:
-            self._check()
-            count = self._group.ack(keys)
-        self.changed()
-        return count
+        return self._ack(keys)
+
+    def ack_at_once(self, keys):
+        """`ack`; None rather than wait for somebody else, and it didn't happen."""
+        return self._ack(keys, wait=False)
 
     def ack_ids(self, ids, at_once=False):
         """`ack` events of a group of one stream by their ids, (milliseconds, number): of a shared group those are done
         that were appended then.
 
-        at_once   None rather than wait for somebody else, and it didn't happen
+        at_once   see `ack_at_once`
         """
-        if not self._lock.acquire(blocking=not at_once):
+        return self._ack(ids, by_id=True, wait=not at_once)
+
+    def _ack(self, which, by_id=False, wait=True):
+        if not self._lock.acquire(blocking=wait):
             return None
         try:
             self._check()
-            count = self._group.ack_ids(ids)
+            count = self._group.ack_ids(which) if by_id else self._group.ack(which)
         finally:
             self._lock.release()
         self.changed()
