@@ -69,8 +69,8 @@ def _parse(argv):
     parser = argparse.ArgumentParser(prog="python3 -m bench",
                                      description="How fast the server is, beside Redis.")
     parser.add_argument("--list", action="store_true", help="show the workloads and what they are to reach")
-    parser.add_argument("--only", metavar="PATTERN", default="*",
-                        help="workloads whose name matches (* and ?); several with commas between")
+    parser.add_argument("--only", metavar="PATTERN", action="append",
+                        help="workloads whose name matches (* and ?); several with commas between, or given again")
     parser.add_argument("--rounds", type=_rounds, metavar="N", help="rounds of all workloads [3]")
     parser.add_argument("--seconds", type=_seconds, metavar="S",
                         help="time for all of it; what doesn't fit is left out [600]")
@@ -97,7 +97,7 @@ def _parse(argv):
         if not path.absolute().parent.is_dir():     # better said now than when all is measured
             parser.error(f"{path}: there is no such folder")
     if not _chosen(options):
-        parser.error(f"--only {options.only}: no workload matches; --list shows them")
+        parser.error(f"--only {','.join(options.only)}: no workload matches; --list shows them")
     options.rounds = options.rounds or (1 if options.quick else 3)
     options.seconds = options.seconds or (120 if options.quick else 600)
     options.window = options.window or (_SHORTEST if options.quick else None)
@@ -140,7 +140,7 @@ def _sized():
 
 def _chosen(options):
     """The workloads to run.  What takes long must be asked for, by name or with --full."""
-    patterns = options.only.split(",")
+    patterns = ",".join(options.only or ["*"]).split(",")
     return [one for one in WORKLOADS
             if any(fnmatchcase(one.name, pattern) for pattern in patterns)
             and (not one.long or options.full or options.quick or one.name in patterns)]

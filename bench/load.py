@@ -450,6 +450,76 @@ def _discard(sock, size):
         size -= received
 
 
+# -- entries -------------------------------------------------------------------
+
+# An entry's id, which stands before its fields.
+_ID = re.compile(rb"\$[0-9]+\r\n([0-9]+-[0-9]+)\r\n\*")
+
+
+class Done(NamedTuple):
+    events: int
+    seconds: float
+
+    @property
+    def rate(self):
+        """Events a second."""
+        return self.events / self.seconds
+
+
+def read_pages(link, address, page, count, events, mark):
+    """Go through a stream of `events` entries, page after page, again and again until the window ends.
+
+    page    page(id) asks for the `count` entries behind an id
+    mark    is in each entry once
+    """
+    with _connect(address) as sock:
+        begin, end = link.start()
+        time.sleep(max(0, begin - time.monotonic()))
+        began, done, left, last = time.monotonic(), 0, events, b"0-0"
+        while time.monotonic() < end:
+            sock.sendall(page(last))
+            ids = _receive_ids(sock, min(count, left), mark)
+            done += len(ids)
+            left, last = (left - len(ids), ids[-1]) if left > len(ids) else (events, b"0-0")
+        return Done(done, time.monotonic() - began)
+
+
+def consume(link, address, create, read, acknowledge, count, events, mark):
+    """Make a group of a stream of `events` entries, and be given and acknowledge them, one read after the other, until
+    the window ends or there are no more.
+
+    read          asks for `count` of them
+    acknowledge   acknowledge(ids) is the request to
+    """
+    with _connect(address) as sock:
+        sock.sendall(create)
+        _receive_reply(sock, b"+OK\r\n")
+        begin, end = link.start()
+        time.sleep(max(0, begin - time.monotonic()))
+        began, done = time.monotonic(), 0
+        while done < events and time.monotonic() < end:
+            sock.sendall(read)
+            ids = _receive_ids(sock, min(count, events - done), mark)
+            sock.sendall(acknowledge(ids))
+            _receive_reply(sock, b":%d\r\n" % len(ids))
+            done += len(ids)
+        return Done(done, time.monotonic() - began)
+
+
+def _receive_ids(sock, count, mark):
+    """The ids of the `count` entries that come."""
+    data = b""
+    while data.count(mark) < count or not data.endswith(mark + b"\r\n"):
+        more = sock.recv(_RECEIVE)
+        data += more
+        if not more or data[:1] == b"-":
+            raise LoadError(f"{count} entries were asked for and {data[:100]!r} came")
+    ids = _ID.findall(data)
+    if len(ids) != count:
+        raise LoadError(f"found {len(ids)} entries, expected {count}")
+    return ids
+
+
 # -- sockets -------------------------------------------------------------------
 
 def _connect(address):

@@ -16,6 +16,31 @@ import resp
 MARK = b"~"
 
 
+def entry(stream, name, data):
+    """A request of Redis's, which both servers take; so are those below."""
+    return resp.command("XADD", stream, "*", name, data)
+
+
+def create_group(stream):
+    return resp.command("XGROUP", "CREATE", stream, "group", "0")
+
+
+def read_group(stream, count):
+    return resp.command("XREADGROUP", "GROUP", "group", "ann", "COUNT", b"%d" % count, "STREAMS", stream, ">")
+
+
+def acknowledge(stream, ids):
+    return resp.command("XACK", stream, "group", *ids)
+
+
+def range_behind(stream, count, id_):
+    return resp.command("XRANGE", stream, b"(" + id_, "+", "COUNT", b"%d" % count)
+
+
+def read_behind(stream, count, id_):
+    return resp.command("XREAD", "COUNT", b"%d" % count, "STREAMS", stream, id_)
+
+
 def payload(size):
     """`size` bytes to publish."""
     return b"x" * (size - 1) + MARK

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, Optional
 
-from . import load
+from . import load, wire
 from .load import Load, Requests
 from .servers import folder_state
 from .trial import MIB, RING, WrongCount, check, check_delivery, same
@@ -120,14 +120,13 @@ def publish_one_at_a_time(trial, connections, sync="everysec"):
         return publish(trial, connections, in_flight=1, sync=sync)
     stream, = trial.streams(1)
     with trial.server(sync) as server:
-        rate, published = one_at_a_time(trial, server, stream, connections)
+        rate, published = one_at_a_time(trial, server, _benchmark_command(server, stream), connections)
         check(server, [stream], published)
     return {"": rate}
 
 
-def one_at_a_time(trial, server, stream, connections):
+def one_at_a_time(trial, server, command, connections):
     """(rate, events published) of redis-benchmark; a short run says how many requests fill the window."""
-    command = _benchmark_command(server, stream)
     short = 2 * connections + 300
     rate = load.redis_benchmark(server.address, connections, short, command, trial.left)
     count = max(short, int(rate * min(trial.seconds, trial.left)))
@@ -136,8 +135,11 @@ def one_at_a_time(trial, server, stream, connections):
 
 
 def _benchmark_command(server, stream):
-    words = server.wire.publish(stream, NAME, PAYLOAD).decode().split("\r\n")
-    return words[2::2]
+    return _words(server.wire.publish(stream, NAME, PAYLOAD))
+
+
+def _words(request):
+    return request.decode().split("\r\n")[2::2]
 
 
 # -- replay --------------------------------------------------------------------
@@ -200,6 +202,45 @@ def _replayed(trial, server, requests):
     found = trial.run(load.replay, server.address, requests, MARK)
     if found.events != sum(events for _, events in requests):
         raise WrongCount(f"{found.events} events were replayed")
+    return {"": found.rate}
+
+
+# -- Redis's commands, at both servers --------------------------------------------
+
+def add_entries(trial, in_flight):
+    """XADDs a second to one stream, on one connection."""
+    stream, = trial.streams(1)
+    with trial.server() as server:
+        entries = same(wire.entry(stream, NAME, PAYLOAD))
+        found = trial.run(load.publish, server.address, entries, b"$", 1, in_flight)
+        check(server, [stream], found.total)
+    return {"": found.rate}
+
+
+def add_entries_one_at_a_time(trial, connections):
+    stream, = trial.streams(1)
+    with trial.server() as server:
+        rate, added = one_at_a_time(trial, server, _words(wire.entry(stream, NAME, PAYLOAD)), connections)
+        check(server, [stream], added)
+    return {"": rate}
+
+
+def read_pages(trial, page, count):
+    """Entries a second, page after page behind the one before; `page` is of wire.py."""
+    stream, = trial.streams(1)
+    with trial.server() as server:
+        trial.fill(server, same(server.wire.publish(stream, NAME, PAYLOAD), trial.size), in_flight=100)
+        found = trial.run(load.read_pages, server.address, partial(page, stream, count), count, trial.size, wire.MARK)
+    return {"": found.rate}
+
+
+def consume(trial, count):
+    """Entries a second that a consumer of a group reads, so many at once, and acknowledges."""
+    stream, = trial.streams(1)
+    with trial.server() as server:
+        trial.fill(server, same(server.wire.publish(stream, NAME, PAYLOAD), trial.size), in_flight=100)
+        found = trial.run(load.consume, server.address, wire.create_group(stream), wire.read_group(stream, count),
+                          partial(wire.acknowledge, stream), count, trial.size, wire.MARK)
     return {"": found.rate}
 
 
@@ -436,6 +477,23 @@ REPLAY = (
              _rate(1.0, 2.0), partial(replay_interleaved, everything=True), _INTERLEAVED, remote=False),
 )
 
+_PAGED = Size("events", 50_000, 50_000, 500)
+
+ENTRIES = (
+    Workload("xadd-1x100", "XADD, 1 connection, 100 in flight", _rate(None, None), partial(add_entries, in_flight=100),
+             remote=False),
+    *(Workload(f"xadd-{n}", f"XADD one at a time, {_connections(n)}", _rate(None, None),
+               partial(add_entries_one_at_a_time, connections=n), remote=False)
+      for n in (1, 8, 50)),
+    Workload("xrange-100", "XRANGE COUNT 100, page after page", _rate(None, None),
+             partial(read_pages, page=wire.range_behind, count=100), _PAGED, remote=False),
+    Workload("xread-100", "XREAD COUNT 100, page after page", _rate(None, None),
+             partial(read_pages, page=wire.read_behind, count=100), _PAGED, remote=False),
+    *(Workload(f"xreadgroup-{n}", f"XREADGROUP COUNT {n}, and XACK of these; events", _rate(None, None),
+               partial(consume, count=n), Size("events", size, size, 500), remote=False)
+      for n, size in ((1, 50_000), (10, 250_000), (100, 1_000_000))),
+)
+
 LIVE = (
     *(Workload(f"fanout-{n}", f"one stream to {n:,} followers, published one at a time; delivered",
                _rate(5.0, 15.0), partial(fan_out, followers=n, in_flight=1))
@@ -469,4 +527,4 @@ SIZE = (
       for millions in (1, 10, 100)),
 )
 
-WORKLOADS = (*PUBLISH, *REPLAY, *LIVE, *SIZE)
+WORKLOADS = (*PUBLISH, *REPLAY, *ENTRIES, *LIVE, *SIZE)

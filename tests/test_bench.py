@@ -14,7 +14,7 @@ import pytest
 from conftest import UNMEASURED
 
 from bench import load, report, trial, wire, workloads
-from bench.__main__ import main
+from bench.__main__ import _chosen, _parse, main
 from bench.load import Load, LoadError, Requests
 from bench.servers import Meilies, Redis, ServerError
 from bench.trial import OutOfTime, Trial, WrongCount
@@ -169,6 +169,14 @@ def test_a_replay_that_is_larger_than_expected_is_no_measurement(running):
         finish(one)
 
 
+def test_a_page_with_other_entries_than_were_asked_for_is_no_measurement(running):
+    publish(running, b"three", 3)
+    everything = partial(wire.range_behind, b"three", 9)
+    with Load(load.read_pages, running.address, everything, 2, 9, wire.MARK) as one, \
+            pytest.raises(LoadError, match="found 3 entries, expected 2"):
+        finish(one, window=SECONDS)
+
+
 def test_a_single_event_arrives_at_every_follower(running):
     request = running.wire.broadcast(b"single", NAME, PAYLOAD)
     with Load(load.single_events, running.address, [running.wire.subscribe([b"single"])] * 9, [request] * 12,
@@ -182,7 +190,8 @@ def test_a_single_event_arrives_at_every_follower(running):
 
 # One of each kind, but for those that the command's own test runs.
 SHORT = {"mixed-zipf", "single-8", "replay-batches", "replay-singles", "replay-interleaved", "replay-all",
-         "fanout-200x100", "ok-fanout", "last-of-1000", "spread", "follow-by-each", "follow-by-one", "hop"}
+         "fanout-200x100", "ok-fanout", "last-of-1000", "spread", "follow-by-each", "follow-by-one", "hop",
+         "xadd-1x100", "xadd-8", "xrange-100", "xread-100", "xreadgroup-1", "xreadgroup-100"}
 LIVE = {"fanout-200x100", "spread", "hop"}
 
 
@@ -273,6 +282,15 @@ def test_the_command_writes_a_table_and_json_and_a_plot(tmp_path, capsys, server
     assert "Linux" in written["environment"]["kernel"]
     assert ElementTree.parse(tmp_path / "b.svg").getroot().tag.endswith("svg")
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("bench-")) == []
+
+
+def test_patterns_add_up_whether_they_are_in_one_option_or_several():
+    def chosen(*argv):
+        return [one.name for one in _chosen(_parse(argv))]
+
+    assert chosen("--only", "single-1", "--only", "xadd-*,hop") == [
+        "single-1", "xadd-1x100", "xadd-1", "xadd-8", "xadd-50", "hop"]
+    assert len(chosen()) > 30
 
 
 def test_what_there_is_no_time_for_is_left_out_and_named(tmp_path, capsys):
