@@ -243,13 +243,18 @@ class ConsumerGroup:
 
     def read_at_once(self, member, count, **how):
         """The Portions of `read_portions` if they were read lately, or [] if there is nothing; None where the log, or
-        somebody else, would have to be waited for, and nobody got anything."""
-        if not self._lock.acquire(blocking=False):
+        somebody else, would have to be waited for, and nobody got anything.
+
+        Of a group of several streams it is always None: its pages aren't kept.
+        """
+        if self.definition.by_position or not self._lock.acquire(blocking=False):
             return None
         try:
             if self._deleted or self._group.waiting < count and self.has_more:
                 return None
             items = self._take(member, count, **how)
+            if not items and self.has_more:
+                return None
         except ValueError:      # which `read_portions` says
             return None
         finally:
