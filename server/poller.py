@@ -541,7 +541,8 @@ class Poller:
             self._watch(connection, mask)
 
     def _close_finished(self, connection):
-        self.feeds.deliver()        # some of it may be for this one
+        if connection.subscriptions:
+            self.feeds.deliver()        # some of it may be for this one
         if connection.finished:
             self.close(connection)
         else:

@@ -3,6 +3,7 @@
 import errno
 import gc
 import logging
+import math
 import os
 import random
 import select
@@ -12,6 +13,7 @@ import sysconfig
 import threading
 import time
 import weakref
+from types import SimpleNamespace
 
 import pytest
 from conftest import SECONDS
@@ -19,6 +21,7 @@ from serving import OK, Client, Serving, SlowDisk, event, eventually, publish, s
 from usage import fill
 
 import resp
+from server import poller
 from server.chunk import Form
 from server.follower import Follower
 from server.poller import Poller
@@ -114,6 +117,17 @@ def test_a_server_that_stops_delivers_what_it_answered(busy, serving):
     publisher.recv_exactly(OK)
     serving.stop()
     assert read_all(follower.sock) == event("s", 0, "x", "d")
+
+
+@pytest.mark.parametrize("took, stopping, until", [
+    (0.04, False, 100.02), (0.0, False, 100 + poller._MOMENT), (0.04, True, math.inf)])
+def test_followers_get_half_as_much_time_as_the_turn_took_or_a_moment_or_all_before_the_end(monkeypatch, took, stopping,
+                                                                                            until):
+    monkeypatch.setattr(poller.time, "monotonic", lambda: 100.0)
+    given = []
+    busy = SimpleNamespace(feeds=SimpleNamespace(deliver=given.append), _now=100.0 - took, _stopping=stopping)
+    Poller._deliver(busy)
+    assert given == [pytest.approx(until)]
 
 
 def test_while_publishers_keep_it_busy_followers_get_all_in_order(serving):
