@@ -37,6 +37,8 @@ def xtrim(server, connection, arguments):
          touches_key("append"), slow=True)
 def xdel(server, connection, arguments):
     stream = stream_of(arguments[1])
+    if not exists(server.store, stream):
+        return resp.integer(0)
     ids = list(map(parse_id, arguments[2:]))
     return resp.integer(_take_out(server.store, stream, dict.fromkeys(ids)))
 

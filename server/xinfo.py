@@ -14,6 +14,7 @@ from .entries import format_id, id_at
 from .keys import exists, stream_of
 from .syntax import arity, subcommands
 from .table import CommandError, command, help_of, subcommand
+from .text import printable
 from .users import READ
 from .xgroup import MOST_PENDING, groups_of_key, info_consumers, info_groups, last_id, progress_fields
 from .xread import Entries, parse_integer
@@ -35,9 +36,9 @@ def xinfo(server, connection, arguments):
 
 def _stream(server, connection, arguments):
     store, stream, protocol = server.store, stream_of(arguments[2]), connection.protocol
-    count = _count_of(arguments)
     if not exists(store, stream):
         raise CommandError("ERR no such key")
+    count = _count_of(arguments)
     fields = _fields(store, stream) + (_ends(store, stream, protocol) if count is None else
                                        _whole(store, stream, count, protocol))
     return _mapping(fields, protocol)
@@ -49,7 +50,8 @@ def _count_of(arguments):
     if not words:
         return None
     if words[0].upper() != b"FULL" or len(words) not in (1, 3) or len(words) == 3 and words[1].upper() != b"COUNT":
-        raise CommandError("ERR unknown subcommand or wrong number of arguments for 'STREAM'. Try XINFO HELP.")
+        raise CommandError(f"ERR unknown subcommand or wrong number of arguments for '{printable(arguments[1])}'. "
+                           "Try XINFO HELP.")
     if len(words) == 1:
         return _SHOWN
     count = parse_integer(words[2])

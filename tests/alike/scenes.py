@@ -245,6 +245,7 @@ SCENES = [
         XDEL
         XDEL orders
         XDEL absent 1-0
+        XDEL absent nonsense
         XDEL orders 2-1
         XDEL orders 2-1
         XDEL orders 9-9 1-9 2-0
@@ -549,6 +550,8 @@ SCENES = [
     Scene("XINFO STREAM", """
         XINFO STREAM absent
         XINFO STREAM absent FULL
+        XINFO STREAM absent FULL COUNT x
+        XINFO STREAM absent NONSENSE
         XADD orders 1-0 created one
         XINFO STREAM orders
         XADD orders 2-1 paid two
@@ -583,6 +586,7 @@ SCENES = [
         XINFO STREAM orders FULL COUNT x
         XINFO STREAM orders FULL NONSENSE 1
         XINFO STREAM orders FULL COUNT 1 2
+        XINFO sTREAm orders NONSENSE
         XINFO GROUPS
         XINFO GROUPS orders orders
         XINFO CONSUMERS orders
