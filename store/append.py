@@ -232,6 +232,7 @@ def append_of(changes):
     """The Append of Changes, which their caller may have made in any way.
 
     Raises    ValueError    says of which of them, if there are several
+              TypeError     of something is neither bytes nor, where that may be, text
     """
     changes = [Change(*change) for change in changes]
     if not changes:
@@ -255,11 +256,19 @@ def _checked(stream, event, expected):
     check_stream(stream)
     check_expected(expected)
     check_name(name)
-    if len(event.data) > MAX_EVENT:
-        raise ValueError(f"data of {len(event.data)} bytes, expected no more than {MAX_EVENT}")
-    if len(event.id) > MAX_ID:
-        raise ValueError(f"an id of {len(event.id)} bytes, expected no more than {MAX_ID}")
-    return stream, expected, name, bytes(event.data), bytes(event.id), bytes(event.metadata), _tags_of(event)
+    data, id_, metadata = [_as_bytes(what, getattr(event, what)) for what in ("data", "id", "metadata")]
+    if len(data) > MAX_EVENT:
+        raise ValueError(f"data of {len(data)} bytes, expected no more than {MAX_EVENT}")
+    if len(id_) > MAX_ID:
+        raise ValueError(f"an id of {len(id_)} bytes, expected no more than {MAX_ID}")
+    return stream, expected, name, data, id_, metadata, _tags_of(event)
+
+
+def _as_bytes(what, value):
+    """What is bytes, or like them, as bytes: of a number or a list `bytes` would make others, and say nothing."""
+    if not isinstance(value, (bytes, bytearray, memoryview)):
+        raise TypeError(f"{what} is {type(value).__name__}, expected bytes")
+    return bytes(value)
 
 
 def _tags_of(event):
@@ -275,4 +284,4 @@ def _tags_of(event):
 
 def encoded(name):
     """A name as bytes; it may be text."""
-    return name.encode() if isinstance(name, str) else bytes(name)
+    return name.encode() if isinstance(name, str) else _as_bytes("a name", name)

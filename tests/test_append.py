@@ -37,6 +37,17 @@ def test_a_wrong_change_is_refused_by_its_place(change, why):
     assert str(caught.value) == f"event 1 of the append: {why}"
 
 
+@pytest.mark.parametrize("change, why", [
+    (Change("s", NewEvent("n", b"", metadata=5)), "metadata is int, expected bytes"),
+    (Change("s", NewEvent("n", [1, 2])), "data is list, expected bytes"),
+    (Change("s", NewEvent("n", b"", id="id")), "id is str, expected bytes"),
+    (Change(None, NewEvent("n", b"")), "a name is NoneType, expected bytes"),
+    (Change("s", NewEvent(5, b"")), "a name is int, expected bytes")])
+def test_what_is_no_bytes_is_refused_and_not_made_into_other_bytes(change, why):
+    with pytest.raises(TypeError, match=f"^{why}$"):
+        append_of([change])
+
+
 @pytest.mark.parametrize("expected, why", [
     (["any", "any"], None), (["none", "exists"], None), (["none", 0], None), (["any", "none"], ("t", "none", 0)),
     (["any", 1], ("t", 1, 0)), (["exists", "any"], ("t", "exists", None)), ([0, "any"], ("t", 0, None))])
