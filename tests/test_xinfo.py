@@ -75,12 +75,14 @@ def test_in_full_it_has_so_many_entries_and_of_each_group_what_is_pending(shared
     ("xinfo HELP x", "ERR wrong number of arguments for 'xinfo|help' command"),
     ("xinfo nope a", "ERR unknown subcommand 'nope'. Try XINFO HELP."),
     ("xinfo STREAM absent", "ERR no such key"),
-    ("xinfo STREAM absent FULL COUNT x", "ERR value is not an integer or out of range"),
-    ("xinfo STREAM absent x", "ERR unknown subcommand or wrong number of arguments for 'STREAM'. Try XINFO HELP."),
-    ("xinfo STREAM absent FULL COUNT", "ERR unknown subcommand or wrong number of arguments for 'STREAM'."),
-    ("xinfo STREAM absent FULL LIMIT 1", "ERR unknown subcommand or wrong number of arguments for 'STREAM'."),
+    ("xinfo STREAM absent FULL COUNT x", "ERR no such key"),
+    ("xinfo STREAM there FULL COUNT x", "ERR value is not an integer or out of range"),
+    ("xinfo STREAM there x", "ERR unknown subcommand or wrong number of arguments for 'STREAM'. Try XINFO HELP."),
+    ("xinfo STREAM there FULL COUNT", "ERR unknown subcommand or wrong number of arguments for 'STREAM'."),
+    ("xinfo STREAM there FULL LIMIT 1", "ERR unknown subcommand or wrong number of arguments for 'STREAM'."),
 ])
 def test_what_is_wrong_with_a_request_is_said_in_redis_words(client, words, why):
+    client.ask("XADD", "there", "*", "n", "")
     assert client.error(*words.split()).startswith(why)
 
 
