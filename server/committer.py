@@ -210,12 +210,13 @@ class Committer:
             if seconds >= metrics.slow_log.seconds:
                 batch.slow = seconds
             self._failing = None
-            trims = batch.trims
+            trims = batch.trims if batch.appends else ()
             if trims:       # followers get what came before it may be cut
                 self._feeds.committed(stored)
                 self._trim(trims)
             for connection, owed in batch.owed.items():
-                connection.outbox.put_and_flush(_oks(owed) if type(owed) is int else _replies(owed, stored))
+                connection.outbox.put_and_flush(_OK if owed == 1 else _oks(owed) if type(owed) is int
+                                                else _replies(owed, stored))
             if not trims:
                 serve(stored)
             self._note()

@@ -453,7 +453,9 @@ class Store:
         keyed = [append for append in appends if append.has_keys] if appends else ()
         if not keyed:
             with log.lock:
-                return self._write(units, self._drafts_of_units if appends else drafts_of,
+                if not appends:
+                    return self._write(units, drafts_of)
+                return self._write(units, self._drafts_of_units,
                                    ascending=any(append.ascending for append in appends))
         self._keep_keys()
         keyed = [(append, append.keys()) for append in keyed]       # hashed before the lock is taken

@@ -500,7 +500,9 @@ class Log:
             self._marked = synced
             if drafts:
                 self._note(drafts, start)
-                self._latest = max(self._latest, *[draft.latest for draft in drafts])
+                for draft in drafts:
+                    if draft.latest > self._latest:
+                        self._latest = draft.latest
             if keys:
                 self._note_keys(keys, tail.end - len(parts[-1]))
             if entries:
