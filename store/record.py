@@ -742,26 +742,27 @@ def encode(salt, number, position, clock, synced, frame_list, more=False, detail
         if type(frame) is LongFrame:
             return _encode_long(salt, number, position, clock, synced, frame, more, details, level)
         frames_size = len(frame)
-        body = frame + _U32.pack(frames_size)
+        behind = _U32.pack(frames_size)
     else:
         ends = array("I", accumulate(map(len, frame_list)))
         frames_size = ends[-1]
-        body = b"".join(frame_list) + packed(ends)
+        behind = packed(ends)
     kind = EVENTS
     if pack is not None:
         kind = PACK
         streams, numbers = pack
-        body += packed(array("Q", numbers)) + packed(array("I", map(_crc32, streams)))
+        behind += packed(array("Q", numbers)) + packed(array("I", map(_crc32, streams)))
     flags = MORE if more else 0
     if clocks is not None:
         flags |= CLOCKS
-        body += packed(array("Q", clocks))
+        behind += packed(array("Q", clocks))
     if details is not None:
         flags |= DETAILS
-        body += _details_of(details)
-    stored, size = body, len(body)
+        behind += _details_of(details)
+    stored = b"".join([*frame_list, behind])
+    size = len(stored)
     if level:
-        zipped = zlib.compress(body, level)
+        zipped = zlib.compress(stored, level)
         if len(zipped) < size:
             flags |= ZIPPED
             stored = zipped
