@@ -28,6 +28,7 @@ from .entries import (
     parse_id,
     parse_start,
 )
+from .kept import Kept
 from .keys import exists, has_events, stream_of
 from .syntax import arity, subcommands
 from .table import MAX_NUMBER, OK, CommandError, at_once, command, help_of, subcommand
@@ -67,6 +68,9 @@ def name_of(group, stream):
     return _text(name if group else b"", "group")
 
 
+_names = Kept(lambda names: name_of(*names))
+
+
 def redis_name(group, stream):
     """What Redis's clients call a ConsumerGroup of a stream."""
     name, end = group.name.encode(), b"@" + stream
@@ -77,7 +81,8 @@ def redis_name(group, stream):
 
 def group_of(store, stream, name):
     """The ConsumerGroup that Redis's group `name` of a stream is, or None."""
-    for own, shared in (name_of(name, stream), True), (name.decode("utf-8", "replace"), False):
+    of_stream = _names[name, stream] if len(name) + len(stream) <= Kept.LONGEST else name_of(name, stream)
+    for own, shared in (of_stream, True), (name.decode("utf-8", "replace"), False):
         try:
             found = store.group(own)
         except NoGroup:

@@ -9,7 +9,7 @@ import pytest
 from disk import Disk, crash, quick_index
 from test_groups import fill, keys, no_keeper
 
-from store import EVERYSEC, NO, GroupExists, NoGroup, Store, StoreFull, groups, sharing
+from store import EVERYSEC, NO, GroupExists, NoGroup, Store, StoreFull, groups, shared, sharing
 from store.group import SHARED
 from store.groups import check_entry
 from store.sharing import PendingList
@@ -167,6 +167,31 @@ def test_a_read_that_nobody_gets_is_given_to_the_next(open_store):
     group.unread(keys(group.read("m", 2)))
     assert held(pending) == []
     assert [(one.key, one.tries) for one in group.read("n", 2)] == [(0, 1), (1, 1)]
+
+
+def test_what_is_had_at_once_was_read_lately_and_is_refused_to_nobody(open_store, monkeypatch):
+    store = open_store()
+    group, pending = made(store, 4)
+    assert group.read_at_once("m", 1) is None
+    assert keys(group.read("m", 1)) == [0]
+    given = [one for portion in group.read_at_once("m", 2) for one in portion.given()]
+    assert [(one.key, one.event.data) for one in given] == [(1, b"1"), (2, b"2")]
+    monkeypatch.setattr(shared, "MAX_MEMBERS", 1)
+    assert group.read_at_once("n", 1) is None       # which a read has words for
+    assert keys(group.read("m", 1)) == [3]
+    assert group.read_at_once("m", 1) == []
+    assert [one.key for one in pending.held()] == [0, 1, 2, 3]
+    store.group_delete(group.name)
+    assert group.read_at_once("m", 1) is None
+
+
+def test_what_is_gone_is_not_given_at_once(open_store):
+    store = open_store()
+    group, pending = made(store, 3)
+    assert keys(group.read("m", 1)) == [0]
+    store.redact("s", 1)
+    assert group.read_at_once("m", 1) is None
+    assert keys(group.read("m", 2)) == [2]
 
 
 def test_a_look_that_a_set_back_overtakes_offers_nothing(open_store, monkeypatch):
