@@ -238,6 +238,8 @@ OPTIONS = (
            "received from one client and not yet carried out"),
     Option(LIMITS, "max-pending-output", size(KIB, GIB), "1M", "SIZE",
            "not yet taken by one client; above it, nothing more is read from that client"),
+    Option(LIMITS, "max-unread", size(KIB, 64 * GIB), "1G", "SIZE",
+           "not yet taken by all clients together; above it, the one that owes most is cut off"),
     Option(LIMITS, "max-subscriptions", number(1, 10 ** 7), "20000", "N", "subscriptions of one client"),
 
     Option(WATCH, "metrics-port", number_or_none(0, 65535), "none", "N",

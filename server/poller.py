@@ -82,6 +82,8 @@ _EVENTS = 1000
 # Of the time that a turn took, followers get so much afterwards, and so many seconds at least.
 _SHARE = 0.5
 _MOMENT = 0.0002
+# A reply of which so many bytes aren't taken makes it worth the time to see how much all clients leave.
+_LONG_REPLY = 1 << 20
 # Seconds that a stopping server gives clients to take their replies.
 _LAST_FLUSH = 1.0
 
@@ -146,6 +148,7 @@ class Poller:
         self.warn_of_logins = Sparing(logging.getLogger("meilies.users"))
         self._warn_of_strangers = Sparing(log)
         self._warn_of_nonsense = Sparing(log)
+        self._warn_of_unread = Sparing(log)
         self._listeners = {sock.fileno(): sock for sock in listeners}
         self._tick = tick
         self._committer = Committer(store, self.feeds, self._committed, self.metrics)
@@ -760,7 +763,24 @@ class Poller:
     def worked(self, connection):
         """What a connection waited for is done, and answered."""
         connection.working = False
+        if connection.outbox.size > _LONG_REPLY:
+            self._bound_unread()
         self._go_on(connection)
+
+    def _bound_unread(self):
+        """Cut off those with the longest replies that they don't take, until all of these together are no longer
+        than they may be.
+
+        One reply may be long, and one from each of very many clients would be more than there is memory for.
+        """
+        unread = {connection: connection.outbox.size for connection in self.connections.values()}
+        excess = sum(unread.values()) - self.limits.max_unread
+        while excess > 0:
+            most = max(unread, key=unread.get)
+            excess -= unread.pop(most)
+            self._warn_of_unread.warning("client %d at %s is cut off: it leaves the most unread, %d bytes, and all "
+                                         "together leave more than --max-unread", most.id, most.peer, most.outbox.size)
+            self.close(most)
 
     def _go_on(self, connection):
         """What a connection waited for has come."""

@@ -126,6 +126,7 @@ _CHANGEABLE = {
     "max-pending-input": lambda server, value: server.make_room(value),
     "max-pending-output": _as_it_is,
     "max-subscriptions": _as_it_is,
+    "max-unread": _as_it_is,
     "slowlog-log-slower-than": lambda server, value: server.metrics.slow_log.set_threshold(value),
     "slowlog-max-len": lambda server, value: server.metrics.slow_log.set_length(value),
 }

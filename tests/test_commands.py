@@ -851,7 +851,7 @@ def test_config_tells_settings_by_pattern(serving, client, client3):
     assert settings[b"max-event-size"] == b"%d" % (16 << 20)
     assert set(settings) == {b"port", b"max-request-size", b"max-event-size", b"max-metadata-size", b"max-arguments",
                              b"max-connections", b"max-pending-input", b"max-pending-output",
-                             b"max-subscriptions"}
+                             b"max-subscriptions", b"max-unread"}
     assert client.ask("config", "get", "nothing-such") == []
     assert client3.ask("config", "get", "save", "appendonly") == {b"save": b"", b"appendonly": b"yes"}
     assert b"GET pattern [pattern ...]" in client.ask("config", "help")

@@ -1,5 +1,6 @@
 """Clients that don't read, or read late: they cost nothing that grows, delay nobody, and miss nothing."""
 
+import re
 import signal
 import threading
 
@@ -170,6 +171,23 @@ def test_large_requests_of_which_little_comes_cost_little_memory(server):
         within(SECONDS, lambda: client.ask("client", "list").splitlines(),
                lambda found: [b" qbuf=0 " in line for line in found] == [True] + [False] * 300)
         assert memory(running) - before < 300 * 20_000
+
+
+def test_of_long_replies_that_nobody_reads_those_beyond_what_all_may_leave_are_dropped_with_their_clients(server):
+    running = server("--sync", "no", "--max-unread", "64M")
+    with Clients(running.port) as clients:
+        observer = clients.join()
+        publish_big(observer, 0, EVENTS)
+        stuck = [clients.join() for _ in range(10)]
+        for client in stuck:        # 24 MB each
+            client.command("xrange", "large", "-", "+")
+        within(SECONDS, lambda: observer.ask("info", "commandstats"), lambda text: b"cmdstat_xrange:calls=10," in text)
+        within(SECONDS, lambda: stat(observer, "connected_clients"), lambda found: found <= 4)
+        unread = re.findall(rb"omem=(\d+)", observer.ask("client", "list"))
+        assert 0 < sum(map(int, unread)) <= 64 * MIB
+        assert len(clients.join().ask("xrange", "large", "-", "+", "count", 100)) == 100
+        assert stat(observer, "connected_clients") >= 3     # not all of them
+    assert "it leaves the most unread" in running.log.read_text()
 
 
 @pytest.mark.parametrize("request_", [
