@@ -5,7 +5,7 @@ import signal
 import pytest
 from conftest import ROOT
 from disk import quick_index
-from serving import Serving
+from serving import Serving, eventually
 from terminals import Screen
 from test_cli import end_of, run, start
 from test_repair import damaged
@@ -52,6 +52,8 @@ def test_tail_follow_goes_on_with_what_is_new_until_ctrl_c(serving, arguments):
 def test_tail_follow_of_a_stream_that_is_not_there_waits_for_its_first_event(serving):
     process = start("tail", "new", "-f", "-p", serving.port)
     with process, Client(port=serving.port) as client:
+        # Or it might be read before anybody waits, and Ctrl-C come while they connect.
+        eventually(lambda: len(serving.poller.feeds) == 1, "somebody waits for it")
         client.publish("new", "n", b"first")
         assert process.stdout.readline() == b"new:0 n first\n"
         process.send_signal(signal.SIGINT)
