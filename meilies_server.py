@@ -120,7 +120,8 @@ def serve(chosen, environ, at_hangup=()):
     debug = _Errands(signal.SIGUSR1, lambda: logs.toggle_debug(chosen.log_level))
     users = Users(chosen.users or None)
     with Store(chosen.db_path, chosen.sync, chosen.compression_factor, chosen.segment_size,
-               hash_chain=chosen.hash_chain, replay_memory=chosen.replay_memory) as store:
+               hash_chain=chosen.hash_chain, replay_memory=chosen.replay_memory,
+               recent_memory=chosen.recent_memory) as store:
         server = EventServer(listen(chosen, environ, certificates is not None), store, chosen, notifier.tick, users,
                              certificates)
         metrics = console = None

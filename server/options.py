@@ -256,6 +256,9 @@ OPTIONS = (
     Option(REST, "workers", number(1, 64), "4", "N", "threads for replays and long commands"),
     Option(REST, "replay-memory", size(0, 64 * GIB), "128M", "SIZE",
            "at most, for scattered streams that are replayed again and again; 0 reads them from the log each time"),
+    Option(REST, "recent-memory", size(0, 64 * GIB), "0", "SIZE",
+           "at most, for what was written last to scattered streams: their first replays are ten times as fast, and "
+           "publishes to many streams cost a quarter more"),
     Option(REST, "busy-poll", number(0, 10_000), "100", "N",
            "microseconds to go on asking for the next request before sleeping, where they come as soon as that"),
     Option(REST, "no-vigil", flag, "no", "", "send no heartbeat, even if the VIGIL_ variables are set"),

@@ -116,6 +116,8 @@ class Store:
     segment_size  bytes after which the log goes on in a new file
     hash_chain    begin a chain of digests of all events, which goes on from then on; see digests.py
     replay_memory bytes that may be kept in memory of streams that are replayed again and again
+    recent_memory bytes that may be kept in memory of what was written last to scattered streams, for their first
+                  replays; publishes to many streams then cost a quarter more
     files, clock  the disk, and microseconds since 1970: for tests
     Raises    StoreLocked      somebody has it open
               FolderRefused    the folder is a link, or another user's; nothing was changed
@@ -126,7 +128,7 @@ class Store:
     """
 
     def __init__(self, path, sync=ALWAYS, compression=0, segment_size=SEGMENT_SIZE, files=None, clock=None,
-                 hash_chain=False, replay_memory=REPLAY_MEMORY):
+                 hash_chain=False, replay_memory=REPLAY_MEMORY, recent_memory=0):
         if sync not in (ALWAYS, EVERYSEC, NO):
             raise ValueError(f"sync is {sync!r}, expected 'always', 'everysec' or 'no'")
         if not 0 <= compression <= 9:
@@ -150,7 +152,7 @@ class Store:
         self._lock_fd, lost, hasty = self._own_folder()
         try:
             self._log = Log(self.path, self._files, self._clock, segment_size, compression,
-                            fill_ahead=sync == ALWAYS, replay_memory=replay_memory)
+                            fill_ahead=sync == ALWAYS, replay_memory=replay_memory, recent_memory=recent_memory)
             heads = self._open_log(lost, hasty)
         except BaseException:
             self._files.close(self._lock_fd)
@@ -553,11 +555,11 @@ class Store:
             self._notify(batch)
 
     def note(self):
-        """Bring the index up to what was written last.
+        """Bring the index, and what is in memory for replays, up to what was written last.
 
         Nobody has to call it, or to wait for it: who reads, or writes next, does it otherwise.
         """
-        self._log.index.note()
+        self._log.note()
 
     def _new_stream(self, name):
         stream = self._streams[name] = Stream(name, 0)

@@ -34,6 +34,7 @@ from .lately import Lately
 from .lookup import FULL, Lookup, LookupDamaged, Reach
 from .pick import Picks
 from .record import BadRecord, Frames
+from .recent import Recent
 from .recovery import Scan
 from .replay import Replays
 from .runs import Runs
@@ -75,6 +76,7 @@ class Log:
     level          zlib's, 0 for none
     fill_ahead     write zeros ahead of the records, so that syncs of small appends are quicker
     replay_memory  bytes that may be kept of streams that are replayed again and again
+    recent_memory  bytes that may be kept of what was written last to scattered streams
 
     next_position  which the next event gets
     controls       how many there are
@@ -83,7 +85,7 @@ class Log:
     failed         the StoreFailed after which nothing is appended, or None
     """
 
-    def __init__(self, folder, files, clock, segment_size, level, fill_ahead, replay_memory):
+    def __init__(self, folder, files, clock, segment_size, level, fill_ahead, replay_memory, recent_memory):
         self.folder = folder
         self.lock = threading.Lock()
         self.next_position = self.controls = 0
@@ -115,7 +117,8 @@ class Log:
         self._closed = False        # no more may begin
         self._closing = threading.Event()   # long work in the background ends
         self.index = Index(os.path.join(folder, INDEX_NAME))
-        self._replays = Replays(self.index, self._segments, self._firsts, replay_memory)
+        self._recent = Recent(recent_memory)
+        self._replays = Replays(self.index, self._segments, self._firsts, replay_memory, self._recent)
         self._runs = Runs(self.index, self._segments, self._firsts)
         self._lately = Lately()
         self._picks = Picks(self.index, self._runs)
@@ -499,7 +502,7 @@ class Log:
                 tail.fill_ahead(size, self._segment_size)
             self._marked = synced
             if drafts:
-                self._note(drafts, start)
+                self._note(drafts, tail, start)
                 for draft in drafts:
                     if draft.latest > self._latest:
                         self._latest = draft.latest
@@ -536,9 +539,15 @@ class Log:
         if not self._dirty or self._dirty[-1] is not tail:
             self._dirty.append(tail)
 
-    def _note(self, drafts, byte):
+    def note(self):
+        """What was written last enters the index and what is in memory; see `Store.note`."""
+        self.index.note()
+        self._recent.note()
+
+    def _note(self, drafts, tail, byte):
         """Bring index and positions up to date after a write."""
         self.index.add(drafts, byte)
+        self._recent.add(tail, byte, drafts)
         last = drafts[-1]
         self.next_position = last.position + last.count
 

@@ -707,6 +707,17 @@ def split_frame(frame):
     return stream[1:], name[1:], data[:-2]
 
 
+def number_of(frame, wanted):
+    """The number in a frame of a stream."""
+    start = len(wanted.begins) + 1
+    return int(frame[start:frame.index(b"\r\n", start)])
+
+
+def join_frames(frames):
+    """(the frames of several events, where each ends as in the body of a record)"""
+    return b"".join(frames), packed(array("I", accumulate(map(len, frames))))
+
+
 def join_tags(tags):
     """Tags, none of them empty or with a zero byte, as the details have them."""
     return b"\0".join(tags)
@@ -1223,8 +1234,7 @@ def stretches(buffer, pos, stop, base, salt):
                 known[0] = one.stop
                 known[2] += one.split()
                 known[3] = base + pos
-    return {stream: Stretch(after - len(frames), after, b"".join(frames),
-                            packed(array("I", accumulate(map(len, frames)))), behind)
+    return {stream: Stretch(after - len(frames), after, *join_frames(frames), behind)
             for stream, (after, _, frames, behind) in found.items()}
 
 

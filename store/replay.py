@@ -1,14 +1,15 @@
 """The fast way from the log to a follower: frames without records.
 
     index ──> places ──> windows of a segment ──> record.gather ──> Frames
-                 '─────> Blocks, where a stream is scattered ─────────^
+                 '─────> Recent and Blocks, where a stream is scattered ──^
 
 It reads what `Log.read_stream` and `Log.read_all` read, and gives up where
 anything is out of the ordinary (a compressed record, one larger than a window,
 damage): then they read on, and say what it is.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from itertools import accumulate
 
 from . import record
 from .blocks import Blocks
@@ -34,16 +35,18 @@ class Replays:
     segments        the log's
     firsts          the positions that they begin at
     memory          bytes that may be kept of what is read again and again; see blocks.py
+    recent          events that were written last
 
     Any thread may call it.  Where a slice ended is remembered for the next one;
     a place that is lost, or used by another replay, costs a look-up.
     """
 
-    def __init__(self, index, segments, firsts, memory):
+    def __init__(self, index, segments, firsts, memory, recent):
         self._index = index
         self._segments = segments
         self._firsts = firsts
         self._blocks = Blocks(index, memory)
+        self._recent = recent
         self._places = {}       # (stream or None, key) -> (segment, byte) of the record that begins with it
 
     def read(self, stream, first, stop, limit):
@@ -53,7 +56,7 @@ class Replays:
         The first and the last record may hold more than was asked for.
         Raises    IndexDamaged
         """
-        slice_ = _Slice(stream, stop, limit, self._blocks)
+        slice_ = _Slice(stream, stop, limit, self._blocks, self._recent)
         follow = self._follow_stream if stream is not None else self._follow_all
         segment, byte = self._places.pop((stream, first), (None, 0))
         if segment is not None:
@@ -73,6 +76,7 @@ class Replays:
         """Where slices ended: a segment was replaced.  Called while nobody reads."""
         self._places.clear()
         self._blocks.forget()
+        self._recent.forget()
 
     def _follow_stream(self, slice_, first, segment, byte):
         """Gather by the stream's places, of which each stretch of its records has one."""
@@ -86,19 +90,20 @@ class Replays:
                 slice_.begin(places[0][0])      # the record with `first` may begin before it
             segment = self._segments[sequence]
             window = _Window(segment)
-            for i, (at, place) in enumerate(places):
-                if at < slice_.key:     # a block had it
-                    continue
-                if at != slice_.key or not slice_.wants_more:
-                    break
+            i = 0
+            while i < len(places) and places[i][0] == slice_.key and slice_.wants_more:
+                place = places[i][1]
                 # To the next place; from the last one as far as it goes.
                 until, following = places[i + 1] if i + 1 < len(places) else (slice_.stop, None)
-                if following is None or following - place < CLOSE:
+                if slice_.pick(segment, place):
+                    byte = None     # events are also before the one that follows these
+                elif following is None or following - place < CLOSE:
                     byte = slice_.gather(window, place, SHORT_READ if following is None else LONG_READ, until)
                 else:
                     byte = slice_.gather_one(segment, place)
                     # Up to the next place the stream's records follow one another; behind the last are others'.
                     byte = slice_.gather(window, byte, LONG_READ, until) if slice_.key < until else None
+                i = bisect_left(places, (slice_.key,), i + 1)
             if slice_.key == number:
                 break
         return segment, byte
@@ -125,7 +130,7 @@ class _Slice:
     first, key   of its first event, and of the next one; None before it has begun
     """
 
-    def __init__(self, stream, stop, limit, blocks):
+    def __init__(self, stream, stop, limit, blocks, recent):
         self.stream = stream
         self.stop = stop
         self.first = None
@@ -136,6 +141,7 @@ class _Slice:
         self._room = limit
         self._blocks = blocks
         self._has_made = False
+        self._recent = recent
 
     @property
     def wants_more(self):
@@ -164,6 +170,27 @@ class _Slice:
         self.tails.append((len(data), ends))
         self._room -= len(data)
         return behind
+
+    def pick(self, segment, byte):
+        """Take the events that follow, if they were written not long ago; `byte` is where the first one's record is.
+
+        Whether there were any.
+        """
+        frames = self._recent.get(self.stream, segment, byte)
+        if frames is None:
+            return False
+        first = record.number_of(frames[0], self._wanted)
+        some = frames[self.key - first:self.stop - first] if first <= self.key else ()
+        if not some:
+            return False
+        most = bisect_left(list(accumulate(map(len, some))), self._room) + 1
+        some = some[:most]
+        data, ends = record.join_frames(some)
+        self.parts.append(data)
+        self.tails.append((len(data), ends))
+        self.key += len(some)
+        self._room -= len(data)
+        return True
 
     def gather_one(self, segment, byte):
         """Take the events in the record at `byte`, if it is plain; the byte after what was taken."""

@@ -62,6 +62,7 @@ ORDER = {
         "filter",
         "recovery",
         "blocks",
+        "recent",
         "replay",
         "runs",
         "lately",

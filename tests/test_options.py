@@ -48,7 +48,8 @@ def test_without_anything_the_defaults_hold():
         "max_connections": 10_000, "max_pending_input": 1024 ** 2, "max_pending_output": 1024 ** 2,
         "max_subscriptions": 20_000, "max_unread": 1024 ** 3, "metrics_port": None, "metrics_hostname": "127.0.0.1",
         "slowlog_log_slower_than": 10_000, "slowlog_max_len": 128, "log_level": "info", "log_file": "", "workers": 4,
-        "replay_memory": 128 * 1024 ** 2, "busy_poll": 100, "no_vigil": False, "no_sentry": False, "users": ""}
+        "replay_memory": 128 * 1024 ** 2, "recent_memory": 0, "busy_poll": 100, "no_vigil": False, "no_sentry": False,
+        "users": ""}
 
 
 # -- which place goes first ---------------------------------------------------

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from store import Change, CorruptSegment, NewEvent, Store, record
 from store.record import HEADER_SIZE, LONG_BODY, Frames
-from store.segment import Checked
+from store.segment import SHORT_READ, Checked
 
 SLICE = 3000
 
@@ -176,3 +176,16 @@ def test_long_records_are_compared_once():
     checked.add(1_000_000 * LONG_BODY)
     assert [place for place in places if place in checked] == places
     assert 4 * LONG_BODY not in checked and 1_000_001 * LONG_BODY not in checked
+
+
+def test_a_mark_behind_the_last_event_of_a_stream_in_a_segment_is_passed(tmp_path):
+    with Store(tmp_path / "db") as store:       # leaves a mark when it closes
+        store.append("a", "n", b"x" * (SHORT_READ - 132))       # which ends where what is read at once ends
+    with Store(tmp_path / "db", segment_size=12_500) as store:
+        store.append("b", "n", b"y" * 1500)
+        store.append("a", "n", b"z" * 1500)     # which goes to the next segment
+    with Store(tmp_path / "db", segment_size=12_500) as store:
+        assert store._log.segment_count == 2
+        plain, fast = read_both_ways(store, store.find(b"a"), 0)
+        assert fast == plain
+        assert sorted(plain) == [0, 1]
