@@ -467,8 +467,8 @@ def test_a_store_that_died_before_sqlite_was_told_what_was_compacted_is_sound(op
     assert any("rewritten since; the next start makes it anew" in note for note in findings.notes)
 
 
-@pytest.mark.parametrize("header", [None, b"", b"x" * 100])
-def test_behind_a_rewritten_segment_whose_follower_is_gone_begins_a_new_one(opened, folder, header, caplog):
+def without_what_follows(opened, folder):
+    """A store whose last segment but one was rewritten, and whose last one is gone; (their paths)."""
     store = opened()
     fill(store, 30)
     store.truncate("a", 10)
@@ -476,9 +476,15 @@ def test_behind_a_rewritten_segment_whose_follower_is_gone_begins_a_new_one(open
     store.close()
     *_, rewritten, last = segments(folder)
     last.unlink()
+    drop_index(folder)
+    return rewritten, last
+
+
+@pytest.mark.parametrize("header", [None, b"", b"x" * 100])
+def test_behind_a_rewritten_segment_whose_follower_is_gone_begins_a_new_one(opened, folder, header, caplog):
+    rewritten, last = without_what_follows(opened, folder)
     if header is not None:
         last.write_bytes(header)
-    drop_index(folder)
     store = opened()
     assert store.epoch == 2
     assert f"there was a segment behind {rewritten.name}; what came last may be missing" in caplog.text
@@ -490,14 +496,7 @@ def test_behind_a_rewritten_segment_whose_follower_is_gone_begins_a_new_one(open
 
 
 def test_a_rewritten_segment_that_lost_its_end_and_its_follower_ends_where_it_was_cut(opened, folder):
-    store = opened()
-    fill(store, 30)
-    store.truncate("a", 10)
-    store.compact()
-    store.close()
-    *_, rewritten, last = segments(folder)
-    last.unlink()
-    drop_index(folder)
+    rewritten, _ = without_what_follows(opened, folder)
     with open(rewritten, "r+b") as file:
         file.truncate(rewritten.stat().st_size - 10)
     repair(str(folder))
@@ -509,14 +508,7 @@ def test_a_rewritten_segment_that_lost_its_end_and_its_follower_ends_where_it_wa
 
 
 def test_what_stands_behind_a_rewritten_segment_that_is_the_last_one_is_looked_at(opened, folder):
-    store = opened()
-    fill(store, 30)
-    store.truncate("a", 10)
-    store.compact()
-    store.close()
-    *_, rewritten, last = segments(folder)
-    last.unlink()
-    drop_index(folder)
+    rewritten, _ = without_what_follows(opened, folder)
     with open(rewritten, "ab") as file:
         file.write(b"x" * 100)
     assert any("was never finished" in note for note in check(str(folder)).notes)
